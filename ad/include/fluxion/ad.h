@@ -1,0 +1,34 @@
+// Differentiation: Function -> Function, closed under composition. docs/autodiff.md has the semantics.
+#pragma once
+#include <vector>
+
+#include "fluxion/ir.h"
+
+namespace fluxion {
+
+/// Which parameters to differentiate with respect to, by index in Function::parameters.
+/// Empty: all that are floating point and In or scalar.
+using Wrt = std::vector<int>;
+
+/// Forward mode. fn: parameters, then a tangent per float parameter -> results, then a tangent per float result.
+/// kernel and program: parameters, then a tangent per float parameter with the same role (program: returned
+/// values, then a tangent per float one).
+/// Throws KernelError with the user's line for what cannot be differentiated.
+FLUXION_API Function jvp(const Function& f);
+
+/// Reverse mode. The parameters are, in this order:
+///   1. the primals of f, without Out and Accum; an InOut becomes In (the old version);
+///   2. a cotangent per float Out (In), InOut (InOut: on return that of the old version), Accum (In);
+///      programs: then one per float value that f returns (In array, or scalar);
+///   3. a gradient per float In and scalar of `wrt`: Accum (of a scalar: one element).
+/// fn: primals, then a cotangent per float result -> a gradient per member of `wrt`.
+FLUXION_API Function vjp(const Function& f, const Wrt& wrt = {});
+
+/// fn with one float result: primals -> a gradient per member of `wrt`.
+FLUXION_API Function grad(const Function& f, const Wrt& wrt = {});
+/// fn: primals -> the result, then the gradients.
+/// program whose first returned value is a float scalar or one-element array: the parameters of f -> what f
+/// returns, then a gradient per member of `wrt` (an In or InOut array: of its old version). The forward runs once.
+FLUXION_API Function value_and_grad(const Function& f, const Wrt& wrt = {});
+
+}  // namespace fluxion

@@ -1,0 +1,45 @@
+// The evaluator: runs a Function directly. The oracle that every backend is held to.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "fluxion/ir.h"
+
+namespace fluxion {
+
+/// A scalar (bits, zero-extended), an array's bytes, or a sequence.
+struct EvalValue {
+  std::uint64_t bits = 0;
+  std::shared_ptr<std::vector<std::byte>> array;
+  std::shared_ptr<std::vector<EvalValue>> seq;
+};
+
+/// Memory that a kernel works on; the caller owns it.
+struct EvalMemory {
+  std::byte* data = nullptr;
+  std::array<std::int64_t, 3> extent{1, 1, 1};
+};
+
+struct EvalOptions {
+  bool bounds = true;  // an index outside its memory is a KernelError with line and values
+  bool races = true;   // an element stored by one thread and touched by another is a KernelError
+  std::vector<std::uint32_t> thread_order;  // a permutation of the domain; empty: in order
+  std::function<void(std::string_view)> print;
+};
+
+/// Kind fn: scalar arguments to results.
+FLUXION_API std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<const std::uint64_t> arguments);
+/// Kind kernel: every point of the domain, one after the other.
+FLUXION_API void evaluate_kernel(const Function& f, std::array<std::int64_t, 3> domain, std::span<const EvalMemory> memories,
+                                 std::span<const std::uint64_t> scalars, const EvalOptions& options = {});
+/// Kind program, value form: parameters in order (arrays are copied, not written) to what the body yields.
+FLUXION_API std::vector<EvalValue> evaluate_program(const Function& f, std::vector<EvalValue> arguments,
+                                                    const EvalOptions& options = {});
+/// One elementwise op, convert or bitcast on bits.
+FLUXION_API std::uint64_t evaluate_op(Opcode op, DType result, DType operand, std::span<const std::uint64_t> operands);
+
+}  // namespace fluxion

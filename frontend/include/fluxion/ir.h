@@ -1,0 +1,185 @@
+// The intermediate representation: structured SSA, the same for kernels, device functions and programs.
+//
+// A Function owns everything by value and names it by index. A Region is a list of ops that ends with a
+// `yield`; there are no phis and no gotos, values flow in as region arguments and out as yields. A value may
+// be used in the region that defines it and in regions nested in that one.
+//
+// Meaning (docs/ir.md has the whole text)
+//   integers wrap; x / 0 = x % 0 = 0; shift counts are taken modulo the width; float -> int saturates, NaN -> 0;
+//   min and max return the operand that is not NaN; numbers below FLT_MIN / DBL_MIN may be flushed to 0;
+//   f16 and bf16 exist in memory and as operands of `convert` only; nothing reassociates or contracts
+//   behind the IR's back (fma is an op of its own).
+//
+// The three kinds of function
+//   fn       scalar parameters; the body yields its results. Pure but for print and check.
+//   kernel   memory and scalar parameters; the body runs once for each point of a launch domain of rank
+//            1..3; its region arguments are the point's indices, i32, slowest axis first. Yields nothing.
+//   program  array (value) and scalar parameters; the body yields the final version of each Out, InOut
+//            and Accum parameter in order, then the values that the program returns. An Out has no value on entry:
+//            reading its parameter value before a launch has written it is an error.
+//
+// Structural ops: operands; regions; results
+//   load       memory m, leaf l: idx...                       -> leaf dtype
+//   store      memory m, leaf l: idx..., v
+//   accumulate memory m, leaf l: idx..., v                    m[idx].l += v; order unspecified across threads
+//   extent     memory m, axis l                               -> i32
+//   domain     axis l                                         -> i32, the launch extent
+//   if_        cond; then, else                               -> what both arms yield
+//   for_       lo, hi, init...; body(i, carry...)             body yields (carry..., collected...)
+//                                                             -> final carry..., one seq per collected value
+//              i is i32 and runs lo, lo+1 .. hi-1, or hi-1 .. lo when `down`. A seq holds what was collected at
+//              i at position i - lo, in either direction. hi <= lo runs nothing and gives empty seqs.
+//   while_     init...; cond(carry...), body(carry...)        cond yields (bool, carry...): those go on to the body
+//              (types as init), which yields (carry..., collected...)
+//                                                             -> carry... as cond left them, seqs, trip count i32
+//   yield      v...                                           last op of every region, nowhere else
+//   seq_get    s, i -> element      seq_set s, i, v -> s      seq_add_at s, i, v -> s     seq_len s -> i32
+//   zeros      seq type: n; array type: nothing               -> zeros of the result type
+//   launch     callee f: domain extents (f.domain_rank of them, i32), then for each parameter of f in order: a
+//              scalar its value, an In the array, an InOut or Accum the old version, an Out nothing
+//                                                             -> new versions of Out, InOut, Accum in order
+//   print      text t: v...   host effect; "{}" stands for a value
+//   check      text t: cond, v...   an error with the text when cond is false
+//   seq and array values also go through elementwise ops (add, mul, ...), position by position.
+#pragma once
+#include <array>
+#include <bit>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fluxion/layout.h"
+#include "fluxion/op.h"
+
+namespace fluxion {
+
+template <class Tag>
+struct Id {
+  std::uint32_t index = ~0u;
+  constexpr bool valid() const { return index != ~0u; }
+  constexpr bool operator==(const Id&) const = default;
+  constexpr auto operator<=>(const Id&) const = default;
+};
+using ValueId = Id<struct ValueTag>;
+using OpId = Id<struct OpTag>;
+using RegionId = Id<struct RegionTag>;
+using MemoryId = Id<struct MemoryTag>;
+using Values = std::vector<ValueId>;
+
+/// A scalar; an array of known shape (program level); or a sequence of those.
+struct Type {
+  LayoutId element = DType::f32;    // a bare scalar unless this is an array (or a seq of arrays)
+  std::uint8_t seq = 0;             // how many times `seq<...>`
+  std::int8_t rank = -1;            // -1: scalar, 1..3: array
+  std::array<std::int64_t, 3> shape{};  // first `rank` entries, slowest axis first; the rest 0
+
+  constexpr Type() = default;
+  constexpr Type(DType t) : element(t) {}
+  static Type array(LayoutId element, std::span<const std::int64_t> shape);
+  constexpr bool is_scalar() const { return seq == 0 && rank < 0; }
+  constexpr bool is_array() const { return seq == 0 && rank > 0; }
+  constexpr bool is_seq() const { return seq > 0; }
+  constexpr Type as_seq() const { Type t = *this; ++t.seq; return t; }
+  constexpr Type item() const { Type t = *this; --t.seq; return t; }  // needs is_seq()
+  DType dtype() const { return element.scalar(); }                    // needs a scalar element
+  std::int64_t count() const;                                         // elements of an array; 1 for scalars
+  constexpr bool operator==(const Type&) const = default;
+};
+FLUXION_API std::string to_string(const Type& t);
+/// True when some leaf is floating point: the value has an adjoint.
+FLUXION_API bool has_float(const Type& t);
+
+struct Value {
+  enum class Kind : std::uint8_t { result, argument, constant, parameter };
+  Type type;
+  Kind kind = Kind::result;
+  std::uint32_t owner = 0;  // op index (result), region index (argument), parameter index (parameter)
+  std::uint32_t slot = 0;   // which result or argument of the owner
+  std::uint64_t bits = 0;   // constant: the value's bits, zero-extended (f32 in the low half)
+};
+
+struct Op {
+  Opcode code = Opcode::yield;
+  bool down = false;           // for_: runs from hi - 1 to lo
+  std::uint16_t leaf = 0;      // load, store, accumulate: leaf; extent, domain: axis; see also callee/text
+  MemoryId memory{};           // load, store, accumulate, extent
+  std::uint32_t ref = ~0u;     // launch, run: index into callees; print, check: index into texts
+  Values operands;
+  std::vector<RegionId> regions;
+  Values results;
+  Loc loc;
+};
+
+struct Region {
+  Values arguments;
+  std::vector<OpId> ops;  // the last one is the yield
+};
+
+/// Something a kernel loads from and stores to.
+struct Memory {
+  enum class Space : std::uint8_t { parameter, local };  // shared comes with groups
+  Space space = Space::parameter;
+  Role role = Role::in;      // of parameters; locals are inout
+  LayoutId element = DType::f32;
+  std::int8_t rank = 1;
+  std::int64_t length = 0;   // locals: number of elements (rank 1), zero-filled on entry of its scope
+  RegionId scope{};          // locals: the region whose entry makes it anew
+  std::string name;
+  Loc loc;
+};
+
+struct Parameter {
+  enum class Kind : std::uint8_t { memory, scalar, array };
+  Kind kind = Kind::scalar;
+  Role role = Role::in;         // arrays and memories; scalars are `in`
+  MemoryId memory{};            // Kind::memory
+  ValueId value{};              // Kind::scalar, Kind::array
+  std::string name;
+};
+
+struct Function {
+  enum class Kind : std::uint8_t { fn, kernel, program };
+  Kind kind = Kind::fn;
+  std::string name;
+  Loc loc;
+  int domain_rank = 0;          // kernels: 1..3
+  std::vector<Parameter> parameters;
+  std::vector<Value> values;
+  std::vector<Op> ops;
+  std::vector<Region> regions;
+  std::vector<Memory> memories;
+  std::vector<std::string> texts;
+  std::vector<std::shared_ptr<const Function>> callees;
+  RegionId body{0};
+
+  const Value& operator[](ValueId v) const { return values[v.index]; }
+  const Op& operator[](OpId o) const { return ops[o.index]; }
+  const Region& operator[](RegionId r) const { return regions[r.index]; }
+  const Memory& operator[](MemoryId m) const { return memories[m.index]; }
+  Value& operator[](ValueId v) { return values[v.index]; }
+  Op& operator[](OpId o) { return ops[o.index]; }
+  Region& operator[](RegionId r) { return regions[r.index]; }
+  Memory& operator[](MemoryId m) { return memories[m.index]; }
+
+  const Op& terminator(RegionId r) const { return (*this)[(*this)[r].ops.back()]; }
+  const Type& type(ValueId v) const { return (*this)[v].type; }
+  bool is_constant(ValueId v) const { return (*this)[v].kind == Value::Kind::constant; }
+  /// Number of loop-carried values of a for_ or while_.
+  std::size_t carries(const Op& loop) const { return loop.operands.size() - (loop.code == Opcode::for_ ? 2 : 0); }
+};
+
+/// True for ops that must stay even when no result is used, not looking into regions.
+FLUXION_API bool has_effect(Opcode op);
+/// True when the op or anything nested in it must stay.
+FLUXION_API bool has_effect(const Function& f, OpId op);
+
+// ---- text form; frontend/ir/{print,parse}.cpp
+struct PrintOptions { bool locations = false; };
+FLUXION_API std::string print(const Function& f, PrintOptions options = {});
+/// Throws KernelError with line, column and a caret.
+FLUXION_API Function parse(std::string_view text);
+/// Throws Bug with the text form and a caret under the op that breaks a rule.
+FLUXION_API void verify(const Function& f);
+
+}  // namespace fluxion

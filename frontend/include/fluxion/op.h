@@ -1,0 +1,66 @@
+// Every operation of the IR: the elementwise rows of ops.def, then the structural ones.
+#pragma once
+#include <cstdint>
+#include <span>
+
+#include "fluxion/type.h"
+
+namespace fluxion {
+
+enum class Opcode : std::uint8_t {
+#define OP1(name, ...) name,
+#define OP2(name, ...) name,
+#define OP3(name, ...) name,
+#include "fluxion/ops.def"
+  select,  // (bool, T, T) -> T; elementwise, but typed unlike a row. Last elementwise opcode.
+  // ---- conversions; the result type is the op's own
+  convert, bitcast,
+  // ---- memory
+  load, store, accumulate, extent, domain,
+  // ---- structure
+  if_, for_, while_, yield,
+  // ---- immutable sequences: the tape is one
+  seq_get, seq_set, seq_add_at, seq_len, zeros,
+  // ---- program level
+  launch,
+  // ---- effects on the host
+  print, check,
+  // ---- recorded by capture, gone after lower_exits and mem2reg
+  var_new, var_get, var_set, break_if, continue_if, return_if,
+  // ---- memory form of a program, made by the buffer plan; see docs/ir.md
+  buffer_alloc, buffer_copy, buffer_zero, run,
+};
+inline constexpr int kElementwiseCount = static_cast<int>(Opcode::select) + 1;
+inline constexpr int kOpcodeCount = static_cast<int>(Opcode::run) + 1;
+
+constexpr bool is_elementwise(Opcode op) { return static_cast<int>(op) < kElementwiseCount; }
+
+namespace flag {
+inline constexpr unsigned plain = 0, commutes = 1, exact = 2, predicate = 4;
+}
+enum class Operands : std::uint8_t { floats, ints, nums, bits, all };
+constexpr bool accepts(Operands set, DType t) {
+  if (is_half(t)) return false;  // storage only
+  switch (set) {
+    case Operands::floats: return is_float(t);
+    case Operands::ints: return is_int(t);
+    case Operands::nums: return !is_bool(t);
+    case Operands::bits: return !is_float(t);
+    case Operands::all: return true;
+  }
+  return false;
+}
+
+struct OpInfo {
+  const char* name;
+  std::uint8_t arity;     // of elementwise ops; 0 for structural ones
+  Operands operands;
+  unsigned flags;
+  const char* doc;
+};
+FLUXION_API const OpInfo& info(Opcode op);
+inline const char* name_of(Opcode op) { return info(op).name; }
+/// All elementwise opcodes, select included.
+FLUXION_API std::span<const Opcode> elementwise_ops();
+
+}  // namespace fluxion
