@@ -4,8 +4,8 @@
 
 namespace fluxion {
 
-FLUXION_API Function lower_exits(Function f);      // capture's break_if, continue_if, return_if -> flags and ifs
-FLUXION_API Function mem2reg(Function f);          // capture's variables -> values, loop carries and yields
+FLUXION_API Function lower_exits(const Function& f); // capture's break_if, continue_if, return_if -> flags and ifs
+FLUXION_API Function mem2reg(const Function& f);    // capture's variables -> values, loop carries and yields
 FLUXION_API Function canonical(const Function& f); // deterministic order, no dead ops or carries: what `print` shows
 FLUXION_API Function fold(const Function& f);      // ops on constants, exact identities (x * 1, select(true, ..))
 FLUXION_API Function dce(const Function& f);       // drops what no result and no effect needs, dead carries and seqs too
