@@ -91,6 +91,7 @@ void Rewriter::copy_op(OpId id) {
     Op now = op;
     now.operands = (*this)(op.operands);
     now.memory = (*this)(op.memory);
+    for (MemoryId& m : now.buffers) m = (*this)(m);
     now.regions.clear();
     for (RegionId r : op.regions) now.regions.push_back(copy_region(r));
     if (op.code == Opcode::launch || op.code == Opcode::run) now.ref = add_callee(to.function(), from.callees[op.ref]);

@@ -41,6 +41,17 @@
 //   print      text t: v...   host effect; "{}" stands for a value
 //   check      text t: cond, v...   an error with the text when cond is false
 //   seq and array values also go through elementwise ops (add, mul, ...), position by position.
+//
+// Memory form: what the buffer plan makes of a program; no array and no seq value is left (docs/ir.md). The arrays
+// are memories: a memory parameter for each array parameter and, after those, one for each returned value; and
+// `buffer`s, the program's own. A buffer with `records` is a stack of arrays of one shape, emptied on entry of its
+// scope; whoever names it gives the record, an i32. Scalars stay values. `load` and `store` work on buffers: the
+// record (if the buffer has records), then an index for each axis of `rank` (none for rank 0).
+//   buffer_alloc  buffers {m}: n                -> i32, the first of n records pushed onto m, contents undefined
+//   buffer_copy   buffers {to, from}: [record of to], [record of from]
+//   buffer_zero   buffers {m}: [first record, number of records]
+//   run           callee f, buffers {one for each memory parameter of f}: domain extents, then for each parameter
+//                 of f in order: a scalar its value, a memory its record if its buffer has records, else nothing
 #pragma once
 #include <array>
 #include <bit>
@@ -105,6 +116,7 @@ struct Op {
   std::uint16_t leaf = 0;      // load, store, accumulate: leaf; extent, domain: axis; see also callee/text
   MemoryId memory{};           // load, store, accumulate, extent
   std::uint32_t ref = ~0u;     // launch, run: index into callees; print, check: index into texts
+  std::vector<MemoryId> buffers;  // buffer_alloc, buffer_copy, buffer_zero, run
   Values operands;
   std::vector<RegionId> regions;
   Values results;
@@ -118,13 +130,15 @@ struct Region {
 
 /// Something a kernel loads from and stores to.
 struct Memory {
-  enum class Space : std::uint8_t { parameter, local };  // shared comes with groups
+  enum class Space : std::uint8_t { parameter, local, buffer };  // shared comes with groups
   Space space = Space::parameter;
   Role role = Role::in;      // of parameters; locals are inout
   LayoutId element = DType::f32;
   std::int8_t rank = 1;
   std::int64_t length = 0;   // locals: number of elements (rank 1), zero-filled on entry of its scope
-  RegionId scope{};          // locals: the region whose entry makes it anew
+  RegionId scope{};          // locals: the region whose entry makes it anew; records: the one that empties it
+  bool records = false;      // buffers: a stack of arrays
+  std::array<std::int64_t, 3> shape{1, 1, 1};  // memory form: the extents; 1 beyond `rank` (0..3)
   std::string name;
   Loc loc;
 };
