@@ -87,14 +87,14 @@ struct Type {
 
   constexpr Type() = default;
   constexpr Type(DType t) : element(t) {}
-  static Type array(LayoutId element, std::span<const std::int64_t> shape);
+  FLUXION_API static Type array(LayoutId element, std::span<const std::int64_t> shape);
   constexpr bool is_scalar() const { return seq == 0 && rank < 0; }
   constexpr bool is_array() const { return seq == 0 && rank > 0; }
   constexpr bool is_seq() const { return seq > 0; }
   constexpr Type as_seq() const { Type t = *this; ++t.seq; return t; }
   constexpr Type item() const { Type t = *this; --t.seq; return t; }  // needs is_seq()
   DType dtype() const { return element.scalar(); }                    // needs a scalar element
-  std::int64_t count() const;                                         // elements of an array; 1 for scalars
+  FLUXION_API std::int64_t count() const;                                         // elements of an array; 1 for scalars
   constexpr bool operator==(const Type&) const = default;
 };
 FLUXION_API std::string to_string(const Type& t);
