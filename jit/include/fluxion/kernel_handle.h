@@ -1,0 +1,53 @@
+// The untyped kernel: a captured Function and how to launch it. Kernel<...> is the typed face.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "fluxion/array.h"
+
+namespace fluxion {
+struct Function;
+struct CompileOptions;
+
+namespace detail {
+
+/// One argument, as the typed layer hands it down: of a memory parameter the array, of a scalar its bits, or the
+/// name of a value when it is one of a program that is being captured.
+struct Argument {
+  std::shared_ptr<ArrayState> array;
+  std::uint64_t bits = 0;
+  std::uint32_t traced = ~0u;
+};
+
+class FLUXION_API KernelHandle {
+ public:
+  KernelHandle() = default;
+  /// `domain_parameter`: which parameter's extents are the launch domain when none is given; -1: the first
+  /// array with the rank of the domain.
+  explicit KernelHandle(std::shared_ptr<const Function> f, int domain_parameter = -1);
+  const std::shared_ptr<const Function>& function() const;
+  int domain_parameter() const;
+
+  // ---- copies with other options
+  KernelHandle eager() const;
+  KernelHandle relaxed() const;
+  KernelHandle fast() const;
+  KernelHandle with(const CompileOptions& options) const;
+
+  /// Queues a launch; rank 0: the implicit domain.
+  void launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;
+  std::string ir() const;
+  /// "ir" (as captured), "lowered" (as the backend gets it), "llvm" or "asm".
+  std::string dump(std::string_view what, const Device& device) const;
+
+ private:
+  struct State;
+  KernelHandle copy() const;
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace detail
+}  // namespace fluxion

@@ -1,0 +1,70 @@
+// What the parts of this folder share: device state, storage, running compiled code, and the hook by which the
+// capture of a program sees launches and array creation instead of the device.
+#pragma once
+#include <atomic>
+#include <string>
+#include <vector>
+
+#include "fluxion/array.h"
+#include "fluxion/backend.h"
+#include "fluxion/kernel_handle.h"
+#include "stream.h"
+
+namespace fluxion::detail {
+
+struct Storage {
+  void* data = nullptr;
+  std::size_t bytes = 0;
+  Device device;
+  void (*deleter)(void* data, void* context) = nullptr;  // null: the device's own memory
+  void* context = nullptr;
+  ~Storage();
+};
+std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool zeroed);
+
+class DeviceState {
+ public:
+  DeviceState(std::string name, std::shared_ptr<Backend> backend) : name(std::move(name)), backend(std::move(backend)) {}
+  const std::string name;
+  const std::shared_ptr<Backend> backend;
+  Stream stream;
+};
+
+/// `f` through the pipeline and the caches: one compile per (text, options, device) in this process.
+std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& options, const Device& device);
+
+/// One queued run of compiled code. It holds what it uses until it is done.
+struct Work {
+  std::shared_ptr<Executable> code;
+  std::shared_ptr<const Function> function;   // for its name; may be null
+  std::array<std::int64_t, 3> domain{1, 1, 1};
+  std::vector<ArrayArgument> arrays;
+  std::vector<std::uint64_t> scalars;
+  std::vector<std::shared_ptr<Storage>> keep;
+  double cost = 0;                            // about how many scalar ops it runs; small work runs at once
+};
+void enqueue(const Device& device, Work work);
+/// Scalar ops of one run of the body, loops counted by their constant bounds or a guess.
+double estimate_cost(const Function& f);
+
+/// The options that FLUXION_DEBUG adds to everything that is compiled.
+struct DebugFlags { bool bounds = false, nan = false, race = false, verify = false; };
+const DebugFlags& debug_flags();
+
+/// Set while a program is captured on this thread: launches and array creation go to it.
+class Tracer {
+ public:
+  virtual ~Tracer() = default;
+  virtual void launch(const std::shared_ptr<const Function>& kernel, std::array<std::int64_t, 3> domain,
+                      std::span<const Argument> arguments, Loc at) = 0;
+  /// Fills in `trace` and `value` of an array that has shape and device but no storage.
+  virtual void create(ArrayState& array, Array::Fill fill, Loc at) = 0;
+  /// `to` gets the value of `from`.
+  virtual void copy(ArrayState& to, const ArrayState& from, Loc at) = 0;
+};
+Tracer*& tracer();
+
+/// Memory of an array; throws KernelError when it is a traced value.
+const std::shared_ptr<Storage>& storage_of(const ArrayState& array);
+
+}  // namespace fluxion::detail

@@ -1,0 +1,51 @@
+// A device's queue: tasks run one at a time in the order they came, on a thread of their own or, when the
+// queue is empty and the task is small, on the caller's. After a failure tasks are dropped until a waiting call
+// has thrown it.
+#pragma once
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "fluxion/backend.h"
+
+namespace fluxion::detail {
+
+class Stream {
+ public:
+  using Task = std::function<void(FailureSlot&)>;
+  ~Stream();
+
+  /// `name` is what an error of the task is reported under. Small tasks run at once when nothing is pending.
+  void submit(const std::string& name, Task task, bool small);
+  /// Runs `task` on this thread if nothing is pending; false when it was not run.
+  template <class F> bool try_inline(const std::string& name, F&& task) {
+    std::unique_lock lock(mutex_);
+    if (busy_ || !queue_.empty()) return false;
+    run_here(lock, name, [](void* f, FailureSlot& slot) { (*static_cast<std::remove_reference_t<F>*>(f))(slot); }, &task);
+    return true;
+  }
+  /// Returns when everything submitted so far has run; throws the first failure and clears it.
+  void wait();
+  /// Stops the thread after the pending tasks; for the end of the process.
+  void finish();
+
+ private:
+  struct Entry { std::string name; Task task; };
+  void run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f);
+  void run_front(std::unique_lock<std::mutex>& lock);
+  void loop();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<Entry> queue_;
+  bool busy_ = false;       // a task is running, on whatever thread
+  bool stopping_ = false;
+  FailureSlot failure_;
+  std::string failed_;      // the name of the task that failed first
+  std::thread thread_;      // started by the first task that is not run inline
+};
+
+}  // namespace fluxion::detail
