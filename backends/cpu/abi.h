@@ -1,0 +1,119 @@
+// The contract between generated code and the CPU runtime: what a compiled kernel is given, and what it calls.
+// Plain structs at fixed offsets; backends/cpu/emit*.cpp spell the same offsets in IR. No LLVM here.
+//
+// A launch is cut into units: a row of the fastest axis, or a segment of one. Unit u is segment u % segments of
+// row u / segments, rows counted over the outer axes, slowest first. A kernel runs the units [begin, end) of its
+// chunk. How a domain is cut depends on the kernel, the domain and the arrays' extents, never on the number of
+// threads.
+#pragma once
+#include <csetjmp>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fluxion/backend.h"
+
+namespace fluxion::cpu {
+
+struct KernelArray {
+  void* data = nullptr;
+  std::int64_t extent[3] = {1, 1, 1};  // elements, slowest axis first, unused ones 1
+};
+static_assert(sizeof(KernelArray) == 32);
+
+struct KernelArgs {
+  std::int64_t domain[3] = {1, 1, 1};  // slowest axis first, unused ones 1; a rank-1 launch is {n, 1, 1}
+  std::int64_t segment = 0;            // points of the fastest axis in a unit
+  std::int64_t segments = 1;           // units in a row
+  const KernelArray* arrays = nullptr;     // the memory parameters in order
+  const std::uint64_t* scalars = nullptr;  // the scalar parameters in order, bits zero-extended
+};
+static_assert(offsetof(KernelArgs, segment) == 24 && offsetof(KernelArgs, arrays) == 40);
+
+/// Where an op that can fail or print stands. Ops are numbered in the order of the text form, counting only
+/// those of sites(); passes that rewrite elementwise ops keep the numbers.
+struct Site {
+  Opcode code{};
+  Loc loc;
+  std::string text;              // check, print: the format; memory ops: the memory's name
+  std::vector<DType> operands;   // of the values handed over
+};
+
+/// One thread's state while it runs kernels. Its arena holds the sequences (tapes) of the points in flight.
+struct ThreadContext {
+  char* top = nullptr;  // first free byte of the arena; generated code bumps it
+  char* end = nullptr;
+  char* base = nullptr;
+  FailureSlot* failure = nullptr;
+  const std::vector<Site>* sites = nullptr;
+  const char* kernel = "";
+  std::jmp_buf escape;  // a failure leaves the kernel through here
+};
+static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) == 8);
+
+/// What emit_kernel() makes.
+using KernelFn = void (*)(const KernelArgs*, std::int64_t begin, std::int64_t end, ThreadContext*);
+
+/// How the accumulates of a kernel on one memory parameter meet.
+enum class Sharing : std::uint8_t {
+  none,     // no accumulate, or every element has one owner
+  merge,    // chunks may work on private zeroed copies that are added up in a fixed order
+  ordered,  // the launch must be one chunk
+};
+
+/// What the scheduler must know of a kernel. Made from the Function before math lowering: see make_plan().
+struct KernelPlan {
+  std::string name;
+  int rank = 1;
+  int width = 16;             // lanes
+  double cost = 0;            // estimated nanoseconds a point
+  double adds = 0;            // accumulates to merged memory a point
+  bool may_fail = false;      // has checks, sequences or bounds checks: the launch sets up an escape
+  bool ordered = false;       // one chunk
+  std::vector<Sharing> sharing;     // by memory parameter
+  std::vector<LayoutId> elements;   // by memory parameter
+  std::vector<Site> sites;
+};
+KernelPlan make_plan(const Function& kernel, const CompileOptions& options, int width);
+
+/// One run of an Executable: keeps the calling thread's context and its FTZ|DAZ setting. A program makes one
+/// of these on entry; every launch inside it goes through the same.
+class RunScope {
+ public:
+  explicit RunScope(FailureSlot& failure);
+  ~RunScope();
+  RunScope(const RunScope&) = delete;
+  RunScope& operator=(const RunScope&) = delete;
+  ThreadContext* context() const { return context_; }
+
+ private:
+  unsigned saved_control_;
+  ThreadContext* context_;
+};
+
+/// Runs a kernel over `domain` and returns when it is done: on the calling thread when the work is small
+/// (no locks, no allocation), else on the pool. Call inside a RunScope. Returns false after a failure.
+bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain,
+            const KernelArray* arrays, const std::uint64_t* scalars);
+
+/// True when some array is too large for 32-bit offsets: the kernel emitted with `wide` must be run.
+bool needs_wide(const KernelPlan& plan, const KernelArray* arrays);
+
+extern "C" {
+/// launch() under the name that generated programs call: nonzero after a failure.
+int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn kernel, const std::int64_t* domain,
+                       const KernelArray* arrays, const std::uint64_t* scalars);
+/// Reports a failed check, an index outside its memory (values: index, extent) and leaves the kernel.
+[[noreturn]] void fluxion_cpu_fail(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
+/// The arena is full; leaves the kernel.
+[[noreturn]] void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t site, std::uint64_t bytes);
+void fluxion_cpu_print(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
+}
+
+/// Number of threads that launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
+FLUXION_API void set_threads(int n);
+FLUXION_API int threads();
+
+}  // namespace fluxion::cpu
