@@ -176,6 +176,10 @@ class Printer {
         out_ += to_string(m.element);
         for (int a = 0; a < m.rank; ++a) out_ += a ? ", ?" : "[?";
         out_ += ']';
+        if (m.scratch && m.like >= 0 && static_cast<std::size_t>(m.like) < f_.parameters.size()) {
+          out_ += " like ";
+          memory(f_.parameters[m.like].memory);
+        }
       }
     }
   }

@@ -52,6 +52,8 @@ void Rewriter::copy_signature() {
       case Parameter::Kind::memory: {
         const MemoryId m = to.memory_parameter(from[p.memory].element, from[p.memory].rank, p.role, p.name);
         f[m].loc = from[p.memory].loc;
+        f[m].scratch = from[p.memory].scratch;
+        f[m].like = from[p.memory].like;
         map(p.memory, m);
       }
     }

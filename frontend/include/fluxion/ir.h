@@ -42,6 +42,12 @@
 //   check      text t: cond, v...   an error with the text when cond is false
 //   seq and array values also go through elementwise ops (add, mul, ...), position by position.
 //
+// Scratch: a transform may append memory parameters that the user does not pass (Memory::scratch). They come
+// last, and whoever launches supplies for each a fresh buffer with the shape of parameter `like` and the
+// scratch's own element: role inout starts as a copy of `like` (same layout), role out with any contents.
+// Nobody reads it afterwards. A `launch` op passes them like any other parameter: an inout takes the value
+// passed for `like` as its old version, an out nothing; the resulting versions stay unused.
+//
 // Memory form: what the buffer plan makes of a program; no array and no seq value is left (docs/ir.md). The arrays
 // are memories: a memory parameter for each array parameter and, after those, one for each returned value; and
 // `buffer`s, the program's own. A buffer with `records` is a stack of arrays of one shape, emptied on entry of its
@@ -138,6 +144,8 @@ struct Memory {
   std::int64_t length = 0;   // locals: number of elements (rank 1), zero-filled on entry of its scope
   RegionId scope{};          // locals: the region whose entry makes it anew; records: the one that empties it
   bool records = false;      // buffers: a stack of arrays
+  bool scratch = false;      // parameters: working space, see the head
+  int like = -1;             // scratch: the index of the memory parameter that it has the shape of
   std::array<std::int64_t, 3> shape{1, 1, 1};  // memory form: the extents; 1 beyond `rank` (0..3)
   std::string name;
   Loc loc;
