@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -41,5 +42,10 @@ FLUXION_API std::vector<EvalValue> evaluate_program(const Function& f, std::vect
                                                     const EvalOptions& options = {});
 /// One elementwise op, convert or bitcast on bits.
 FLUXION_API std::uint64_t evaluate_op(Opcode op, DType result, DType operand, std::span<const std::uint64_t> operands);
+
+/// A number as messages and `print` write it: shortest that reads back.
+FLUXION_API std::string format_value(DType t, std::uint64_t bits);
+/// The text of a print or check op with each "{}" replaced by the next value; values beyond those are appended.
+FLUXION_API std::string format_text(std::string_view text, std::span<const DType> types, std::span<const std::uint64_t> values);
 
 }  // namespace fluxion
