@@ -28,8 +28,8 @@ struct EvalMemory {
 struct EvalOptions {
   bool bounds = true;  // an index outside its memory is a KernelError with line and values
   bool races = true;   // an element stored by one thread and touched by another is a KernelError
-  std::vector<std::uint32_t> thread_order;  // a permutation of the domain; empty: in order
-  std::function<void(std::string_view)> print;
+  std::vector<std::uint32_t> thread_order = {};  // a permutation of the domain; empty: in order
+  std::function<void(std::string_view)> print = {};
 };
 
 /// Kind fn: scalar arguments to results.
