@@ -174,8 +174,12 @@ class Printer {
         if (p.memory.index >= f_.memories.size()) break;
         const Memory& m = f_[p.memory];
         out_ += to_string(m.element);
-        for (int a = 0; a < m.rank; ++a) out_ += a ? ", ?" : "[?";
-        out_ += ']';
+        if (f_.kind == Function::Kind::program) {
+          shape(m);
+        } else {
+          for (int a = 0; a < m.rank; ++a) out_ += a ? ", ?" : "[?";
+          out_ += ']';
+        }
         if (m.scratch && m.like >= 0 && static_cast<std::size_t>(m.like) < f_.parameters.size()) {
           out_ += " like ";
           memory(f_.parameters[m.like].memory);
@@ -183,12 +187,20 @@ class Printer {
       }
     }
   }
+  void shape(const Memory& m) {
+    for (int a = 0; a < m.rank; ++a) put("{}{}", a ? ", " : "[", m.shape[a]);
+    if (m.rank > 0) out_ += ']';
+  }
   void block(RegionId r, int depth) {
     for (MemoryId m : locals_[r.index]) {
       out_.append(static_cast<std::size_t>(2 * depth), ' ');
-      out_ += "local ";
+      const bool is_local = f_[m].space == Memory::Space::local;
+      out_ += is_local ? "local " : f_[m].records ? "records " : "buffer ";
       memory(m);
-      put(": {}[{}]\n", to_string(f_[m].element), f_[m].length);
+      out_ += ": " + to_string(f_[m].element);
+      if (is_local) put("[{}]", f_[m].length);
+      else shape(f_[m]);
+      out_ += '\n';
     }
     for (OpId o : f_[r].ops) {
       if (o.index >= f_.ops.size()) continue;
@@ -236,6 +248,7 @@ class Printer {
       default:
         if (op.ref != ~0u) put(" &{}", op.ref);
     }
+    for (MemoryId m : op.buffers) out_ += ' ', memory(m);
     if (op.memory.valid()) out_ += ' ', memory(op.memory);
     if (op.leaf) put(" !{}", op.leaf);
   }

@@ -73,7 +73,7 @@ class Verifier {
   void parameter(std::size_t i) {
     const Parameter& p = f_.parameters[i];
     if (p.kind == Parameter::Kind::memory) {
-      need(f_.kind == Function::Kind::kernel, "only kernels have memory parameters");
+      need(f_.kind != Function::Kind::fn, "a fn has no memory parameters");
       need(p.memory.index < f_.memories.size(), "a parameter names a memory that is not there");
       need(f_[p.memory].space == Memory::Space::parameter && f_[p.memory].role == p.role, "a parameter and its memory differ in role or space");
       return;
@@ -90,6 +90,11 @@ class Verifier {
     }
   }
   void memory(const Memory& m) const {
+    if (m.space == Memory::Space::buffer) {
+      need(f_.kind == Function::Kind::program && m.rank >= 0 && m.rank <= 3, "a buffer belongs to a program and has 0 to 3 axes");
+      need(m.scope.index < f_.regions.size(), "a buffer has no scope");
+      return;
+    }
     need(m.rank >= 1 && m.rank <= 3, "a memory has 1 to 3 axes");
     if (m.space == Memory::Space::parameter) return;
     need(m.rank == 1 && m.length > 0, "a local memory has one axis and at least one element");
@@ -189,8 +194,9 @@ class Verifier {
     need(o.memory.index < f_.memories.size(), "a memory that is not there");
     const Memory& m = f_[o.memory];
     need(m.space == Memory::Space::parameter || region_open_[m.scope.index], "a local memory is used outside its scope");
-    counts(o, static_cast<std::size_t>(m.rank) + values, o.results.size());
-    for (int a = 0; a < m.rank; ++a) same(in(o, a), kI32, "an index");
+    const int indices = m.rank + m.records;  // a record comes first
+    counts(o, static_cast<std::size_t>(indices) + values, o.results.size());
+    for (int a = 0; a < indices; ++a) same(in(o, a), kI32, "an index");
     need(o.leaf < layout_of(m.element).leaves.size(), "a leaf that the element does not have");
     return m;
   }

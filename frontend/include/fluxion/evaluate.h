@@ -40,6 +40,9 @@ FLUXION_API void evaluate_kernel(const Function& f, std::array<std::int64_t, 3> 
 /// Kind program, value form: parameters in order (arrays are copied, not written) to what the body yields.
 FLUXION_API std::vector<EvalValue> evaluate_program(const Function& f, std::vector<EvalValue> arguments,
                                                     const EvalOptions& options = {});
+/// Kind program, memory form: works on the arrays of its memory parameters, in order.
+FLUXION_API void evaluate_memory_form(const Function& f, std::span<const EvalMemory> arrays, std::span<const std::uint64_t> scalars,
+                                      const EvalOptions& options = {});
 /// One elementwise op, convert or bitcast on bits.
 FLUXION_API std::uint64_t evaluate_op(Opcode op, DType result, DType operand, std::span<const std::uint64_t> operands);
 
