@@ -75,7 +75,7 @@ void Liveness::number(RegionId r, OpId owner, std::uint32_t& next) {
         for (const Parameter& p : k.parameters) {
           if (p.kind == Parameter::Kind::memory && p.role == Role::out) continue;
           const bool in = p.kind != Parameter::Kind::memory || p.role == Role::in;
-          note(op.operands[operand++], id, in && !pointwise ? Use::read : Use::take);
+          note(op.operands[operand++], id, !in ? Use::take : pointwise ? Use::share : Use::read);
         }
         break;
       }
@@ -139,7 +139,7 @@ std::uint32_t Liveness::made(ValueId v) const {
 bool Liveness::read(ValueId v) const {
   const RegionId home = region(v);
   return std::any_of(sites_[v.index].begin(), sites_[v.index].end(), [&](const Site& s) {
-    return s.use == Use::read || (s.use == Use::collect && region(s.op) != home);
+    return s.use == Use::read || s.use == Use::share || (s.use == Use::collect && region(s.op) != home);
   });
 }
 

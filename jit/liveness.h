@@ -22,6 +22,7 @@ Life join(const Life& a, const Life& b);
 
 enum class Use : std::uint8_t {
   read,     // needed until the op is done
+  share,    // read, but the op may write its result into the same memory
   take,     // the op may work in the value's memory when the value is dead afterwards
   collect,  // copied into its record as soon as it is made, so no use of its own
 };
@@ -45,7 +46,7 @@ class Liveness {
   Life life(ValueId v) const;
   /// As if it were never taken over: of zeros, which are cheaper to write anew.
   Life life_of_reads(ValueId v) const;
-  bool read(ValueId v) const;  // has a use of kind read, or a collect outside the region that makes it
+  bool read(ValueId v) const;  // needs memory: has a use of kind read or share, or a collect outside the region that makes it
 
  private:
   struct Place { std::uint32_t before = 0, after = 0; RegionId region; };

@@ -79,7 +79,7 @@ class Printer {
       parameter_names_.push_back(p.kind == Parameter::Kind::memory ? "" : unique_name(p.name, "p", taken));
     locals_.resize(f.regions.size());
     for (std::uint32_t m = 0; m < f.memories.size(); ++m)
-      if (f.memories[m].space == Memory::Space::local && f.memories[m].scope.index < f.regions.size())
+      if (f.memories[m].space != Memory::Space::parameter && f.memories[m].scope.index < f.regions.size())
         locals_[f.memories[m].scope.index].push_back({m});
   }
 

@@ -1,0 +1,186 @@
+// The buffer plan against the meaning of programs: what the evaluator makes of the value form, it must make of
+// the memory form; and what should work in place does.
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <cstring>
+
+#include "fluxion/buffer_plan.h"
+#include "fluxion/error.h"
+#include "fluxion/evaluate.h"
+#include "program_generator.h"
+
+using namespace fluxion;
+using namespace program_test;
+
+namespace {
+
+using Ints = std::vector<std::int32_t>;
+
+EvalValue eval_array(const Ints& v) {
+  EvalValue out;
+  out.array = std::make_shared<std::vector<std::byte>>(v.size() * 4);
+  std::memcpy(out.array->data(), v.data(), v.size() * 4);
+  return out;
+}
+Ints ints(const EvalValue& v) {
+  Ints out(v.array->size() / 4);
+  std::memcpy(out.data(), v.array->data(), v.array->size());
+  return out;
+}
+
+/// Scalar parameters get 5, arrays i + 1, 10 (i + 1), ...
+std::vector<Ints> by_value(const Function& f) {
+  std::vector<EvalValue> arguments;
+  int n = 1;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind == Parameter::Kind::scalar) {
+      arguments.push_back({5, {}, {}});
+      continue;
+    }
+    Ints v(static_cast<std::size_t>(f.type(p.value).count()));
+    for (std::size_t i = 0; i < v.size(); ++i) v[i] = n * static_cast<std::int32_t>(i + 1);
+    n *= 10;
+    arguments.push_back(eval_array(v));
+  }
+  std::vector<Ints> out;
+  for (const EvalValue& v : evaluate_program(f, arguments)) out.push_back(v.array ? ints(v) : Ints{static_cast<std::int32_t>(v.bits)});
+  return out;
+}
+
+std::vector<Ints> by_memory(const Function& f) {
+  std::vector<Ints> arrays;
+  std::vector<std::uint64_t> scalars;
+  int n = 1;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind == Parameter::Kind::scalar) {
+      scalars.push_back(5);
+      continue;
+    }
+    const Memory& m = f[p.memory];
+    arrays.emplace_back(static_cast<std::size_t>(m.shape[0] * m.shape[1] * m.shape[2]));
+    for (std::size_t i = 0; i < arrays.back().size(); ++i) arrays.back()[i] = n * static_cast<std::int32_t>(i + 1);
+    n *= 10;
+  }
+  std::vector<EvalMemory> memories;
+  std::size_t k = 0;
+  for (const Parameter& p : f.parameters)
+    if (p.kind == Parameter::Kind::memory) memories.push_back({reinterpret_cast<std::byte*>(arrays[k++].data()), f[p.memory].shape});
+  evaluate_memory_form(f, memories, scalars);
+  std::vector<Ints> out;
+  k = 0;
+  for (const Parameter& p : f.parameters)
+    if (p.kind == Parameter::Kind::memory && (++k, p.role != Role::in)) out.push_back(arrays[k - 1]);
+  return out;
+}
+
+int count(const Function& f, Opcode code) {
+  int n = 0;
+  for (const Op& op : f.ops) n += op.code == code;
+  return n;
+}
+int buffers(const Function& f) {
+  int n = 0;
+  for (const Memory& m : f.memories) n += m.space == Memory::Space::buffer;
+  return n;
+}
+
+struct Program {
+  Function f;
+  Builder b{f};
+  Kernels k = kernels();
+  ValueId n{};
+  Program() {
+    f.kind = Function::Kind::program;
+    f.name = "p";
+    n = b.i32(kLength);
+  }
+  ValueId array(Role role, const char* name) { return b.array_parameter(array_type(), role, name); }
+  ValueId scale(ValueId y, std::int32_t s, ValueId x) { return b.launch(k.scale, {&n, 1}, Values{y, b.i32(s), x})[0]; }
+  ValueId mix(ValueId a, ValueId c) {
+    const Type t = array_type();
+    return b.launch(k.mix, {&n, 1}, Values{a, c}, {&t, 1})[0];
+  }
+  Function plan() {
+    verify(f);
+    Function g = buffer_plan(f);
+    INFO(print(g));
+    verify(g);
+    CHECK(by_memory(g) == by_value(f));
+    return g;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("random programs mean the same in memory form", "[jit][program]") {
+  const unsigned first = GENERATE(range(0u, 60u)) * 25;
+  for (unsigned seed = first; seed < first + 25; ++seed) {
+    const Function f = Generator(seed).make();
+    INFO("seed " << seed << "\n" << print(f));
+    verify(f);
+    Function g;
+    try {
+      g = buffer_plan(f);
+    } catch (const KernelError& e) {
+      CHECK(std::string(e.what()).find("use a for loop") != std::string::npos);
+      continue;
+    }
+    INFO(print(g));
+    verify(g);
+    CHECK(by_memory(g) == by_value(f));
+  }
+}
+
+TEST_CASE("a time loop over in-place launches copies nothing and needs no memory of its own", "[jit][program]") {
+  Program p;
+  const ValueId x = p.array(Role::in, "x"), y = p.array(Role::inout, "y");
+  const ValueId init[] = {y};
+  const auto r = p.b.for_(p.b.i32(0), p.b.i32(7), init, [&](ValueId, const Values& c) {
+    return Builder::LoopYield{{p.scale(p.scale(c[0], 3, x), 2, x)}, {}};
+  });
+  p.b.finish(r.carries);
+  const Function g = p.plan();
+  CHECK(count(g, Opcode::run) == 2);
+  CHECK(count(g, Opcode::buffer_copy) == 0);
+  CHECK(buffers(g) == 0);
+}
+
+TEST_CASE("a collected array costs one copy a turn and the update stays in place", "[jit][program]") {
+  Program p;
+  const ValueId x = p.array(Role::in, "x"), y = p.array(Role::inout, "y");
+  const ValueId init[] = {y};
+  const auto r = p.b.for_(p.b.i32(0), p.b.i32(4), init, [&](ValueId, const Values& c) {
+    return Builder::LoopYield{{p.scale(c[0], 3, x)}, {c[0]}};
+  });
+  const ValueId old = p.b.seq_get(r.seqs[0], p.b.i32(2));
+  p.b.finish(Values{r.carries[0], p.mix(old, x)});
+  const Function g = p.plan();
+  CHECK(count(g, Opcode::buffer_copy) == 1);
+}
+
+TEST_CASE("zeros that are added to are one fill", "[jit][program]") {
+  Program p;
+  const ValueId x = p.array(Role::in, "x");
+  const ValueId e = p.b.launch(p.k.scatter, {&p.n, 1}, Values{x, p.b.zero(array_type())})[0];
+  p.b.finish(Values{e});
+  const Function g = p.plan();
+  CHECK(count(g, Opcode::buffer_zero) == 1);
+  CHECK(count(g, Opcode::buffer_copy) == 0);
+  CHECK(buffers(g) == 0);
+}
+
+TEST_CASE("an old version that is needed later is kept by a copy", "[jit][program]") {
+  Program p;
+  const ValueId x = p.array(Role::in, "x"), old = p.mix(x, x);
+  const ValueId next = p.scale(old, 3, x);
+  p.b.finish(Values{p.scale(next, 2, old)});
+  CHECK(count(p.plan(), Opcode::buffer_copy) == 1);
+}
+
+TEST_CASE("an Out parameter that is read before it is written is refused", "[jit][program]") {
+  Program p;
+  const ValueId z = p.array(Role::out, "z");
+  p.b.finish(Values{p.scale(p.b.zero(array_type()), 2, z)});
+  CHECK_THROWS_WITH(buffer_plan(p.f), Catch::Contains("\"z\" is Out and is read before it is written"));
+}
