@@ -327,6 +327,12 @@ bool has_effect(Opcode op) {
 bool has_effect(const Function& f, OpId id) {
   const Op& op = f[id];
   if (has_effect(op.code)) return true;
+  if (op.code == Opcode::launch) {  // a kernel changes nothing but the versions it yields; print and check remain
+    const Function& k = *f.callees[op.ref];
+    for (const Region& r : k.regions)
+      for (OpId inner : r.ops)
+        if (k[inner].code == Opcode::print || k[inner].code == Opcode::check) return true;
+  }
   for (RegionId r : op.regions)
     for (OpId inner : f[r].ops)
       if (f[inner].code != Opcode::yield && has_effect(f, inner)) return true;

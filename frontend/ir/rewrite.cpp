@@ -66,7 +66,7 @@ void Rewriter::copy_ops(RegionId region) {
   // Locals belong to a region: they are made anew in whatever region receives its ops.
   for (std::uint32_t m = 0; m < from.memories.size(); ++m) {
     const Memory& mem = from.memories[m];
-    if (mem.space != Memory::Space::local || mem.scope != region) continue;
+    if (mem.space != Memory::Space::local || mem.scope != region || (!dropped.empty() && dropped[m])) continue;
     const MemoryId now = to.local(mem.element, mem.length, mem.name);
     to.function()[now].loc = mem.loc;
     map(MemoryId{m}, now);

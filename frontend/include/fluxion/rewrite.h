@@ -2,6 +2,7 @@
 // transforms rebuild functions.
 #pragma once
 #include <functional>
+#include <vector>
 
 #include "fluxion/builder.h"
 
@@ -17,6 +18,7 @@ class FLUXION_API Rewriter {
   const Function& from;
   Builder& to;
   Hook hook;  // called for every op before it is copied; may be empty
+  std::vector<bool> dropped;  // by old memory id: locals that are not made in `to`; may be empty
 
   ValueId operator()(ValueId old) const;          // constants are made in `to` on first use
   Values operator()(const Values& old) const;

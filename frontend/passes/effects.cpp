@@ -1,0 +1,55 @@
+// One walk over the regions; see the header.
+#include "effects.h"
+
+namespace fluxion {
+
+Effects::Effects(const Function& f)
+    : reads(f.ops.size()), writes(f.ops.size()), effect(f.ops.size()), region_of(f.ops.size()), owner(f.regions.size()), depth(f.regions.size()) {
+  region(f, f.body);
+}
+
+RegionId Effects::home(const Function& f, ValueId v) const {
+  const Value& x = f[v];
+  if (x.kind == Value::Kind::result) return region_of[x.owner];
+  return x.kind == Value::Kind::argument ? RegionId{x.owner} : f.body;
+}
+
+void Effects::region(const Function& f, RegionId r) {
+  for (OpId id : f[r].ops) {
+    const Op& op = f[id];
+    const std::uint32_t o = id.index;
+    region_of[o] = r;
+    switch (op.code) {
+      case Opcode::load: reads[o] = set_of(op.memory); break;
+      case Opcode::store:
+      case Opcode::accumulate: writes[o] = set_of(op.memory); break;
+      case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
+      case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
+      case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
+        reads[o] = writes[o] = kAllMemories;
+        break;
+      default: break;
+    }
+    effect[o] = op.code == Opcode::launch ? has_effect(f, id) : op.code != Opcode::yield && has_effect(op.code);
+    for (RegionId inner : op.regions) {
+      owner[inner.index] = id;
+      depth[inner.index] = depth[r.index] + 1;
+      region(f, inner);
+      for (OpId i : f[inner].ops) {
+        reads[o] |= reads[i.index];
+        writes[o] |= writes[i.index];
+        if (effect[i.index]) effect[o] = true;
+      }
+    }
+  }
+}
+
+bool is_pure(Opcode op) {
+  if (is_elementwise(op)) return true;
+  switch (op) {
+    case Opcode::convert: case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::seq_len: return true;
+    default: return false;
+  }
+}
+
+}  // namespace fluxion
