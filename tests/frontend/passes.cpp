@@ -220,7 +220,7 @@ TEST_CASE("dce drops carries that feed only themselves and locals that are never
   CHECK(print(now).find("local") == std::string::npos);
   for (const Region& r : now.regions)
     for (OpId o : r.ops) {
-      if (now[o].code == Opcode::for_) CHECK(now.carries(now[o]) == 2);
+      if (now[o].code == Opcode::for_) CHECK(now.carries(now[o]) == 1);
       if (now[o].code == Opcode::while_) CHECK(now[o].results.size() == 2);
       if (now[o].code == Opcode::if_) CHECK(now[o].results.size() == 1);
     }
