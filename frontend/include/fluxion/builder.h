@@ -71,6 +71,8 @@ class FLUXION_API Builder {
   // ---- structure, by hand
   RegionId open(std::span<const Type> arguments);
   void close(std::span<const ValueId> yields);  // emits the yield
+  /// Goes on appending to a region whose yield the caller has taken off.
+  void reopen(RegionId r) { stack_.push_back(r); }
   RegionId current() const { return stack_.back(); }
   std::size_t depth() const { return stack_.size(); }
   /// Appends an op as it is; makes `result_types.size()` results.

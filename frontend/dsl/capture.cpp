@@ -1,0 +1,37 @@
+// What capture.h keeps out of line: calls on the host, and the probes that find the layout of a struct.
+#include "fluxion/capture.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "fluxion/error.h"
+#include "fluxion/evaluate.h"
+
+namespace fluxion::detail {
+namespace {
+struct Probed {
+  DType dtype;
+  const char* address;
+};
+thread_local std::vector<Probed> t_probed;
+}  // namespace
+
+void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std::uint64_t* results, int m) {
+  const auto out = evaluate_fn(f, {arguments, static_cast<std::size_t>(n)});
+  if (out.size() != static_cast<std::size_t>(m)) throw Bug(f.loc, "a function gives another number of results than its type");
+  std::copy(out.begin(), out.end(), results);
+}
+
+void probe_begin() { t_probed.clear(); }
+void probe_leaf(DType t, const void* address) { t_probed.push_back({t, static_cast<const char*>(address)}); }
+int probe_end(const void* base, LeafSpec* out, int room) {
+  std::sort(t_probed.begin(), t_probed.end(), [](const Probed& a, const Probed& b) { return a.address < b.address; });
+  if (t_probed.size() != static_cast<std::size_t>(room))
+    throw KernelError({}, "the members of a struct element must be F<scalar>, fx::Vec<F<scalar>, N> and the like");
+  for (int k = 0; k < room; ++k)
+    out[k] = {t_probed[static_cast<std::size_t>(k)].dtype,
+              static_cast<std::uint32_t>(t_probed[static_cast<std::size_t>(k)].address - static_cast<const char*>(base))};
+  return room;
+}
+
+}  // namespace fluxion::detail
