@@ -1,5 +1,5 @@
 // The evaluator as a backend: slow, always there, with bounds and race checks. What it says is right by
-// definition; the other backends are compared with it. Programs run in value form.
+// definition; the other backends are compared with it.
 #include <cstring>
 
 #include "fluxion/backend.h"
@@ -20,6 +20,7 @@ class Interpreted final : public Executable {
     };
     try {
       if (f_.kind == Function::Kind::kernel) run_kernel(launch);
+      else if (memory_form()) evaluate_memory_form(f_, memories(launch), launch.scalars, options());
       else run_program(launch);
     } catch (const KernelError& e) {
       failure.set(FailureSlot::Kind::kernel, e.where(), text(e));
@@ -38,9 +39,17 @@ class Interpreted final : public Executable {
     return o;
   }
   void run_kernel(const Launch& launch) const {
-    std::vector<EvalMemory> memories;
-    for (const ArrayArgument& a : launch.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
-    evaluate_kernel(f_, launch.domain, memories, launch.scalars, options());
+    evaluate_kernel(f_, launch.domain, memories(launch), launch.scalars, options());
+  }
+  bool memory_form() const {
+    for (const Parameter& p : f_.parameters)
+      if (p.kind == Parameter::Kind::array) return false;
+    return !f_.memories.empty();
+  }
+  static std::vector<EvalMemory> memories(const Launch& launch) {
+    std::vector<EvalMemory> out;
+    for (const ArrayArgument& a : launch.arrays) out.push_back({static_cast<std::byte*>(a.data), a.extent});
+    return out;
   }
   void run_program(const Launch& launch) const {
     std::vector<EvalValue> arguments;

@@ -102,7 +102,9 @@ class Folder {
         if (!float_ && a == b) return b_.zero(f_.type(a));
         if (!float_ && constant(b)) {
           const std::uint64_t bits[] = {f_[b].bits};
-          return b_.add(a, b_.constant(dtype(b), evaluate_op(Opcode::neg, dtype(b), dtype(b), bits)));
+          const ValueId minus = b_.constant(dtype(b), evaluate_op(Opcode::neg, dtype(b), dtype(b), bits));
+          if (const auto v = reassociate(Opcode::add, a, minus)) return v;
+          return b_.add(a, minus);
         }
         if (const Op* n = made_by(b, Opcode::neg)) return emit(Opcode::add, {a, ValueId(n->operands[0])});
         return {};
@@ -230,7 +232,8 @@ class Folder {
       case Opcode::for_: {
         if (v.slot < f_.carries(op)) return {};
         const ValueId lo = op.operands[0], hi = op.operands[1];
-        return emit(Opcode::max, {is(lo, 0.) ? hi : b_.sub(hi, lo), b_.i32(0)});
+        const ValueId trips = is(lo, 0.) ? hi : constant(lo) ? b_.add(hi, b_.i32(static_cast<std::int32_t>(-static_cast<std::uint32_t>(f_[lo].bits)))) : b_.sub(hi, lo);
+        return emit(Opcode::max, {trips, b_.i32(0)});
       }
       case Opcode::while_:
         if (v.slot < f_.carries(op)) return {};
