@@ -110,7 +110,11 @@ struct ExpParts { Expr p, n; };
 ExpParts exp_parts(Expr x);
 /// 2^(n + offset) from the bits of magic + n.
 Expr power_of_two(Expr n, int offset);
-/// log(1 + x) * 1 + e' * log(2) where e' = extra: inverse hyperbolics add a factor 2 without overflow.
+/// |x| = n pi/2 + r; the low bits of count are those of n.
+struct Reduced { Expr r, count; };
+Reduced reduce(Expr x);
+/// log(1 + x) + extra_twos * log(2): the inverse hyperbolics add a factor 2 without overflow.
+/// With an empty `extra_twos` there are none.
 Expr log1p_plus(Expr x, Expr extra_twos);
 
 Expr exp(Expr x);
@@ -120,9 +124,9 @@ Expr log(Expr x);
 Expr log2(Expr x);
 Expr log10(Expr x);
 Expr log1p(Expr x);
-Expr sin(Expr x);
-Expr cos(Expr x);
-Expr tan(Expr x);
+Expr sin(Expr x, const Reduced& a);  // a = reduce(x)
+Expr cos(Expr x, const Reduced& a);
+Expr tan(Expr x, const Reduced& a);
 Expr asin(Expr x);
 Expr acos(Expr x);
 Expr atan(Expr x);

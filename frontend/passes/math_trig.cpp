@@ -1,33 +1,28 @@
 // sin, cos, tan in exact ops, for arguments of any size.
 //
-// |x| = n pi + r (tan: pi/2) with |r| within half of that. Up to a limit by Cody and Waite's subtraction of pi in
-// three parts; beyond it as Payne and Hanek (1983): the bits of 2/pi that matter for the argument's exponent
-// times its mantissa, in integers. That arm is an `if_` which backends skip when no lane needs it.
-// sin(n pi + r) = (-1)^n sin(r) keeps one polynomial; cos x is sin(x + pi/2), where n is half-odd.
+// |x| = n pi/2 + r with |r| <= pi/4. Up to a limit by Cody and Waite's subtraction of pi/2 in three parts; beyond it
+// as Payne and Hanek (1983): the bits of 2/pi that matter for the argument's exponent times its mantissa, in
+// integers. That arm is an `if_` which backends skip when no lane needs it. The functions of one argument share
+// its reduction (math_lowering.cpp); which of sin r and cos r they take, and its sign, follows from n modulo 4.
 // Coefficients: Remez fits as in math_exp_log.cpp; the bits of 2/pi computed to 2400 bits.
 #include "math_expr.h"
 
 namespace fluxion::math {
 namespace {
 
-// (sin r - r) / r^3 in r^2; r up to 1.58 and 1.572
-constexpr double kSin32[] = {-0x1.55554cp-3, 0x1.110ed4p-7, -0x1.9f6f20p-13, 0x1.5da7f2p-19};
-constexpr double kSin64[] = {-0x1.5555555555555p-3,  0x1.11111111110c8p-7,  -0x1.a01a01a014d73p-13,
-                             0x1.71de3a52a0eccp-19,  -0x1.ae6454d49d5c4p-26, 0x1.6123cd1499db6p-33,
-                             -0x1.ae43889615805p-41, 0x1.883326cf6826ep-49};
-// the same for r up to .79, and (cos r - 1 + r^2/2) / r^4
-constexpr double kSinQuarter32[] = {-0x1.555544p-3, 0x1.1106c6p-7, -0x1.991c28p-13};
-constexpr double kSinQuarter64[] = {-0x1.5555555555548p-3, 0x1.111111110f730p-7,  -0x1.a01a019be921bp-13,
-                                    0x1.71de35552ba7dp-19, -0x1.ae5e4b8432c62p-26, 0x1.5d8b55ad76653p-33};
-constexpr double kCosQuarter32[] = {0x1.55554ap-5, -0x1.6c0c1ep-10, 0x1.99e336p-16};
-constexpr double kCosQuarter64[] = {0x1.555555555554bp-5,  -0x1.6c16c16c15011p-10, 0x1.a01a019c8e7b1p-16,
-                                    -0x1.27e4f7f0eff80p-22, 0x1.1ee9db4c7cd78p-29,  -0x1.8fa637fcdd3c8p-37};
+// (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4 in r^2, r <= .79
+constexpr double kSin32[] = {-0x1.555544p-3, 0x1.1106c6p-7, -0x1.991c28p-13};
+constexpr double kSin64[] = {-0x1.5555555555548p-3, 0x1.111111110f730p-7,   -0x1.a01a019be921bp-13,
+                             0x1.71de35552ba7dp-19, -0x1.ae5e4b8432c62p-26, 0x1.5d8b55ad76653p-33};
+constexpr double kCos32[] = {0x1.55554ap-5, -0x1.6c0c1ep-10, 0x1.99e336p-16};
+constexpr double kCos64[] = {0x1.555555555554bp-5,   -0x1.6c16c16c15011p-10, 0x1.a01a019c8e7b1p-16,
+                             -0x1.27e4f7f0eff80p-22, 0x1.1ee9db4c7cd78p-29,  -0x1.8fa637fcdd3c8p-37};
 
-// pi in parts of 24 and 53 bits, all positive so that -0 survives. Products of a part with n are exact in fma.
-constexpr double kPi32[] = {0x1.921fb4p+1, 0x1.4442dp-23, 0x1.846988p-47};
-constexpr double kPi64[] = {0x1.921fb54442d18p+1, 0x1.1a62633145c06p-53, 0x1.c1cd129024e08p-106};
+// pi/2 in parts of 24 and 53 bits. Products of a part with n are exact in fma.
+constexpr double kHalfPi32[] = {0x1.921fb4p+0, 0x1.4442dp-24, 0x1.846988p-48};
+constexpr double kHalfPi64[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c06p-54, 0x1.c1cd129024e08p-107};
 
-// Where the rounding of x / pi could choose a neighbouring n so far off that r leaves the polynomial's interval.
+// Where the rounding of x * 2/pi could choose a neighbouring n so far off that r leaves the polynomial's interval.
 constexpr double kLimit32 = 0x1p16, kLimit64 = 0x1p30;
 
 constexpr std::uint64_t kTwoOverPi[] = {
@@ -80,86 +75,73 @@ Angle angle_f64(Expr x) {
   return {m * v[0] + mulhi(m, v[1]) + carry, low};
 }
 
-// r, and a word whose top bit is the parity of n.
-struct Reduced { Expr r, parity; };
-
-// The angle to the nearest multiple of half a turn (doublings = 1) or a quarter (2).
-Reduced reduce_large(Expr x, int doublings, bool half_odd) {
-  const Format& F = format_of(x);
-  Angle a = x.is_f32() ? angle_f32(x) : angle_f64(x);
-  if (half_odd) a.high = a.high + (std::uint64_t{1} << 62);
-  const std::uint64_t half_step = std::uint64_t{1} << (63 - doublings);
-  Expr parity = (a.high + half_step) << (doublings - 1);
-  const double unit = doublings == 1 ? 0x1p-64 : 0x1p-65;  // of pi
+// For large x; the nearest quarter turn is taken off in integers.
+Reduced reduce_large(Expr x) {
+  const Angle a = x.is_f32() ? angle_f32(x) : angle_f64(x);
+  const Expr count = (a.high + (std::uint64_t{1} << 61)) >> 62;
+  const double unit = 0x1p-64;  // of pi/2, for the upper word shifted by 2
   Expr r;
   if (x.is_f32()) {
-    r = ((a.high << doublings).as(DType::i64).to(DType::f64) * (0x1.921fb54442d18p+1 * unit)).to(DType::f32);
-    parity = (parity >> 32).to(DType::u32);
+    r = ((a.high << 2).as(DType::i64).to(DType::f64) * (0x1.921fb54442d18p+0 * unit)).to(DType::f32);
   } else {
-    const Expr high = ((a.high << doublings) | (a.low >> (64 - doublings))).as(DType::i64), low = a.low << doublings;
-    // 53 bits, then 64 more: the first part may be all zeros when x is close to a multiple of pi.
+    const Expr high = ((a.high << 2) | (a.low >> 62)).as(DType::i64), low = a.low << 2;
+    // 53 bits, then 64 more: the first part may be all zeros when x is close to a multiple of pi/2.
     const Expr top = (high >> 11).to(DType::f64);
     const Expr rest = ((high.as(DType::u64) << 53) | (low >> 11)).to(DType::f64) * 0x1p-64;
-    const double pi = 0x1.921fb54442d18p+1 * unit * 0x1p11, pi_low = 0x1.1a62633145c07p-53 * unit * 0x1p11;
-    const Expr product = top * pi;
-    r = product + fma(top, pi_low, fma(rest, pi, fma(top, pi, -product)));
+    const double half_pi = 0x1.921fb54442d18p+0 * unit * 0x1p11, half_pi_low = 0x1.1a62633145c07p-54 * unit * 0x1p11;
+    const Expr product = top * half_pi;
+    r = product + fma(top, half_pi_low, fma(rest, half_pi, fma(top, half_pi, -product)));
   }
-  return {select(x < inf(x), r, nan(x)), parity.as(F.bits)};
-}
-
-Reduced reduce(Expr x, int doublings, bool half_odd) {
-  const Format& F = format_of(x);
-  const double steps = doublings == 1 ? 1 : 2;
-  const double* pi = x.is_f32() ? kPi32 : kPi64;
-  const double inverse = 0.31830988618379067154 * steps;
-  const Expr t = half_odd ? fma(x, inverse, -0.5) + F.magic : fma(x, inverse, F.magic);
-  Expr n = t - F.magic, count = bits_of(t);  // whose lowest bits are those of n
-  if (half_odd) n = n + 0.5, count = count + 1;  // cos(k pi + pi/2 + r) = (-1)^(k + 1) sin r
-  Expr r = fma(n, -pi[0] / steps, x);
-  r = fma(n, -pi[1] / steps, r);
-  r = fma(n, -pi[2] / steps, r);
-  const Expr parity = count << (x.is_f32() ? 31 : 63);
-  Builder& b = *x.b;
-  const Expr large = x > (x.is_f32() ? kLimit32 : kLimit64);
-  const Values both = b.if_(
-      large.v,
-      [&] {
-        const Reduced slow = reduce_large(x, doublings, half_odd);
-        return Values{slow.r.v, slow.parity.v};
-      },
-      [&] { return Values{r.v, parity.v}; });
-  return {{&b, both[0]}, {&b, both[1]}};
+  return {select(x < inf(x), r, nan(x)), count.to(format_of(x).bits)};
 }
 
 Expr flip(Expr y, Expr sign_word) { return real_of(bits_of(y) ^ (sign_word & format_of(y).sign)); }
 
-Expr sine(const Reduced& a) {
-  const Expr z = a.r * a.r;
-  const Expr p = polynomial(z, a.r.is_f32() ? Coefficients(kSin32) : Coefficients(kSin64));
-  return fma(a.r * z, p, a.r);
+Expr sin_r(Expr r, Expr z) {
+  return fma(r * z, polynomial(z, r.is_f32() ? Coefficients(kSin32) : Coefficients(kSin64)), r);
+}
+Expr cos_r(Expr z) {
+  return fma(z, fma(z, polynomial(z, z.is_f32() ? Coefficients(kCos32) : Coefficients(kCos64)), -0.5), 1.0);
 }
 
 }  // namespace
 
-Expr sin(Expr x) {
-  const Reduced a = reduce(abs(x), 1, false);
-  return flip(sine(a), a.parity ^ bits_of(x));
+Reduced reduce(Expr any) {
+  const Expr x = abs(any);
+  const Format& F = format_of(x);
+  const double* part = x.is_f32() ? kHalfPi32 : kHalfPi64;
+  const Expr t = fma(x, 0.63661977236758134308, F.magic), n = t - F.magic;
+  const Expr r = fma(n, -part[2], fma(n, -part[1], fma(n, -part[0], x)));
+  const Expr large = x > (x.is_f32() ? kLimit32 : kLimit64);
+  Builder& b = *x.b;
+  const Values both = b.if_(
+      large.v,
+      [&] {
+        const Reduced slow = reduce_large(x);
+        return Values{slow.r.v, slow.count.v};
+      },
+      [&] { return Values{r.v, bits_of(t).v}; });
+  return {{&b, both[0]}, {&b, both[1]}};
 }
 
-Expr cos(Expr x) {
-  const Reduced a = reduce(abs(x), 1, true);
-  return flip(sine(a), a.parity);
+Expr sin(Expr x, const Reduced& a) {
+  const int top = format_of(x).mantissa == 23 ? 31 : 63;
+  const Expr z = a.r * a.r, odd = (a.count & 1) != 0;
+  return flip(select(odd, cos_r(z), sin_r(a.r, z)), (a.count << (top - 1)) ^ bits_of(x));
 }
 
-Expr tan(Expr x) {
-  const Reduced a = reduce(abs(x), 2, false);
-  const Expr z = a.r * a.r;
-  const bool f = x.is_f32();
-  const Expr s = fma(a.r * z, polynomial(z, f ? Coefficients(kSinQuarter32) : Coefficients(kSinQuarter64)), a.r);
-  const Expr c = fma(z, fma(z, polynomial(z, f ? Coefficients(kCosQuarter32) : Coefficients(kCosQuarter64)), -0.5), 1.0);
+Expr cos(Expr x, const Reduced& a) {
+  const int top = format_of(x).mantissa == 23 ? 31 : 63;
+  const Expr z = a.r * a.r, odd = (a.count & 1) != 0;
+  return flip(select(odd, sin_r(a.r, z), cos_r(z)), (a.count + 1) << (top - 1));
+}
+
+Expr tan(Expr x, const Reduced& a) {
+  const int top = format_of(x).mantissa == 23 ? 31 : 63;
+  const Expr z = a.r * a.r, s = sin_r(a.r, z), c = cos_r(z);
   // tan(pi/2 + r) = -cos r / sin r
-  const Expr odd = (a.parity & format_of(x).sign) != 0;
-  return flip(select(odd, c, s) / select(odd, s, c), a.parity ^ bits_of(x));
+  const Expr odd = (a.count & 1) != 0;
+  return flip(select(odd, c, s) / select(odd, s, c), (a.count << top) ^ bits_of(x));
 }
 
 }  // namespace fluxion::math

@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <random>
 
 #include "fluxion/builder.h"
@@ -143,7 +145,7 @@ void check_bound(const Case& c, std::size_t count) {
   }
   INFO(name_of(c.op) << " of " << name_of(dtype_of<T>) << " worst at " << std::hexfloat << s.x[at] << " " << s.y[at] << " -> "
                      << got[at] << " exact " << c.exact(s.x[at], s.y[at]) << std::defaultfloat << " ops " << f.ops.size());
-  if (getenv("FLUXION_MATH_ERRORS")) printf("%-6s %s %.3f  (%zu ops)\n", name_of(c.op), name_of(dtype_of<T>), worst, f.ops.size());
+  if (std::getenv("FLUXION_MATH_ERRORS")) printf("%-6s %s %.3f  (%zu ops)\n", name_of(c.op), name_of(dtype_of<T>), worst, f.ops.size());
   CHECK(worst <= ulp_bound(c.op, dtype_of<T>));
 }
 

@@ -9,31 +9,31 @@ namespace fluxion {
 constexpr double ulp_bound(Opcode op, DType t) {
   const bool f = t == DType::f32;
   switch (op) {
-    case Opcode::rsqrt: return 1.5;
+    case Opcode::rsqrt: return 1.25;
     case Opcode::cbrt: return 1;
-    case Opcode::exp: return f ? 1 : 1;
+    case Opcode::exp: return 1.25;
     case Opcode::exp2: return 1;
-    case Opcode::expm1: return 1.5;
-    case Opcode::log: return 1.5;
-    case Opcode::log2: return 2;
-    case Opcode::log10: return 2;
-    case Opcode::log1p: return 1.5;
-    case Opcode::sin: return 1.5;
-    case Opcode::cos: return 1.5;
-    case Opcode::tan: return 3;
-    case Opcode::asin: return 2;
-    case Opcode::acos: return 2;
-    case Opcode::atan: return 2;
-    case Opcode::atan2: return 2;
-    case Opcode::sinh: return 2;
-    case Opcode::cosh: return 2;
+    case Opcode::expm1: return f ? 1.75 : 2.25;
+    case Opcode::log: return 1;
+    case Opcode::log2: return 1.25;
+    case Opcode::log10: return 1.25;
+    case Opcode::log1p: return 1.75;
+    case Opcode::sin: return 1.6;
+    case Opcode::cos: return 1.6;
+    case Opcode::tan: return 3.5;
+    case Opcode::asin: return 2.5;
+    case Opcode::acos: return 1.5;
+    case Opcode::atan: return 2.5;
+    case Opcode::atan2: return 2.5;
+    case Opcode::sinh: return 2.5;
+    case Opcode::cosh: return 1.5;
     case Opcode::tanh: return f ? 1.5 : 2.5;
-    case Opcode::asinh: return 3;
+    case Opcode::asinh: return 2.5;
     case Opcode::acosh: return 3;
-    case Opcode::atanh: return 3;
-    case Opcode::pow: return f ? 1 : 1.5;
-    case Opcode::hypot: return 1.5;
-    case Opcode::erf: return 2;
+    case Opcode::atanh: return 2.5;
+    case Opcode::pow: return f ? 0.6 : 1;
+    case Opcode::hypot: return 1.25;
+    case Opcode::erf: return 1.25;
     default: return 0;
   }
 }
