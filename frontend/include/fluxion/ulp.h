@@ -25,9 +25,9 @@ constexpr double ulp_bound(Opcode op, DType t) {
     case Opcode::acos: return 1.5;
     case Opcode::atan: return 2.5;
     case Opcode::atan2: return 2.5;
-    case Opcode::sinh: return 2.5;
-    case Opcode::cosh: return 1.5;
-    case Opcode::tanh: return f ? 1.5 : 2.5;
+    case Opcode::sinh: return 2.75;
+    case Opcode::cosh: return 1.75;
+    case Opcode::tanh: return f ? 1.5 : 2.75;
     case Opcode::asinh: return 2.5;
     case Opcode::acosh: return 3;
     case Opcode::atanh: return 2.5;
