@@ -100,6 +100,22 @@ std::uint32_t Recording::scalar_parameter(DType t, std::string name) {
 std::uint32_t Recording::array_parameter(const Type& t, Role role, std::string name) {
   return state({}).b.array_parameter(t, role, std::move(name)).index;
 }
+Handle Recording::captured_parameter(const Type& t, Role role, std::string name, Loc at) {
+  State& s = state(at);
+  Op op;
+  op.code = Opcode::var_new;
+  op.loc = at;
+  op.operands = {s.b.array_parameter(t, role, std::move(name))};
+  const OpId made = s.b.append(std::move(op), {&t, 1});
+  const ValueId slot = s.f[made].results[0];
+  s.slot(slot).region = s.f.body;
+  if (const RegionId here = s.b.current(); here != s.f.body) {
+    s.f[here].ops.pop_back();
+    auto& body = s.f[s.f.body].ops;
+    body.insert(body.begin(), made);
+  }
+  return {slot.index, s.epoch};
+}
 MemoryHandle Recording::memory_parameter(LayoutId element, int rank, Role role, std::string name) {
   State& s = state({});
   return {s.b.memory_parameter(element, rank, role, std::move(name)).index, s.epoch};

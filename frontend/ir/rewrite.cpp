@@ -54,6 +54,7 @@ void Rewriter::copy_signature() {
         f[m].loc = from[p.memory].loc;
         f[m].scratch = from[p.memory].scratch;
         f[m].like = from[p.memory].like;
+        f[m].shape = from[p.memory].shape;
         map(p.memory, m);
       }
     }
@@ -63,10 +64,17 @@ void Rewriter::copy_signature() {
 }
 
 void Rewriter::copy_ops(RegionId region) {
-  // Locals belong to a region: they are made anew in whatever region receives its ops.
+  // Locals and buffers belong to a region: they are made anew in whatever region receives its ops.
   for (std::uint32_t m = 0; m < from.memories.size(); ++m) {
     const Memory& mem = from.memories[m];
-    if (mem.space != Memory::Space::local || mem.scope != region || (!dropped.empty() && dropped[m])) continue;
+    if (mem.space == Memory::Space::parameter || mem.scope != region || (!dropped.empty() && dropped[m])) continue;
+    if (mem.space == Memory::Space::buffer) {
+      Function& f = to.function();
+      f.memories.push_back(mem);
+      f.memories.back().scope = to.current();
+      map(MemoryId{m}, MemoryId{static_cast<std::uint32_t>(f.memories.size() - 1)});
+      continue;
+    }
     const MemoryId now = to.local(mem.element, mem.length, mem.name);
     to.function()[now].loc = mem.loc;
     map(MemoryId{m}, now);

@@ -28,6 +28,8 @@ class FLUXION_API Recording {
   std::uint32_t scalar_parameter(DType t, std::string name);
   std::uint32_t array_parameter(const Type& t, Role role, std::string name);
   MemoryHandle memory_parameter(LayoutId element, int rank, Role role, std::string name);
+  /// An array parameter found while the body is recorded, perhaps inside a loop: a slot of the body that holds it.
+  Handle captured_parameter(const Type& t, Role role, std::string name, Loc at);
 
   /// Ends the body with `yields` (fn, program), lowers what was recorded and verifies it.
   /// Throws KernelError for what the user did wrong while recording.
