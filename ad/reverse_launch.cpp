@@ -1,0 +1,158 @@
+// Programs: a launch backwards is a launch of the callee's vjp, on the old versions and the cotangents of the
+// new ones. Elementwise ops on arrays are treated as launches of a kernel with that one op.
+#include <fmt/format.h>
+
+#include "fluxion/error.h"
+#include "reverse.h"
+
+namespace fluxion::ad {
+
+void Reverse::reverse_launch(const Op& op) {
+  const auto& callee = f_.callees[op.ref];
+  const auto rank = static_cast<std::ptrdiff_t>(callee->domain_rank);
+  reverse_call(callee, primal(Values(op.operands.begin(), op.operands.begin() + rank)),
+               Values(op.operands.begin() + rank, op.operands.end()), op.results);
+}
+
+void Reverse::reverse_elementwise_arrays(const Op& op) {
+  const ValueId r = op.results[0], y = adjoint[r.index];
+  const bool arrays = f_.type(r).is_array();
+  if (op.code == Opcode::add || op.code == Opcode::sub || op.code == Opcode::neg) {
+    for (std::size_t k = 0; k < op.operands.size(); ++k) {
+      const ValueId v = op.operands[k];
+      if (!act_.active(v)) continue;
+      const bool minus = op.code == Opcode::neg || (op.code == Opcode::sub && k == 1);
+      ValueId& a = adjoint[v.index];
+      if (!minus) add_adjoint(v, y);
+      else a = a.valid() ? b_.sub(a, y) : b_.emit(Opcode::neg, {y});
+    }
+    return;
+  }
+  std::string key = fmt::format("{} {}", static_cast<int>(op.code), to_string(f_.type(r)));
+  for (ValueId v : op.operands) key += ' ' + to_string(f_.type(v));
+  auto& kernel = elementwise_[key];
+  if (!kernel) kernel = std::make_shared<Function>(elementwise_kernel(f_, op));
+  Values domain;
+  for (int k = 0; k < kernel->domain_rank; ++k)
+    domain.push_back(b_.i32(arrays ? static_cast<std::int32_t>(f_.type(r).shape[k]) : 1));
+  reverse_call(kernel, domain, op.operands, op.results);
+}
+
+void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
+                           const Values& results) {
+  const std::size_t count = callee->parameters.size();
+  std::vector<char> wrt(count), cotangents(count), key;
+  std::vector<ValueId> operand(count), result(count);
+  std::size_t next_operand = 0, next_result = 0;
+  bool any_cotangent = false, any_gradient = false;
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = callee->parameters[p];
+    const bool memory_parameter = parameter.kind == Parameter::Kind::memory;
+    if (!memory_parameter || parameter.role != Role::out) operand[p] = operands[next_operand++];
+    if (memory_parameter && parameter.role != Role::in) {
+      result[p] = results[next_result++];
+      cotangents[p] = adjoint[result[p].index].valid();
+      any_cotangent |= cotangents[p];
+    }
+    const bool active = operand[p].valid() && act_.active(operand[p]);
+    if (!result[p].valid()) wrt[p] = active;
+    any_gradient |= active && parameter.role != Role::accum;
+  }
+  if (!any_cotangent) return;
+  // An Accum only adds: the old version's cotangent is the new one's.
+  for (std::size_t p = 0; p < count; ++p)
+    if (callee->parameters[p].role == Role::accum && result[p].valid()) add_adjoint(operand[p], adjoint[result[p].index]);
+  if (!any_gradient) return;
+
+  key = wrt;
+  key.insert(key.end(), cotangents.begin(), cotangents.end());
+  auto& k = adjoints_[{callee.get(), key}];
+  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(*callee, wrt, cotangents));
+  const Function& v = *k->function;
+
+  const auto zeros_like = [&](ValueId x) { return b_.zero(cotangent_type(x)); };
+  std::vector<ValueId> given(v.parameters.size());  // by parameter of v
+  std::vector<char> fresh(v.parameters.size());     // gradients that start from zero
+  std::vector<Type> outs;
+  Values arguments;
+  std::vector<char> taken(f_.values.size());
+  for (std::size_t q = 0; q < v.parameters.size(); ++q) {
+    const KernelAdjoint::Slot& slot = k->slots[q];
+    const auto p = static_cast<std::size_t>(slot.parameter);
+    switch (slot.kind) {
+      case KernelAdjoint::Slot::Kind::primal: given[q] = primal(operand[p]); break;
+      case KernelAdjoint::Slot::Kind::cotangent: {
+        const ValueId a = adjoint[result[p].index];
+        given[q] = a.valid() ? a : zeros_like(result[p]);
+        break;
+      }
+      case KernelAdjoint::Slot::Kind::gradient: {
+        // The kernel adds to what there is already, unless the same array is passed twice.
+        const ValueId x = operand[p];
+        const bool extend = adjoint[x.index].valid() && !taken[x.index];
+        fresh[q] = !extend;
+        taken[x.index] = 1;
+        given[q] = extend ? adjoint[x.index] : zeros_like(x);
+        break;
+      }
+      case KernelAdjoint::Slot::Kind::scratch: {
+        const Memory& m = v[v.parameters[q].memory];
+        given[q] = given[static_cast<std::size_t>(m.like)];
+        if (m.role != Role::out) break;
+        Type t = b_.function().type(given[q]);
+        t.element = m.element;
+        outs.push_back(t);
+        continue;
+      }
+    }
+    arguments.push_back(given[q]);
+  }
+  const Values versions = b_.launch(k->function, domain, arguments, outs);
+  std::size_t next = 0;
+  for (std::size_t q = 0; q < v.parameters.size(); ++q) {
+    const Parameter& parameter = v.parameters[q];
+    if (parameter.kind != Parameter::Kind::memory || parameter.role == Role::in) continue;
+    const ValueId version = versions[next++];
+    const KernelAdjoint::Slot& slot = k->slots[q];
+    if (slot.kind == KernelAdjoint::Slot::Kind::scratch) continue;
+    const ValueId x = operand[static_cast<std::size_t>(slot.parameter)];
+    if (slot.kind == KernelAdjoint::Slot::Kind::cotangent || fresh[q]) add_adjoint(x, version);
+    else adjoint[x.index] = version;
+  }
+}
+
+Function elementwise_kernel(const Function& f, const Op& op) {
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = name_of(op.code);
+  out.loc = op.loc;
+  const Type t = f.type(op.results[0]);
+  out.domain_rank = t.is_array() ? t.rank : 1;
+  Builder b(out);
+  b.loc = op.loc;
+  std::vector<MemoryId> memories;
+  Values scalars;
+  for (std::size_t k = 0; k < op.operands.size(); ++k) {
+    const Type& x = f.type(op.operands[k]);
+    const std::string name(1, static_cast<char>('a' + k));
+    memories.push_back(x.is_array() ? b.memory_parameter(x.element, x.rank, Role::in, name) : MemoryId{});
+    scalars.push_back(x.is_array() ? ValueId{} : b.scalar_parameter(x.dtype(), name));
+  }
+  const MemoryId result = b.memory_parameter(t.element, out.domain_rank, Role::out, "r");
+  Values at;
+  for (int k = 0; k < out.domain_rank; ++k) at.push_back(b.index(k));
+  const auto leaves = static_cast<int>(layout_of(t.element).leaves.size());
+  for (int leaf = 0; leaf < leaves; ++leaf) {
+    Values x;
+    for (std::size_t k = 0; k < op.operands.size(); ++k) {
+      const bool one = memories[k].valid() && layout_of(out[memories[k]].element).leaves.size() == 1;
+      x.push_back(memories[k].valid() ? b.load(memories[k], at, one ? 0 : leaf) : scalars[k]);
+    }
+    const DType to = layout_of(t.element).leaves[leaf].dtype;
+    b.store(result, at, op.code == Opcode::convert ? b.convert(x[0], to) : b.emit(op.code, x), leaf);
+  }
+  b.finish();
+  return out;
+}
+
+}  // namespace fluxion::ad

@@ -1,0 +1,102 @@
+// for and while backwards. The loop in the base region has collected its carries at the start of every
+// iteration; the reverse loop walks t = trips-1 .. 0, takes them up, replays the body and reverses it. It
+// carries one cotangent for each active carry of the primal and one for each value that the body uses from
+// outside.
+#include <algorithm>
+
+#include "fluxion/error.h"
+#include "reverse.h"
+
+namespace fluxion::ad {
+
+void Reverse::reverse_for(OpId o) {
+  const Op& op = f_[o];
+  const ValueId lo = primal(op.operands[0]), hi = primal(op.operands[1]);
+  const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
+  const RegionId body = op.regions[0];
+  const auto bind = [&](ValueId t) { now[f_[body].arguments[0].index] = from_zero ? t : b_.add(lo, t); };
+  reverse_loop(o, from_zero ? hi : b_.sub(hi, lo), !op.down, body, 1, bind);
+}
+
+void Reverse::reverse_while(OpId o) {
+  const Op& op = f_[o];
+  reverse_loop(o, primal(op.results.back()), true, op.regions[1], 0, [](ValueId) {});
+}
+
+// The value of a carry when iteration t begins. Integers that step evenly, and what never changes, need no tape.
+ValueId Reverse::carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips) {
+  const Op& op = f_[o];
+  const ValueId init = op.operands[k + (op.code == Opcode::for_ ? 2 : 0)], next = f_.terminator(body).operands[k];
+  if (next == arg) return primal(init);
+  const Type type = f_.type(arg);
+  if (type.is_scalar() && is_int(type.dtype()) && f_[next].kind == Value::Kind::result) {
+    const Op& step = f_.ops[f_[next].owner];
+    if (step.code == Opcode::add || step.code == Opcode::sub) {
+      ValueId by{};
+      if (step.operands[0] == arg) by = step.operands[1];
+      else if (step.operands[1] == arg && step.code == Opcode::add) by = step.operands[0];
+      if (by.valid() && !s_.within(s_.home(by), body)) {
+        const ValueId done = op.down ? b_.sub(b_.sub(trips, b_.i32(1)), t) : t;
+        return b_.emit(step.code, {primal(init), b_.mul(b_.convert(done, type.dtype()), primal(by))});
+      }
+    }
+  }
+  return b_.seq_get(checkpoints_[o.index][k], t);
+}
+
+void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg,
+                           const std::function<void(ValueId t)>& bind) {
+  const Op& op = f_[o];
+  const std::size_t n = f_.carries(op), first_init = op.operands.size() - n;
+  const Values& args = f_[body].arguments;
+  const Values yields = f_.terminator(body).operands;
+  std::vector<std::size_t> active;
+  for (std::size_t k = 0; k < n; ++k)
+    if (act_.active(args[k + first_arg])) active.push_back(k);
+  const Values gains = receivers(body);
+  bool any = relevant_[body.index] || !active.empty();
+  for (std::size_t k = n; k < yields.size(); ++k) any |= adjoint[op.results[k].index].valid() && !gains.empty();
+  if (!any) return;
+
+  Values init;
+  for (std::size_t k : active) {
+    const ValueId a = adjoint[op.results[k].index];
+    init.push_back(a.valid() ? a : zero_adjoint(op.results[k]));
+  }
+  for (ValueId v : gains) init.push_back(adjoint[v.index].valid() ? adjoint[v.index] : zero_adjoint(v));
+
+  const RegionId outer_base = base_;
+  const auto result = b_.for_(b_.i32(0), trips, init, [&](ValueId t, const Values& carries) {
+    bind(t);
+    for (std::size_t k = 0; k < n; ++k) {
+      const ValueId arg = args[k + first_arg];
+      now[arg.index] = carry_at(o, k, body, arg, t, trips);
+      adjoint[arg.index] = {};
+    }
+    // Records of this loop and those that sweeps further out made of what is inside.
+    Values records;
+    for (const Recordable& x : nested_[o.index])
+      if (s_.within(outer_base, x.scope)) records.push_back(x.value);
+    const Values saved = narrow(records, t);
+    replay(body);
+    for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = carries[active.size() + k];
+    for (std::size_t k = n; k < yields.size(); ++k)
+      if (const ValueId a = adjoint[op.results[k].index]; a.valid() && act_.active(yields[k]))
+        add_adjoint(yields[k], b_.seq_get(a, t));
+    for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(yields[active[k]], carries[k]);
+    reverse_region(body);
+    widen(records, saved);
+    base_ = outer_base;
+    Builder::LoopYield out;
+    for (std::size_t k : active) {
+      const ValueId arg = args[k + first_arg];
+      out.carries.push_back(adjoint[arg.index].valid() ? adjoint[arg.index] : zero_adjoint(arg));
+    }
+    for (ValueId v : gains) out.carries.push_back(adjoint[v.index]);
+    return out;
+  }, down);
+  for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = result.carries[active.size() + k];
+  for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(op.operands[active[k] + first_init], result.carries[k]);
+}
+
+}  // namespace fluxion::ad

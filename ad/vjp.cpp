@@ -1,0 +1,374 @@
+// Signatures of the reverse mode: parameters in and out, seeds and gradients; reverse.h does the rest.
+#include <fmt/format.h>
+
+#include "access.h"
+#include "fluxion/error.h"
+#include "names.h"
+#include "prepare.h"
+#include "reverse.h"
+
+namespace fluxion {
+namespace ad {
+namespace {
+
+bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
+
+}  // namespace
+
+// ---- kernels
+
+KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents) {
+  const Function f = prepare(original);
+  const Structure s(f);
+  const auto touched = accesses(f);
+  const std::size_t count = f.parameters.size();
+  const auto pair = [&](MemoryId m, auto&& first, auto&& second) {
+    for (const Access& a : touched[m.index])
+      for (const Access& b : touched[m.index])
+        if (first(a.code) && second(b.code) && may_follow(s, a.op, b.op)) return true;
+    return false;
+  };
+  const auto reads = [](Opcode c) { return c == Opcode::load; };
+  const auto writes = [](Opcode c) { return c != Opcode::load; };
+
+  // What each memory parameter needs.
+  std::vector<char> reread(count), loaded(count), unclear(count), bar(count);
+  Activity act(f);
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (!is_memory(parameter)) {
+      act.varied[parameter.value.index] = wrt[p];
+      continue;
+    }
+    const MemoryId m = parameter.memory;
+    const bool floats = float_parameter(f, parameter);
+    if (floats) adjoint_of(f[m].element, f[m].loc);  // refuses what has none
+    for (const Access& a : touched[m.index]) loaded[p] |= reads(a.code);
+    reread[p] = parameter.role != Role::in && pair(m, writes, reads);
+    unclear[p] = parameter.role == Role::out && (loaded[p] || pair(m, writes, writes));
+    const bool asked = cotangents.empty() || cotangents[p] || parameter.role == Role::inout || (parameter.role == Role::out && loaded[p]);
+    bar[p] = floats && (parameter.role == Role::in ? wrt[p] != 0 : asked);
+    act.memory_varied[m.index] = floats && (parameter.role == Role::in ? wrt[p] != 0 : parameter.role == Role::inout);
+    act.memory_useful[m.index] = bar[p];
+  }
+  act.spread_varied(f);
+  act.spread_useful(s);
+
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = f.name + ".vjp";
+  out.loc = f.loc;
+  out.domain_rank = f.domain_rank;
+  Builder b(out);
+  b.loc = f.loc;
+  Reverse r(s, act, b);
+  KernelAdjoint result;
+  Names names;
+  using Slot = KernelAdjoint::Slot;
+  const auto note = [&](Slot::Kind kind, std::size_t p) { result.slots.push_back({kind, static_cast<int>(p)}); };
+  const auto add_memory = [&](LayoutId element, const Memory& like, Role role, const std::string& name) {
+    const MemoryId m = b.memory_parameter(element, like.rank, role, names.unique(name));
+    out[m].loc = like.loc;
+    return m;
+  };
+  std::vector<int> primal_at(count, -1), cotangent_at(count, -1);
+
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (parameter.role == Role::out || parameter.role == Role::accum) continue;
+    primal_at[p] = static_cast<int>(out.parameters.size());
+    note(Slot::Kind::primal, p);
+    if (!is_memory(parameter)) {
+      r.now[parameter.value.index] = b.scalar_parameter(f.type(parameter.value).dtype(), names.unique(parameter.name));
+      continue;
+    }
+    MemoryPlan& plan = r.memory[parameter.memory.index];
+    plan.memory = plan.shape = add_memory(f[parameter.memory].element, f[parameter.memory], Role::in, parameter.name);
+    plan.primal = MemoryPlan::Primal::stable;
+  }
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (!is_memory(parameter) || parameter.role == Role::in || !bar[p]) continue;
+    const Memory& m = f[parameter.memory];
+    MemoryPlan& plan = r.memory[parameter.memory.index];
+    cotangent_at[p] = static_cast<int>(out.parameters.size());
+    note(Slot::Kind::cotangent, p);
+    plan.adjoint = add_memory(adjoint_of(m.element, m.loc), m, parameter.role == Role::inout ? Role::inout : Role::in, parameter.name + "_bar");
+    plan.clear = parameter.role == Role::inout;
+    if (!plan.shape.valid()) plan.shape = plan.adjoint;
+  }
+  std::vector<std::pair<ValueId, MemoryId>> scalar_gradients;
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (!wrt[p]) continue;
+    note(Slot::Kind::gradient, p);
+    if (is_memory(parameter)) {
+      const Memory& m = f[parameter.memory];
+      r.memory[parameter.memory.index].adjoint = add_memory(adjoint_of(m.element, m.loc), m, Role::accum, parameter.name + "_bar");
+    } else {
+      Memory one;
+      scalar_gradients.emplace_back(parameter.value, add_memory(adjoint_of(f.type(parameter.value).dtype()), one, Role::accum, parameter.name + "_bar"));
+    }
+  }
+  const auto scratch = [&](std::size_t p, LayoutId element, Role role, int like, const char* what) {
+    const Parameter& parameter = f.parameters[p];
+    if (like < 0)
+      throw KernelError(f[parameter.memory].loc, fmt::format("\"{}\": the integer Out parameter {} is read back, which its derivative "
+                                                             "cannot repeat; declare it InOut", f.name, parameter.name));
+    note(Slot::Kind::scratch, p);
+    const MemoryId m = add_memory(element, f[parameter.memory], role, parameter.name + what);
+    out[m].scratch = true;
+    out[m].like = like;
+    return m;
+  };
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (!is_memory(parameter)) continue;
+    const Memory& m = f[parameter.memory];
+    MemoryPlan& plan = r.memory[parameter.memory.index];
+    if (parameter.role == Role::inout && reread[p]) {
+      plan.memory = scratch(p, m.element, Role::inout, primal_at[p], "_now");
+      plan.primal = MemoryPlan::Primal::unstable;
+    }
+    if (parameter.role == Role::out && loaded[p]) {
+      plan.memory = scratch(p, m.element, Role::out, cotangent_at[p], "_now");
+      plan.primal = MemoryPlan::Primal::unstable;
+    }
+    if (parameter.role == Role::out && bar[p] && unclear[p]) {
+      plan.adjoint = scratch(p, adjoint_of(m.element, m.loc), Role::inout, cotangent_at[p], "_rest");
+      plan.clear = true;
+    }
+  }
+  const Values& indices = f[f.body].arguments;
+  for (std::size_t k = 0; k < indices.size(); ++k) r.now[indices[k].index] = b.index(static_cast<int>(k));
+
+  r.sweep_body();
+  r.reverse_body();
+  b.loc = f.loc;
+  for (const auto& [v, m] : scalar_gradients)
+    if (const ValueId a = r.adjoint[v.index]; a.valid()) {
+      const ValueId at = b.i32(0);
+      b.accumulate(m, {&at, 1}, a);
+    }
+  b.finish();
+  result.function = std::make_shared<Function>(tidy(out));
+  return result;
+}
+
+namespace {
+
+// ---- device functions
+
+enum class Seeds { parameters, one };
+
+Function vjp_fn(const Function& original, const std::vector<char>& wrt, Seeds seeds, bool with_value, const char* suffix) {
+  const Function f = prepare(original);
+  const Structure s(f);
+  const Values results = f.terminator(f.body).operands;
+  Activity act(f);
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) act.varied[f.parameters[p].value.index] = wrt[p];
+  act.spread_varied(f);
+  for (ValueId v : results) act.useful[v.index] = act.varied[v.index];
+  act.spread_useful(s);
+
+  Function out;
+  out.kind = Function::Kind::fn;
+  out.name = f.name + suffix;
+  out.loc = f.loc;
+  Builder b(out);
+  b.loc = f.loc;
+  Reverse r(s, act, b);
+  Names names;
+  for (const Parameter& p : f.parameters)
+    r.now[p.value.index] = b.scalar_parameter(f.type(p.value).dtype(), names.unique(p.name));
+  std::vector<ValueId> cotangents;
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    const DType t = f.type(results[k]).dtype();
+    if (!is_float(t)) cotangents.emplace_back();
+    else if (seeds == Seeds::one) cotangents.push_back(b.constant_float(adjoint_of(t), 1));
+    else cotangents.push_back(b.scalar_parameter(adjoint_of(t), names.unique(fmt::format("r{}_bar", k))));
+  }
+  r.sweep_body();
+  for (std::size_t k = 0; k < results.size(); ++k) r.add_adjoint(results[k], cotangents[k]);
+  r.reverse_body();
+  Values yields;
+  if (with_value) yields = r.primal(results);
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    if (!wrt[p]) continue;
+    const ValueId v = f.parameters[p].value;
+    const ValueId a = r.adjoint[v.index];
+    yields.push_back(a.valid() ? a : b.constant_float(adjoint_of(f.type(v).dtype()), 0));
+  }
+  b.finish(yields);
+  return tidy(out);
+}
+
+// ---- programs
+
+// A one-element array that holds a scalar: the cotangent of a program's scalar is an array.
+ValueId filled(Builder& b, const Type& type, ValueId scalar) {
+  Function f;
+  f.kind = Function::Kind::kernel;
+  f.name = "fill";
+  f.domain_rank = type.rank;
+  Builder k(f);
+  const ValueId v = k.scalar_parameter(type.dtype(), "v");
+  const MemoryId m = k.memory_parameter(type.element, type.rank, Role::out, "r");
+  Values at;
+  for (int axis = 0; axis < type.rank; ++axis) at.push_back(k.index(axis));
+  k.store(m, at, v);
+  k.finish();
+  const Values domain(static_cast<std::size_t>(type.rank), b.i32(1));
+  return b.launch(std::make_shared<Function>(std::move(f)), domain, {&scalar, 1}, {&type, 1})[0];
+}
+
+struct ProgramAdjoint {
+  const Function f;
+  Structure s{f};
+  Activity act{f};
+  Function out;
+  Names names;
+  Values versions, returned;  // of the primal
+
+  explicit ProgramAdjoint(const Function& original, const char* suffix) : f(prepare(original)) {
+    out.kind = Function::Kind::program;
+    out.name = f.name + suffix;
+    out.loc = f.loc;
+    const Values& yields = f.terminator(f.body).operands;
+    std::size_t n = 0;
+    for (const Parameter& p : f.parameters) n += p.kind == Parameter::Kind::array && p.role != Role::in;
+    versions.assign(yields.begin(), yields.begin() + static_cast<std::ptrdiff_t>(n));
+    returned.assign(yields.begin() + static_cast<std::ptrdiff_t>(n), yields.end());
+  }
+  bool is_array(const Parameter& p) const { return p.kind == Parameter::Kind::array; }
+};
+
+Function vjp_program(const Function& original, const std::vector<char>& wrt) {
+  ProgramAdjoint a(original, ".vjp");
+  const Function& f = a.f;
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    const Parameter& parameter = f.parameters[p];
+    a.act.varied[parameter.value.index] = wrt[p] || (parameter.role == Role::inout && has_float(f.type(parameter.value)));
+  }
+  a.act.spread_varied(f);
+  for (ValueId v : f.terminator(f.body).operands) a.act.useful[v.index] = a.act.varied[v.index];
+  a.act.spread_useful(a.s);
+  Builder b(a.out);
+  b.loc = f.loc;
+  Reverse r(a.s, a.act, b);
+
+  for (const Parameter& p : f.parameters) {
+    if (p.role == Role::out || p.role == Role::accum) continue;
+    r.now[p.value.index] = a.is_array(p) ? b.array_parameter(f.type(p.value), Role::in, a.names.unique(p.name))
+                                         : b.scalar_parameter(f.type(p.value).dtype(), a.names.unique(p.name));
+  }
+  std::vector<std::pair<ValueId, ValueId>> seeds;  // primal value, its cotangent
+  std::size_t next = 0;
+  for (const Parameter& p : f.parameters) {
+    if (!a.is_array(p) || p.role == Role::in) continue;
+    const ValueId version = a.versions[next++];
+    if (!has_float(f.type(p.value))) continue;
+    const Role role = p.role == Role::inout ? Role::inout : Role::in;
+    seeds.emplace_back(version, b.array_parameter(adjoint_of(f.type(p.value), f.loc), role, a.names.unique(p.name + "_bar")));
+  }
+  std::vector<std::pair<std::size_t, ValueId>> scalar_seeds;
+  for (std::size_t k = 0; k < a.returned.size(); ++k) {
+    const Type& t = f.type(a.returned[k]);
+    if (!has_float(t)) continue;
+    const std::string name = a.names.unique(fmt::format("r{}_bar", k));
+    if (t.is_array()) {
+      seeds.emplace_back(a.returned[k], b.array_parameter(adjoint_of(t, f.loc), Role::in, name));
+    } else {
+      scalar_seeds.emplace_back(seeds.size(), b.scalar_parameter(adjoint_of(t.dtype()), name));
+      seeds.emplace_back(a.returned[k], ValueId{});
+    }
+  }
+  std::vector<std::pair<ValueId, ValueId>> gradients;  // primal parameter, old version of the Accum
+  for (std::size_t p = 0; p < f.parameters.size(); ++p)
+    if (wrt[p])
+      gradients.emplace_back(f.parameters[p].value, b.array_parameter(r.cotangent_type(f.parameters[p].value), Role::accum,
+                                                                       a.names.unique(f.parameters[p].name + "_bar")));
+  for (const Parameter& p : f.parameters)
+    if (p.role == Role::accum) r.now[p.value.index] = b.zero(f.type(p.value));  // only added to, never read
+  for (const auto& [k, scalar] : scalar_seeds)
+    if (a.act.active(seeds[k].first)) seeds[k].second = filled(b, r.cotangent_type(seeds[k].first), scalar);
+  r.sweep_body();
+  for (const auto& [v, bar] : seeds) r.add_adjoint(v, bar);
+  r.reverse_body();
+
+  Values yields;
+  for (const Parameter& p : f.parameters) {
+    if (p.role != Role::inout || !has_float(f.type(p.value))) continue;
+    const ValueId bar = r.adjoint[p.value.index];
+    yields.push_back(bar.valid() ? bar : b.zero(r.cotangent_type(p.value)));
+  }
+  for (const auto& [v, old] : gradients) {
+    const ValueId bar = r.adjoint[v.index];
+    yields.push_back(bar.valid() ? b.add(old, bar) : old);
+  }
+  b.finish(yields);
+  return tidy(a.out);
+}
+
+Function value_and_grad_program(const Function& original, const std::vector<char>& wrt) {
+  ProgramAdjoint a(original, ".value_and_grad");
+  const Function& f = a.f;
+  const ValueId loss = a.returned.empty() ? ValueId{} : a.returned[0];
+  if (!loss.valid() || !f.type(loss).element.is_scalar() || !is_float(f.type(loss).dtype()) || f.type(loss).count() != 1)
+    throw KernelError(f.loc, fmt::format("value_and_grad: \"{}\" must return a floating point scalar or an array of one element first", f.name));
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) a.act.varied[f.parameters[p].value.index] = wrt[p];
+  a.act.spread_varied(f);
+  a.act.useful[loss.index] = a.act.varied[loss.index];
+  a.act.spread_useful(a.s);
+  Builder b(a.out);
+  b.loc = f.loc;
+  Reverse r(a.s, a.act, b);
+  for (const Parameter& p : f.parameters)
+    r.now[p.value.index] = a.is_array(p) ? b.array_parameter(f.type(p.value), p.role, a.names.unique(p.name))
+                                         : b.scalar_parameter(f.type(p.value).dtype(), a.names.unique(p.name));
+  r.sweep_body();
+  if (a.act.active(loss)) {
+    const Type t = r.cotangent_type(loss);
+    r.add_adjoint(loss, filled(b, t, b.constant_float(t.dtype(), 1)));
+  }
+  r.reverse_body();
+  Values yields = r.primal(f.terminator(f.body).operands);
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    if (!wrt[p]) continue;
+    const ValueId v = f.parameters[p].value, bar = r.adjoint[v.index];
+    yields.push_back(bar.valid() ? bar : b.zero(r.cotangent_type(v)));
+  }
+  b.finish(yields);
+  return tidy(a.out);
+}
+
+}  // namespace
+}  // namespace ad
+
+Function vjp(const Function& f, const Wrt& wrt) {
+  const std::vector<char> mask = ad::wrt_mask(f, wrt, false);
+  switch (f.kind) {
+    case Function::Kind::fn: return ad::vjp_fn(f, mask, ad::Seeds::parameters, false, ".vjp");
+    case Function::Kind::kernel:
+      for (const Memory& m : f.memories)
+        if (m.scratch)
+          throw KernelError(f.loc, fmt::format("\"{}\" needs scratch memory, which reverse mode cannot differentiate in a bare kernel; "
+                                               "differentiate a program that launches the kernel, or use jvp", f.name));
+      return *ad::vjp_kernel(f, mask, {}).function;
+    case Function::Kind::program: return ad::vjp_program(f, mask);
+  }
+  throw Bug(f.loc, "vjp: unknown kind of function");
+}
+
+Function grad(const Function& f, const Wrt& wrt) {
+  ad::check_one_result(f, "grad");
+  return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, false, ".grad");
+}
+
+Function value_and_grad(const Function& f, const Wrt& wrt) {
+  if (f.kind == Function::Kind::program) return ad::value_and_grad_program(f, ad::wrt_mask(f, wrt, true));
+  ad::check_one_result(f, "value_and_grad");
+  return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, true, ".value_and_grad");
+}
+
+}  // namespace fluxion
