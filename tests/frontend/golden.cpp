@@ -15,7 +15,8 @@ using namespace fluxion;
 
 namespace {
 constexpr Pass kPasses[] = {
-    {"canonical", "", canonical}, {"cse", "", cse}, {"dce", "", dce}, {"fold", "", fold},
+    {"canonical", "", canonical}, {"contract", "", contract}, {"cse", "", cse}, {"dce", "", dce}, {"fold", "", fold},
+    {"forward_stores", "", forward_stores}, {"licm", "", licm},
 };
 
 std::string transform(const std::string& head, const std::string& source) {

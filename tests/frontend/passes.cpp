@@ -17,7 +17,7 @@ using namespace fluxion;
 
 namespace {
 constexpr Pass kExact[] = {
-    {"dce", "", dce}, {"canonical", "", canonical}, {"fold", "", fold}, {"cse", "", cse},
+    {"dce", "", dce}, {"canonical", "", canonical}, {"fold", "", fold}, {"cse", "", cse}, {"forward_stores", "", forward_stores}, {"licm", "", licm},
 };
 
 /// All that a function leaves behind, as bytes.
@@ -164,7 +164,43 @@ Function foldable() {
   return f;
 }
 
-std::vector<Function> all() { return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable()}; }
+/// A local array, stores and loads at constant distances, loops in loops with things that do not change.
+Function stores() {
+  Function f = samples::make(Function::Kind::kernel, "stores", 1);
+  Builder b(f);
+  const MemoryId x = b.memory_parameter(DType::f32, 1, Role::inout, "x"), w = b.memory_parameter(DType::f32, 1, Role::in, "w");
+  const ValueId n = b.scalar_parameter(DType::i32, "n");
+  const MemoryId t = b.local(DType::f32, 8, "t");
+  const ValueId i[] = {b.index(0)};
+  const auto slot = [&](ValueId base, int offset) { return std::vector<ValueId>{b.add(base, b.i32(offset))}; };
+  const ValueId two = b.i32(2), v = b.load(x, i), zero = b.constant_float(DType::f32, 0);
+  b.store(t, slot(two, 0), v);
+  b.store(t, slot(two, 1), b.mul(v, v));
+  const ValueId sum = b.add(b.load(t, slot(two, 0)), b.add(b.load(t, slot(two, 1)), b.load(t, slot(two, 2))));
+  b.store(x, i, v);
+  b.store(x, i, sum);
+  const ValueId init[] = {b.load(x, i)};
+  const auto outer = b.for_(b.i32(0), b.i32(3), init, [&](ValueId j, const Values& c) {
+    const ValueId scale = b.emit(Opcode::sqrt, {b.emit(Opcode::abs, {v})}), known = b.load(w, i);
+    b.store(t, slot(j, 0), c[0]);
+    const ValueId start[] = {c[0]};
+    const auto inner = b.for_(j, n, start, [&](ValueId k, const Values& d) {
+      const MemoryId u = b.local(DType::f32, 2, "u");
+      const ValueId one[] = {b.i32(1)}, first[] = {b.i32(0)};
+      const ValueId fresh = b.load(u, one);
+      b.accumulate(u, one, d[0]);
+      b.store(u, first, b.add(b.load(u, one), b.mul(scale, b.convert(b.mul(j, n), DType::f32))));
+      b.if_(b.emit(Opcode::gt, {k, b.i32(1)}), [&] { b.store(t, slot(k, 0), b.load(u, first)); return Values{}; }, [&] { return Values{}; });
+      return Builder::LoopYield{{b.add(b.add(fresh, b.load(u, first)), b.mul(known, b.load(t, slot(j, 0))))}, {}};
+    });
+    return Builder::LoopYield{{b.mul(inner.carries[0], b.constant_float(DType::f32, 0.01))}, {}};
+  });
+  b.store(x, i, b.add(outer.carries[0], b.add(b.load(t, slot(two, 3)), zero)));
+  b.finish();
+  return f;
+}
+
+std::vector<Function> all() { return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable(), stores()}; }
 
 std::size_t count(const Function& f, Opcode code) {
   std::size_t n = 0;
@@ -224,6 +260,27 @@ TEST_CASE("dce drops carries that feed only themselves and locals that are never
       if (now[o].code == Opcode::while_) CHECK(now[o].results.size() == 2);
       if (now[o].code == Opcode::if_) CHECK(now[o].results.size() == 1);
     }
+}
+
+TEST_CASE("contraction rounds once", "[passes]") {
+  Function f = samples::make(Function::Kind::fn, "f");
+  Builder b(f);
+  const ValueId x = b.scalar_parameter(DType::f32, "x"), y = b.scalar_parameter(DType::f32, "y"), z = b.scalar_parameter(DType::f32, "z");
+  const ValueId out[] = {b.add(b.mul(x, y), z), b.sub(b.mul(x, y), z), b.sub(z, b.mul(x, y))};
+  b.finish(out);
+  const Function now = contract(f);
+  verify(now);
+  CHECK(count(now, Opcode::mul) == 0);
+  std::mt19937 random(1);
+  std::normal_distribution<float> reals;
+  for (int round = 0; round < 100; ++round) {
+    const float a = reals(random), c = reals(random), d = -a * c;
+    const std::uint64_t in[] = {std::bit_cast<std::uint32_t>(a), std::bit_cast<std::uint32_t>(c), std::bit_cast<std::uint32_t>(d)};
+    const auto got = evaluate_fn(now, in);
+    CHECK(got[0] == std::bit_cast<std::uint32_t>(std::fma(a, c, d)));
+    CHECK(got[1] == std::bit_cast<std::uint32_t>(std::fma(a, c, -d)));
+    CHECK(got[2] == std::bit_cast<std::uint32_t>(std::fma(-a, c, d)));
+  }
 }
 
 TEST_CASE("a kernel of 60 ops goes through the passes in well under a millisecond", "[passes]") {
