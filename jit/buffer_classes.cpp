@@ -27,7 +27,7 @@ BufferClasses::BufferClasses(const Function& f, const Liveness& lives, const std
 }
 
 int BufferClasses::add(const Type& t, Life life, int pinned) {
-  nodes_.push_back({t, std::move(life), pinned, static_cast<int>(nodes_.size())});
+  nodes_.push_back({t, std::move(life), pinned, static_cast<int>(nodes_.size()), -1});
   return nodes_.back().parent;
 }
 
@@ -41,7 +41,7 @@ bool BufferClasses::unite(int a, int b, bool forced) {
   if (a == b) return true;
   Node& x = nodes_[a];
   Node& y = nodes_[b];
-  if (!forced && (x.type != y.type || (x.pinned >= 0 && y.pinned >= 0) || meet(x.life, y.life))) return false;
+  if (!forced && (x.type != y.type || x.rotation >= 0 || y.rotation >= 0 || (x.pinned >= 0 && y.pinned >= 0) || meet(x.life, y.life))) return false;
   x.life = join(x.life, y.life);
   x.pinned = std::max(x.pinned, y.pinned);
   y.parent = a;
@@ -156,7 +156,61 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
   const Values& end = f_.terminator(f_.body).operands;
   for (std::size_t k = 0; k < end.size(); ++k) pair(f_.body, end[k], output_nodes[k]);
   std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.depth > y.depth; });
-  for (const Pair& p : pairs) unite(p.a, p.b);
+  std::vector<std::pair<int, OpId>> loops;
+  for (std::uint32_t i = 0; i < f_.ops.size(); ++i)
+    if (const OpId id{i}; lives_.before(id) && (f_[id].code == Opcode::for_ || f_[id].code == Opcode::while_))
+      loops.push_back({lives_.depth(lives_.region(id)) + 1, id});
+  std::stable_sort(loops.begin(), loops.end(), [](const auto& x, const auto& y) { return x.first > y.first; });
+  std::size_t loop = 0;
+  for (const Pair& p : pairs) {
+    // A loop is looked at when all inside it is joined, and before anything outside joins its carries.
+    for (; loop < loops.size() && loops[loop].first > p.depth; ++loop) find_rotations(loops[loop].second);
+    unite(p.a, p.b);
+  }
+  for (; loop < loops.size(); ++loop) find_rotations(loops[loop].second);
+}
+
+void BufferClasses::find_rotations(OpId id) {
+  const Op& op = f_[id];
+  const RegionId body = op.regions.back();
+  const Values& end = f_.terminator(body).operands;
+  const std::uint32_t first = lives_.start(body), last = lives_.before(f_[body].ops.back()) + 2;
+  const auto node = [&](ValueId v) { return node_of_[v.index] < 0 ? -1 : find(node_of_[v.index]); };
+  const auto usable = [&](int n) { return n >= 0 && nodes_[n].pinned < 0 && nodes_[n].rotation < 0; };
+  std::vector<int> homes;
+  for (std::size_t k = 0; k < f_.carries(op); ++k) {
+    if (!f_.type(end[k]).is_array()) continue;
+    homes.push_back(node(op.results[k]));
+    // A condition that exchanges arrays itself is rare: those loops copy.
+    if (op.code == Opcode::while_ && node(f_.terminator(op.regions[0]).operands[k + 1]) != homes.back()) return;
+  }
+  const auto is_home = [&](int n) { return std::find(homes.begin(), homes.end(), n) != homes.end(); };
+  const auto inside = [&](int n) { return nodes_[n].life.front().from >= first && nodes_[n].life.back().to <= last; };
+  // Classes that move into one another, as groups.
+  std::vector<std::vector<int>> groups;
+  const auto group_of = [&](int n) {
+    for (auto& g : groups)
+      if (std::find(g.begin(), g.end(), n) != g.end()) return &g - groups.data();
+    groups.push_back({n});
+    return static_cast<std::ptrdiff_t>(groups.size()) - 1;
+  };
+  for (std::size_t k = 0; k < f_.carries(op); ++k) {
+    if (!f_.type(end[k]).is_array()) continue;
+    const int home = node(op.results[k]), from = node(end[k]);
+    if (from == home || !usable(home) || !usable(from) || nodes_[from].type != nodes_[home].type) continue;
+    if (!is_home(from) && !inside(from)) continue;
+    const auto a = group_of(home), b = group_of(from);
+    if (a == b) continue;
+    auto& x = groups[static_cast<std::size_t>(a)];
+    auto& y = groups[static_cast<std::size_t>(b)];
+    x.insert(x.end(), y.begin(), y.end());
+    y.clear();
+  }
+  for (auto& g : groups) {
+    if (g.size() < 2) continue;
+    for (int n : g) nodes_[n].rotation = static_cast<int>(rotations_.size());
+    rotations_.push_back({id, g});
+  }
 }
 
 void BufferClasses::color() {
@@ -166,17 +220,19 @@ void BufferClasses::color() {
     if (find(n) != n) continue;
     const Node& node = nodes_[n];
     int c = -1;
-    if (node.pinned < 0)
+    if (node.pinned < 0 && node.rotation < 0)
       for (int other = 0; c < 0 && other < static_cast<int>(classes_.size()); ++other)
-        if (classes_[other].pinned < 0 && classes_[other].type == node.type && !meet(lives[other], node.life)) c = other;
+        if (classes_[other].pinned < 0 && classes_[other].rotation < 0 && classes_[other].type == node.type && !meet(lives[other], node.life)) c = other;
     if (c < 0) {
       c = static_cast<int>(classes_.size());
-      classes_.push_back({node.type, node.pinned});
+      classes_.push_back({node.type, node.pinned, node.rotation});
       lives.emplace_back();
     }
     lives[c] = join(lives[c], node.life);
     class_of_root_[n] = c;
   }
+  for (Rotation& r : rotations_)
+    for (int& n : r.classes) n = class_of_root_[n];
 }
 
 int BufferClasses::of(ValueId v) const {

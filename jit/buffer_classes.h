@@ -20,9 +20,18 @@ class BufferClasses {
   std::size_t size() const { return classes_.size(); }
   struct Class {
     Type type;
-    int pinned = -1;  // the number given for it
+    int pinned = -1;    // the number given for it
+    int rotation = -1;  // which one it belongs to
   };
   const Class& operator[](int c) const { return classes_[c]; }
+
+  /// Classes whose memories a loop exchanges from turn to turn (x, y -> y, f(x, y)) instead of copying: one
+  /// memory of as many records, and the loop carries which record is whose.
+  struct Rotation {
+    OpId loop;
+    std::vector<int> classes;
+  };
+  const std::vector<Rotation>& rotations() const { return rotations_; }
 
   /// The stack that holds level `level` of a sequence: 1 its arrays or scalars, 2 handles to those, ...
   int stack(ValueId seq, int level) const;
@@ -36,13 +45,14 @@ class BufferClasses {
   bool may_change(ValueId s, OpId op) const;
 
  private:
-  struct Node { Type type; Life life; int pinned; int parent; };
+  struct Node { Type type; Life life; int pinned; int parent; int rotation = -1; };
   int add(const Type& t, Life life, int pinned = -1);
   int find(int n) const;
   bool unite(int a, int b, bool forced = false);
   void make_nodes();
   void join_what_must();
   void join_what_may(const std::vector<int>& output_nodes);
+  void find_rotations(OpId loop);
   void color();
   void make_stacks();
   void same_stacks(ValueId a, ValueId b, int levels);
@@ -53,6 +63,7 @@ class BufferClasses {
   mutable std::vector<Node> nodes_;
   std::vector<int> node_of_, outputs_;
   std::vector<Class> classes_;
+  std::vector<Rotation> rotations_;  // until color(): of root nodes
   std::vector<int> class_of_root_;
   mutable std::vector<int> seq_parent_;
   std::vector<int> seq_node_, stack_of_root_;

@@ -43,6 +43,10 @@ class Planner {
   // ---- values
   ValueId value(ValueId old);
   Place place(ValueId old) const;
+  Place place_of(int c) const {
+    const int r = (*classes_)[c].rotation;
+    return r < 0 ? Place{class_memory_[c], {}, false} : Place{pools_[r], records_[c], false};
+  }
   void define(ValueId old);  // its place follows from its class
   void put(Values& out, ValueId old);                               // what a yield or an operand list carries of it
   void types(std::vector<Type>& out, ValueId old) const;
@@ -57,7 +61,13 @@ class Planner {
   void run_kernel(const std::shared_ptr<const Function>& k, const Values& domain, const std::vector<Place>& memories, const Values& scalars);
   void collect(ValueId made);  // into the records that wait for it
   void collect_outer(const Op& loop);
-  std::vector<Move> edge(const Values& from, const Values& to, std::size_t first_from, std::size_t first_to, std::size_t n);
+  // ---- rotations of a loop
+  void begin_rotations(OpId loop, Op& now, std::vector<Type>& types);
+  std::size_t take_rotations(OpId loop, const Values& now, std::size_t at);
+  void turn_rotations(OpId loop, std::vector<Move>& pending, Values& yields);
+  void put_rotations(OpId loop, Values& yields) const;
+  std::vector<Move> edge(const Values& from, const Values& to, std::size_t first_from, std::size_t first_to, std::size_t n,
+                         OpId turn = {});  // of this loop: without what rotates
 
   const Function& f_;
   Function g_;
@@ -67,7 +77,8 @@ class Planner {
   std::vector<ValueId> values_;
   std::vector<Place> places_;
   std::vector<Handle> handles_;
-  std::vector<MemoryId> class_memory_, stack_memory_;
+  std::vector<MemoryId> class_memory_, stack_memory_, pools_;
+  std::vector<ValueId> records_;  // by class: in a rotation, which record is whose here
   struct Waiting { ValueId seq, record; };
   std::map<ValueId, std::vector<Waiting>> waiting_;
   std::map<std::string, std::shared_ptr<const Function>> adds_;
@@ -135,8 +146,14 @@ void Planner::parameters() {
   }
   classes_ = std::make_unique<BufferClasses>(f_, lives_, outputs, inputs);
   class_memory_.resize(classes_->size());
+  records_.resize(classes_->size());
+  for (const BufferClasses::Rotation& r : classes_->rotations()) {
+    pools_.push_back(buffer(g_, (*classes_)[r.classes[0]].type, fmt::format("r{}", pools_.size())));
+    g_[pools_.back()].records = true;
+  }
   for (std::size_t c = 0; c < classes_->size(); ++c) {
-    const auto& [type, pinned] = (*classes_)[static_cast<int>(c)];
+    const auto& [type, pinned, rotation] = (*classes_)[static_cast<int>(c)];
+    if (rotation >= 0) continue;
     class_memory_[c] = pinned >= 0 ? MemoryId{static_cast<std::uint32_t>(pinned)} : buffer(g_, type, fmt::format("b{}", c));
   }
   for (const BufferClasses::Stack& s : classes_->stacks()) {
@@ -151,6 +168,8 @@ void Planner::parameters() {
 void Planner::scopes(RegionId old) {
   for (std::size_t s = 0; s < stack_memory_.size(); ++s)
     if (classes_->stacks()[s].scope == old) g_[stack_memory_[s]].scope = b_.current();
+  for (std::size_t r = 0; r < pools_.size(); ++r)
+    if (lives_.region(classes_->rotations()[r].loop) == old) g_[pools_[r]].scope = b_.current();
 }
 
 // ---- values
@@ -177,7 +196,7 @@ Place Planner::place(ValueId old) const {
 }
 
 void Planner::define(ValueId old) {
-  if (const int c = classes_->of(old); c >= 0) places_[old.index] = {class_memory_[c], {}, false};
+  if (const int c = classes_->of(old); c >= 0) places_[old.index] = place_of(c);
 }
 
 void Planner::put(Values& out, ValueId old) {
@@ -248,12 +267,84 @@ void Planner::moves(std::vector<Move> pending) {
   }
 }
 
-std::vector<Move> Planner::edge(const Values& from, const Values& to, std::size_t first_from, std::size_t first_to, std::size_t n) {
+std::vector<Move> Planner::edge(const Values& from, const Values& to, std::size_t first_from, std::size_t first_to, std::size_t n,
+                                OpId turn) {
   std::vector<Move> out;
+  const auto rotates = [&](ValueId v) {
+    const int r = (*classes_)[classes_->of(v)].rotation;
+    return r >= 0 && classes_->rotations()[r].loop == turn;
+  };
   for (std::size_t k = 0; k < n; ++k)
-    if (f_.type(to[first_to + k]).is_array())
-      out.push_back({{class_memory_[classes_->of(to[first_to + k])], {}, false}, place(from[first_from + k])});
+    if (f_.type(to[first_to + k]).is_array() && !(turn.valid() && rotates(to[first_to + k])))
+      out.push_back({place_of(classes_->of(to[first_to + k])), place(from[first_from + k])});
   return out;
+}
+
+/// Before a loop: the records, numbered in the order of the classes, and the numbers as carries.
+void Planner::begin_rotations(OpId loop, Op& now, std::vector<Type>& types) {
+  for (std::size_t r = 0; r < pools_.size(); ++r) {
+    const BufferClasses::Rotation& rotation = classes_->rotations()[r];
+    if (rotation.loop != loop) continue;
+    Op op;
+    op.code = Opcode::buffer_alloc;
+    op.buffers = {pools_[r]};
+    op.operands = {b_.i32(static_cast<std::int32_t>(rotation.classes.size()))};
+    const Type i32 = DType::i32;
+    b_.append(std::move(op), {&i32, 1});
+    std::int32_t n = 0;
+    for (int c : rotation.classes) {
+      records_[c] = b_.i32(n++);
+      now.operands.push_back(records_[c]);
+      types.push_back(DType::i32);
+    }
+  }
+}
+
+std::size_t Planner::take_rotations(OpId loop, const Values& now, std::size_t at) {
+  for (const BufferClasses::Rotation& rotation : classes_->rotations())
+    if (rotation.loop == loop)
+      for (int c : rotation.classes) records_[c] = now[at++];
+  return at;
+}
+
+void Planner::put_rotations(OpId loop, Values& yields) const {
+  for (const BufferClasses::Rotation& rotation : classes_->rotations())
+    if (rotation.loop == loop)
+      for (int c : rotation.classes) yields.push_back(records_[c]);
+}
+
+/// At the end of a turn: a carry takes over the record of what it is to become; who does not find one in the
+/// rotation copies into a record that is free by then.
+void Planner::turn_rotations(OpId loop, std::vector<Move>& pending, Values& yields) {
+  const Op& op = f_[loop];
+  const Values& end = f_.terminator(op.regions.back()).operands;
+  for (std::size_t r = 0; r < pools_.size(); ++r) {
+    const BufferClasses::Rotation& rotation = classes_->rotations()[r];
+    if (rotation.loop != loop) continue;
+    std::map<int, ValueId> next;
+    std::vector<int> free = rotation.classes;
+    std::vector<std::size_t> copied;
+    for (std::size_t k = 0; k < f_.carries(op); ++k) {
+      if (!f_.type(end[k]).is_array() || (*classes_)[classes_->of(op.results[k])].rotation != static_cast<int>(r)) continue;
+      const int from = classes_->of(end[k]);
+      const auto it = std::find(free.begin(), free.end(), from);
+      if (it == free.end() || places_[end[k].index].record != records_[from]) {
+        copied.push_back(k);
+        continue;
+      }
+      next[classes_->of(op.results[k])] = records_[from];
+      free.erase(it);
+    }
+    auto rest = free.begin();
+    for (std::size_t k : copied) {
+      const ValueId record = records_[*rest++];
+      next[classes_->of(op.results[k])] = record;
+      pending.push_back({{pools_[r], record, false}, place(end[k])});
+    }
+    for (int c : rotation.classes)
+      if (!next.count(c)) next[c] = records_[*rest++];
+    for (int c : rotation.classes) yields.push_back(next[c]);
+  }
 }
 
 void Planner::store_item(ValueId seq, ValueId record, ValueId item) {
@@ -420,13 +511,14 @@ void Planner::for_loop(OpId id) {
     for (std::size_t k = n; k < end.size(); ++k)
       collected.push_back({alloc(classes_->stack(op.results[k], f_.type(op.results[k]).seq), trips), trips});
   }
-  moves(edge(op.operands, op.results, 2, 0, n));
   Op now;
   now.code = Opcode::for_;
   now.down = op.down;
   now.loc = op.loc;
   now.operands = {lo, hi};
   std::vector<Type> arguments = {DType::i32}, result;
+  begin_rotations(id, now, result);
+  moves(edge(op.operands, op.results, 2, 0, n));
   for (std::size_t k = 0; k < n; ++k) {
     put(now.operands, op.operands[k + 2]);
     types(result, op.results[k]);
@@ -435,7 +527,7 @@ void Planner::for_loop(OpId id) {
   now.regions.push_back(b_.open(arguments));
   const Values args = g_[b_.current()].arguments;
   values_[f_[body].arguments[0].index] = args[0];
-  std::size_t at = 1;
+  std::size_t at = take_rotations(id, args, 1);
   for (std::size_t k = 0; k < n; ++k) at = take(f_[body].arguments[k + 1], args, at);
   Values records;
   if (end.size() > n) {
@@ -449,12 +541,14 @@ void Planner::for_loop(OpId id) {
   region(body);
   for (std::size_t k = n; k < end.size(); ++k)
     if (f_.type(end[k]).is_seq()) store_item(op.results[k], records[k - n], end[k]);
-  moves(edge(end, op.results, 0, 0, n));
+  std::vector<Move> pending = edge(end, op.results, 0, 0, n, id);
   Values yields;
+  turn_rotations(id, pending, yields);
+  moves(std::move(pending));
   for (std::size_t k = 0; k < n; ++k) put(yields, end[k]);
   b_.close(yields);
   const Values results = Values(g_[b_.append(std::move(now), result)].results);
-  at = 0;
+  at = take_rotations(id, results, 0);
   for (std::size_t k = 0; k < n; ++k) at = take(op.results[k], results, at);
   for (std::size_t k = n; k < end.size(); ++k) handles_[op.results[k].index] = collected[k - n];
 }
@@ -480,26 +574,28 @@ void Planner::while_loop(OpId id) {
     }
     firsts.push_back(alloc(s, b_.i32(0)));
   }
-  moves(edge(op.operands, op.results, 0, 0, n));
   Op now;
   now.code = Opcode::while_;
   now.loc = op.loc;
   std::vector<Type> result;
+  begin_rotations(id, now, result);
+  moves(edge(op.operands, op.results, 0, 0, n));
   for (std::size_t k = 0; k < n; ++k) {
     put(now.operands, op.operands[k]);
     types(result, op.results[k]);
   }
   now.regions.push_back(b_.open(result));
-  std::size_t at = 0;
+  std::size_t at = take_rotations(id, g_[b_.current()].arguments, 0);
   for (std::size_t k = 0; k < n; ++k) at = take(f_[cond].arguments[k], g_[b_.current()].arguments, at);
   region(cond);
   moves(edge(test, op.results, 1, 0, n));
   Values yields = {value(test[0])};
+  put_rotations(id, yields);
   for (std::size_t k = 0; k < n; ++k) put(yields, test[k + 1]);
   b_.close(yields);
 
   now.regions.push_back(b_.open(result));
-  at = 0;
+  at = take_rotations(id, g_[b_.current()].arguments, 0);
   for (std::size_t k = 0; k < n; ++k) at = take(f_[body].arguments[k], g_[b_.current()].arguments, at);
   Values records;
   for (std::size_t k = n; k < end.size(); ++k) {
@@ -510,13 +606,15 @@ void Planner::while_loop(OpId id) {
   region(body);
   for (std::size_t k = n; k < end.size(); ++k)
     if (f_.type(end[k]).is_seq()) store_item(op.results[k], records[k - n], end[k]);
-  moves(edge(end, op.results, 0, 0, n));
+  std::vector<Move> pending = edge(end, op.results, 0, 0, n, id);
   yields.clear();
+  turn_rotations(id, pending, yields);
+  moves(std::move(pending));
   for (std::size_t k = 0; k < n; ++k) put(yields, end[k]);
   b_.close(yields);
   result.push_back(DType::i32);
   const Values results = Values(g_[b_.append(std::move(now), result)].results);
-  at = 0;
+  at = take_rotations(id, results, 0);
   for (std::size_t k = 0; k < n; ++k) at = take(op.results[k], results, at);
   for (std::size_t k = n; k < end.size(); ++k) handles_[op.results[k].index] = {firsts[k - n], results.back()};
   values_[op.results.back().index] = results.back();

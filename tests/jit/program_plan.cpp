@@ -184,3 +184,21 @@ TEST_CASE("an Out parameter that is read before it is written is refused", "[jit
   p.b.finish(Values{p.scale(p.b.zero(array_type()), 2, z)});
   CHECK_THROWS_WITH(buffer_plan(p.f), Catch::Contains("\"z\" is Out and is read before it is written"));
 }
+
+TEST_CASE("arrays that a loop exchanges change records instead of being copied", "[jit][program]") {
+  Program p;
+  const ValueId x = p.array(Role::inout, "x"), y = p.array(Role::inout, "y");
+  const ValueId init[] = {x, y};
+  const bool out_of_place = GENERATE(false, true);
+  const auto r = p.b.for_(p.b.i32(0), p.b.i32(7), init, [&](ValueId, const Values& c) {
+    return Builder::LoopYield{{c[1], out_of_place ? p.mix(c[0], c[1]) : p.scale(c[0], 3, c[1])}, {}};
+  });
+  p.b.finish(r.carries);
+  const Function g = p.plan();
+  int in_loop = 0;
+  for (const Op& op : g.ops)
+    if (op.code == Opcode::for_)
+      for (OpId id : g[op.regions[0]].ops) in_loop += g[id].code == Opcode::buffer_copy;
+  CHECK(in_loop == 0);
+  CHECK(count(g, Opcode::buffer_copy) == 4);
+}
