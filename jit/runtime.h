@@ -41,15 +41,18 @@ struct Work {
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
   std::vector<std::shared_ptr<Storage>> keep;
+  struct Copy { void* to; const void* from; std::size_t bytes; };
+  std::vector<Copy> copies;                   // made just before the run: scratch that starts as a copy
+  bool nan = false;                           // a NaN that the run makes is an error
   double cost = 0;                            // about how many scalar ops it runs; small work runs at once
 };
 void enqueue(const Device& device, Work work);
 /// Scalar ops of one run of the body, loops counted by their constant bounds or a guess.
 double estimate_cost(const Function& f);
 
-/// The options that FLUXION_DEBUG adds to everything that is compiled.
+/// What FLUXION_DEBUG says now; kernels and programs look when they are made.
 struct DebugFlags { bool bounds = false, nan = false, race = false, verify = false; };
-const DebugFlags& debug_flags();
+DebugFlags debug_flags();
 
 /// Set while a program is captured on this thread: launches and array creation go to it.
 class Tracer {

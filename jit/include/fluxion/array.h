@@ -36,7 +36,8 @@ class FLUXION_API Array {
   Array() = default;
   explicit Array(std::shared_ptr<detail::ArrayState> state) : state_(std::move(state)) {}
 
-  enum class Fill : std::uint8_t { none, zeros };
+  /// `memory`: like none, but memory even while a program is captured.
+  enum class Fill : std::uint8_t { none, zeros, memory };
   /// Throws ShapeError for a rank out of 1..3, a negative extent or one over 2^31 - 1.
   static Array make(const Device& device, LayoutId element, std::span<const std::int64_t> shape, Fill fill, Loc at = {});
   /// Uses the caller's memory; `deleter(data, context)` is called when the last user is done.

@@ -13,7 +13,7 @@
 
 namespace fluxion {
 
-template <class T, int N> class Buffer;
+template <class T, int N = 1> class Buffer;
 namespace detail { class DeviceState; }
 
 class FLUXION_API Device {

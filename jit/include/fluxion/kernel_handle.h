@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "fluxion/array.h"
 
@@ -26,7 +27,7 @@ class FLUXION_API KernelHandle {
  public:
   KernelHandle() = default;
   /// `domain_parameter`: which parameter's extents are the launch domain when none is given; -1: the first
-  /// array with the rank of the domain.
+  /// array with the rank of the domain; -2: none, the domain must be given.
   explicit KernelHandle(std::shared_ptr<const Function> f, int domain_parameter = -1);
   const std::shared_ptr<const Function>& function() const;
   int domain_parameter() const;
@@ -37,6 +38,10 @@ class FLUXION_API KernelHandle {
   KernelHandle fast() const;
   KernelHandle with(const CompileOptions& options) const;
 
+  // ---- derivatives, with the same options; made once and kept. `wrt`: as in ad.h
+  KernelHandle vjp(const std::vector<int>& wrt) const;
+  KernelHandle jvp() const;
+
   /// Queues a launch; rank 0: the implicit domain.
   void launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;
   std::string ir() const;
@@ -46,6 +51,7 @@ class FLUXION_API KernelHandle {
  private:
   struct State;
   KernelHandle copy() const;
+  KernelHandle with_options_of(const KernelHandle& other) const;
   std::shared_ptr<State> state_;
 };
 

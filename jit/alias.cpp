@@ -1,0 +1,118 @@
+// Aliases at launch. Merging is safe when every access of both parameters is at the point's own index, or when
+// both are only accumulated into.
+#include "alias.h"
+
+#include <fmt/format.h>
+
+#include "fluxion/rewrite.h"
+#include "runtime.h"
+
+namespace fluxion::detail {
+namespace {
+
+struct Accesses {
+  bool own = true;         // each at the point's own index
+  bool accumulate = true;  // nothing but accumulates
+};
+
+Accesses accesses_of(const Function& f, MemoryId m) {
+  Accesses a;
+  const Values& indices = f[f.body].arguments;
+  for (const Op& op : f.ops) {
+    if (op.memory != m || op.code == Opcode::extent) continue;
+    const auto rank = static_cast<std::size_t>(f[m].rank);
+    a.accumulate &= op.code == Opcode::accumulate;
+    a.own &= indices.size() == rank && std::equal(indices.begin(), indices.end(), op.operands.begin());
+  }
+  return a;
+}
+
+struct Range { std::uintptr_t begin, end; };
+Range range_of(const ArrayState& a) {
+  const auto& storage = storage_of(a);
+  const auto begin = reinterpret_cast<std::uintptr_t>(storage->data);
+  return {begin, begin + static_cast<std::uintptr_t>(a.count()) * layout_of(a.element).size};
+}
+
+}  // namespace
+
+Merges find_merges(const Function& f, std::span<const Argument> arguments) {
+  Merges merges;
+  for (std::size_t q = 0; q < arguments.size(); ++q) {
+    const ArrayState* b = arguments[q].array.get();
+    if (!b || f[f.parameters[q].memory].scratch) continue;
+    for (std::size_t p = 0; p < q; ++p) {
+      const ArrayState* a = arguments[p].array.get();
+      if (!a || (!merges.empty() && merges[p] >= 0)) continue;
+      const Parameter &first = f.parameters[p], &second = f.parameters[q];
+      if (first.role == Role::in && second.role == Role::in) continue;
+      bool same = a == b;
+      if (!same) {
+        if (!a->storage || !b->storage) continue;  // distinct traced values
+        const Range x = range_of(*a), y = range_of(*b);
+        if (x.end <= y.begin || y.end <= x.begin) continue;
+        same = x.begin == y.begin && a->element == b->element && a->extent == b->extent && a->rank == b->rank;
+        if (!same)
+          throw KernelError({}, fmt::format("\"{}\" and \"{}\" overlap in memory, and one of them is written; pass arrays that do not "
+                                            "overlap, or the same array twice",
+                                            first.name, second.name));
+      }
+      const Accesses u = accesses_of(f, first.memory), v = accesses_of(f, second.memory);
+      if (!(u.own && v.own) && !(u.accumulate && v.accumulate))
+        throw KernelError({}, fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and one thread may write what another reads; "
+                                          "pass a copy as one of them",
+                                          first.name, name_of(first.role), second.name, name_of(second.role)));
+      if (merges.empty()) merges.assign(f.parameters.size(), -1);
+      merges[q] = static_cast<int>(p);
+      break;
+    }
+  }
+  return merges;
+}
+
+Function merge_parameters(const Function& f, const Merges& merges) {
+  Function out;
+  out.kind = f.kind;
+  out.name = f.name;
+  out.loc = f.loc;
+  out.domain_rank = f.domain_rank;
+  Builder b(out);
+  Rewriter r(f, b);
+  std::vector<MemoryId> made(f.parameters.size());
+  std::vector<int> position(f.parameters.size());  // of each parameter, or of the one it became, in `out`
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (parameter.kind == Parameter::Kind::scalar) {
+      r.map(parameter.value, b.scalar_parameter(f.type(parameter.value).dtype(), parameter.name));
+      continue;
+    }
+    position[p] = static_cast<int>(out.parameters.size());
+    if (merges[p] >= 0) {
+      position[p] = position[static_cast<std::size_t>(merges[p])];
+      r.map(parameter.memory, made[static_cast<std::size_t>(merges[p])]);
+      continue;
+    }
+    bool target = false, accumulate = accesses_of(f, parameter.memory).accumulate;
+    std::string name = parameter.name;
+    for (std::size_t q = p + 1; q < merges.size(); ++q) {
+      if (merges[q] != static_cast<int>(p)) continue;
+      target = true;
+      accumulate &= accesses_of(f, f.parameters[q].memory).accumulate;
+      name += "_" + f.parameters[q].name;
+    }
+    const Memory& m = f[parameter.memory];
+    const Role role = !target ? parameter.role : accumulate ? Role::accum : Role::inout;
+    made[p] = b.memory_parameter(m.element, m.rank, role, name);
+    out[made[p]].loc = m.loc;
+    out[made[p]].scratch = m.scratch;
+    if (m.scratch) out[made[p]].like = position[static_cast<std::size_t>(m.like)];
+    r.map(parameter.memory, made[p]);
+  }
+  const Values& indices = f[f.body].arguments;
+  for (std::size_t i = 0; i < indices.size(); ++i) r.map(indices[i], b.index(static_cast<int>(i)));
+  r.copy_ops(f.body);
+  b.finish();
+  return out;
+}
+
+}  // namespace fluxion::detail

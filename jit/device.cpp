@@ -1,0 +1,164 @@
+// The devices of this machine by name, their memory, and the debug flags of the environment.
+#include "fluxion/device.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#include "pending.h"
+#include "runtime.h"
+
+namespace fluxion {
+namespace {
+
+// The best one first.
+std::vector<std::string_view> names() {
+  if (cpu_backend) return {"cpu", "reference"};
+  return {"reference"};
+}
+
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, std::shared_ptr<detail::DeviceState>, std::less<>> devices;
+};
+// Never destroyed: buffers with static storage may outlive any object of ours.
+Registry& registry() {
+  static Registry& r = *new Registry;
+  return r;
+}
+
+// Pending work must end before the objects that it uses are destroyed at the end of the process.
+void finish_streams() {
+  std::lock_guard lock(registry().mutex);
+  for (auto& [name, device] : registry().devices) device->stream.finish();
+}
+
+}  // namespace
+
+Device Device::named(std::string_view name) {
+  const auto all = names();
+  if (std::find(all.begin(), all.end(), name) == all.end())
+    throw DeviceError({}, fmt::format("no device is named \"{}\"; there are: {}", name, fmt::join(all, ", ")));
+  Registry& r = registry();
+  std::lock_guard lock(r.mutex);
+  auto it = r.devices.find(name);
+  if (it == r.devices.end()) {
+    auto backend = name == "cpu" ? cpu_backend() : reference_backend();
+    if (r.devices.empty()) std::atexit(finish_streams);
+    it = r.devices.emplace(std::string(name), std::make_shared<detail::DeviceState>(std::string(name), std::move(backend))).first;
+  }
+  return Device(it->second);
+}
+
+Device Device::cpu() { return named("cpu"); }
+Device Device::reference() { return named("reference"); }
+
+Device Device::best() {
+  const char* wanted = std::getenv("FLUXION_DEVICE");
+  if (wanted && *wanted) return named(wanted);
+  return named(names()[0]);
+}
+
+std::vector<Device> Device::list() {
+  std::vector<Device> out;
+  for (const auto name : names()) out.push_back(named(name));
+  return out;
+}
+
+detail::DeviceState& Device::state() const {
+  if (!state_) throw DeviceError({}, "an empty Device is used; take Device::best(), or one by its name");
+  return *state_;
+}
+std::string Device::name() const { return state().name; }
+std::string Device::description() const { return state().backend->description(); }
+void Device::wait() const { state().stream.wait(); }
+
+namespace detail {
+namespace {
+
+// Blocks that were freed, by size: launches with scratch ask for the same sizes again and again.
+struct Pool {
+  std::mutex mutex;
+  std::unordered_map<std::size_t, std::vector<void*>> blocks;
+  std::size_t bytes = 0;
+};
+constexpr std::size_t kPooled = std::size_t{256} << 20;
+constexpr std::size_t kHuge = std::size_t{2} << 20;
+Pool& pool() {
+  static Pool& p = *new Pool;
+  return p;
+}
+
+}  // namespace
+
+Storage::~Storage() {
+  if (deleter) deleter(data, context);
+  if (deleter || bytes == 0) return;
+  Pool& p = pool();
+  {
+    std::lock_guard lock(p.mutex);
+    if (p.bytes + bytes <= kPooled) {
+      p.blocks[bytes].push_back(data);
+      p.bytes += bytes;
+      return;
+    }
+  }
+  std::free(data);
+}
+
+std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool zeroed) {
+  auto storage = std::make_shared<Storage>();
+  storage->device = device;
+  const std::size_t size = (bytes + 63) / 64 * 64;
+  if (size != 0) {
+    Pool& p = pool();
+    {
+      std::lock_guard lock(p.mutex);
+      if (auto it = p.blocks.find(size); it != p.blocks.end() && !it->second.empty()) {
+        storage->data = it->second.back();
+        it->second.pop_back();
+        p.bytes -= size;
+      }
+    }
+    if (!storage->data) {
+      const bool large = size >= 2 * kHuge;
+      storage->data = std::aligned_alloc(large ? kHuge : 64, large ? (size + kHuge - 1) / kHuge * kHuge : size);
+      if (!storage->data) throw DeviceError({}, fmt::format("{} bytes cannot be allocated on device {}", bytes, device.name()));
+      if (large) madvise(storage->data, size, MADV_HUGEPAGE);
+    }
+    if (zeroed) std::memset(storage->data, 0, size);
+  }
+  storage->bytes = size;
+  return storage;
+}
+
+DebugFlags debug_flags() {
+  DebugFlags f;
+  const char* text = std::getenv("FLUXION_DEBUG");
+  std::string_view rest = text ? text : "";
+  while (!rest.empty()) {
+    const std::size_t comma = rest.find(',');
+    const std::string_view word = rest.substr(0, comma);
+    rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+    if (word == "bounds") f.bounds = true;
+    else if (word == "nan") f.nan = true;
+    else if (word == "race") f.race = true;
+    else if (word == "verify") f.verify = true;
+    else if (!word.empty())
+      throw DeviceError({}, fmt::format("FLUXION_DEBUG: unknown word \"{}\"; there are: bounds, nan, race, verify", word));
+  }
+  return f;
+}
+
+Tracer*& tracer() {
+  thread_local Tracer* current = nullptr;
+  return current;
+}
+
+}  // namespace detail
+}  // namespace fluxion

@@ -1,0 +1,17 @@
+// The caches of compiled code, for those who want to look: one in memory, one on disk (FLUXION_CACHE_DIR).
+#pragma once
+#include <cstdint>
+
+#include "fluxion/type.h"
+
+namespace fluxion {
+
+/// How often, in this process, code was asked for and where it came from.
+struct CacheCounts {
+  std::uint64_t memory = 0, disk = 0, compiled = 0;
+};
+FLUXION_API CacheCounts cache_counts();
+/// Empties the memory cache; kernels that have code keep it.
+FLUXION_API void clear_memory_cache();
+
+}  // namespace fluxion

@@ -1,0 +1,295 @@
+// The untyped launch: checks of shapes, devices and aliases, the domain, then the queue.
+#include "fluxion/kernel_handle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <map>
+
+#include "alias.h"
+#include "fluxion/ad.h"
+#include "fluxion/evaluate.h"
+#include "fluxion/pipeline.h"
+#include "runtime.h"
+
+namespace fluxion::detail {
+namespace {
+
+// The code of one kernel for one device and set of options.
+struct Variant {
+  const DeviceState* device;
+  CompileOptions options;
+  Merges merges;
+  std::shared_ptr<const Function> function;
+  std::shared_ptr<Executable> code;  // null until asked for
+  double cost;                       // of one point
+};
+
+struct Variants {
+  std::mutex mutex;
+  std::vector<std::shared_ptr<Variant>> list;
+  std::map<std::vector<int>, KernelHandle> adjoints;
+  KernelHandle tangent;
+};
+
+// Where the parameter that gives `k` its domain is found in vjp(k), which has the same domain; -2: nowhere.
+int domain_parameter_of_vjp(const Function& f, int domain_parameter) {
+  if (domain_parameter < 0) return -2;
+  int primals = 0, position = -2, cotangents = 0;
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    const Parameter& q = f.parameters[p];
+    const bool memory = q.kind == Parameter::Kind::memory, here = static_cast<int>(p) == domain_parameter;
+    const bool written_only = memory && (q.role == Role::out || q.role == Role::accum);
+    if (here && !written_only) return primals;
+    if (!written_only) ++primals;
+    if (!memory || q.role == Role::in || !has_float(Type::array(f[q.memory].element, {}))) continue;
+    if (here) position = cotangents;
+    ++cotangents;
+  }
+  return position < 0 ? position : primals + position;
+}
+
+// Scratch comes last and is not passed.
+std::size_t passed_parameters(const Function& f) {
+  std::size_t n = f.parameters.size();
+  while (n > 0 && f.parameters[n - 1].kind == Parameter::Kind::memory && f[f.parameters[n - 1].memory].scratch) --n;
+  return n;
+}
+
+// The arrays and scalars of a run: those passed, then fresh scratch in the shape of what it is like.
+void fill_work(Work& work, const Function& f, std::span<const Argument> arguments, const Device& device) {
+  work.arrays.reserve(f.parameters.size());
+  work.keep.reserve(f.parameters.size());
+  std::vector<std::size_t> slot(arguments.size());  // of a parameter in work.arrays
+  for (std::size_t p = 0; p < arguments.size(); ++p) {
+    const Argument& a = arguments[p];
+    if (!a.array) {
+      work.scalars.push_back(a.bits);
+      continue;
+    }
+    const auto& storage = storage_of(*a.array);
+    slot[p] = work.arrays.size();
+    work.arrays.push_back({storage->data, a.array->extent});
+    work.keep.push_back(storage);
+  }
+  for (std::size_t p = arguments.size(); p < f.parameters.size(); ++p) {
+    const Memory& m = f[f.parameters[p].memory];
+    const ArrayArgument like = work.arrays[slot[static_cast<std::size_t>(m.like)]];
+    const std::size_t bytes = static_cast<std::size_t>(like.extent[0] * like.extent[1] * like.extent[2]) * layout_of(m.element).size;
+    auto storage = allocate(device, bytes, false);
+    if (f.parameters[p].role == Role::inout) work.copies.push_back({storage->data, like.data, bytes});
+    work.arrays.push_back({storage->data, like.extent});
+    work.keep.push_back(std::move(storage));
+  }
+}
+
+}  // namespace
+
+struct KernelHandle::State {
+  std::shared_ptr<const Function> function;
+  int domain_parameter = -1;
+  CompileOptions options;
+  bool eager = false;
+  std::shared_ptr<Variants> variants = std::make_shared<Variants>();
+
+  std::shared_ptr<Variant> variant(const Device* device, const CompileOptions& o, const Merges& merges) const;
+};
+
+std::shared_ptr<Variant> KernelHandle::State::variant(const Device* device, const CompileOptions& o, const Merges& merges) const {
+  const DeviceState* where = device ? &device->state() : nullptr;
+  {
+    std::lock_guard lock(variants->mutex);
+    for (const auto& v : variants->list)
+      if (v->device == where && v->options == o && v->merges == merges) return v;
+  }
+  auto v = std::make_shared<Variant>(Variant{where, o, merges, function, nullptr, 0});
+  if (!merges.empty()) v->function = std::make_shared<const Function>(run_passes(merge_parameters(*function, merges), capture_pipeline()));
+  if (device) v->code = specialise(*v->function, o, *device);
+  v->cost = estimate_cost(*v->function);
+  std::lock_guard lock(variants->mutex);
+  variants->list.push_back(v);
+  return v;
+}
+
+KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_parameter) : state_(std::make_shared<State>()) {
+  state_->function = std::make_shared<const Function>(run_passes(*f, capture_pipeline()));
+  const DebugFlags debug = debug_flags();
+  state_->options.bounds = debug.bounds;
+  state_->options.nan = debug.nan;
+  state_->eager = debug.race;
+  if (domain_parameter == -1) {
+    const auto& parameters = f->parameters;
+    for (std::size_t p = 0; p < passed_parameters(*f) && domain_parameter < 0; ++p)
+      if (parameters[p].kind == Parameter::Kind::memory && (*f)[parameters[p].memory].rank == std::max(1, f->domain_rank))
+        domain_parameter = static_cast<int>(p);
+  }
+  state_->domain_parameter = domain_parameter;
+}
+
+const std::shared_ptr<const Function>& KernelHandle::function() const {
+  if (!state_) throw KernelError({}, "an empty kernel is used; make it with fluxion::kernel");
+  return state_->function;
+}
+int KernelHandle::domain_parameter() const { return state_->domain_parameter; }
+
+KernelHandle KernelHandle::copy() const {
+  function();
+  KernelHandle k;
+  k.state_ = std::make_shared<State>(*state_);
+  return k;
+}
+KernelHandle KernelHandle::eager() const {
+  KernelHandle k = copy();
+  k.state_->eager = true;
+  return k;
+}
+KernelHandle KernelHandle::relaxed() const {
+  KernelHandle k = copy();
+  k.state_->options.relaxed = true;
+  return k;
+}
+KernelHandle KernelHandle::fast() const {
+  KernelHandle k = copy();
+  k.state_->options.fast = true;
+  return k;
+}
+KernelHandle KernelHandle::with(const CompileOptions& options) const {
+  KernelHandle k = copy();
+  k.state_->options = options;
+  return k;
+}
+
+KernelHandle KernelHandle::vjp(const std::vector<int>& wrt) const {
+  const Function& f = *function();
+  std::lock_guard lock(state_->variants->mutex);
+  auto it = state_->variants->adjoints.find(wrt);
+  if (it == state_->variants->adjoints.end()) {
+    const int domain = domain_parameter_of_vjp(f, state_->domain_parameter);
+    it = state_->variants->adjoints.emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain)).first;
+  }
+  return it->second.with_options_of(*this);
+}
+
+KernelHandle KernelHandle::jvp() const {
+  const Function& f = *function();
+  std::lock_guard lock(state_->variants->mutex);
+  KernelHandle& tangent = state_->variants->tangent;
+  if (!tangent.state_)
+    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter);
+  return tangent.with_options_of(*this);
+}
+
+KernelHandle KernelHandle::with_options_of(const KernelHandle& other) const {
+  KernelHandle k = copy();
+  k.state_->options = other.state_->options;
+  k.state_->eager = other.state_->eager;
+  return k;
+}
+
+std::string KernelHandle::ir() const { return print(*function()); }
+
+std::string KernelHandle::dump(std::string_view what, const Device& device) const {
+  if (what == "ir") return ir();
+  if (what == "lowered") return print(lower(*function(), device.state().backend->name()));
+  std::string text = state_->variant(&device, state_->options, {})->code->dump(what);
+  if (text.empty())
+    throw KernelError(function()->loc, fmt::format("kernel \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm",
+                                                   function()->name, device.name(), what));
+  return text;
+}
+
+void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const {
+  const Function& f = *function();
+  const auto fail = [&]<class E>(E*, const std::string& text) { throw E(at, fmt::format("kernel \"{}\": {}", f.name, text)); };
+  constexpr ShapeError* kShape = nullptr;
+  constexpr KernelError* kKernel = nullptr;
+  constexpr DeviceError* kDevice = nullptr;
+  const std::size_t passed = passed_parameters(f);
+  if (arguments.size() != passed) fail(kKernel, fmt::format("{} arguments for {} parameters", arguments.size(), passed));
+
+  // ---- each argument against its parameter, and all on one device
+  const Device* device = nullptr;
+  std::size_t device_of = 0;
+  for (std::size_t p = 0; p < arguments.size(); ++p) {
+    const Parameter& parameter = f.parameters[p];
+    if (parameter.kind != Parameter::Kind::memory) continue;
+    const Memory& m = f[parameter.memory];
+    const ArrayState* a = arguments[p].array.get();
+    if (!a) {
+      fail(kShape, fmt::format("argument {} (\"{}\") is an empty array; make it with Device::zeros, empty or upload", p + 1, parameter.name));
+      return;
+    }
+    if (a->element != m.element || a->rank != m.rank)
+      fail(kShape, fmt::format("argument {} (\"{}\") has {} axes of {}, the kernel wants {} of {}", p + 1, parameter.name, a->rank,
+                               to_string(a->element), static_cast<int>(m.rank), to_string(m.element)));
+    if (device && a->device != *device)
+      fail(kDevice, fmt::format("\"{}\" is on device {} and \"{}\" on {}; copy one with copy_from", f.parameters[device_of].name,
+                                device->name(), parameter.name, a->device.name()));
+    if (!device) device_of = p;
+    device = &a->device;
+  }
+
+  // ---- the domain
+  const int wanted = std::max(1, f.domain_rank);
+  if (rank == 0) {
+    if (state_->domain_parameter < 0)
+      fail(kShape, fmt::format("no parameter has {} axes to take the launch domain from; write .over({})", wanted,
+                               wanted == 1 ? "n" : wanted == 2 ? "n, m" : "n, m, k"));
+    domain = arguments[static_cast<std::size_t>(state_->domain_parameter)].array->extent;  // never scratch: those come last
+  } else if (rank != wanted) {
+    fail(kShape, fmt::format("launched over {} axes, but it is written for {}", rank, wanted));
+  }
+  for (int k = 0; k < wanted; ++k) {
+    const std::int64_t n = domain[static_cast<std::size_t>(k)];
+    if (n < 0 || n > std::numeric_limits<std::int32_t>::max())
+      fail(kShape, fmt::format("axis {} of the launch domain is {}; it must be within 0 .. 2^31 - 1", k, n));
+  }
+
+  // ---- several parameters on one array
+  Merges merges;
+  std::vector<Argument> merged;
+  try {
+    merges = find_merges(f, arguments);
+  } catch (const KernelError& e) {
+    fail(kKernel, e.what());
+  }
+  if (!merges.empty()) {
+    for (std::size_t p = 0; p < arguments.size(); ++p)
+      if (merges[p] < 0) merged.push_back(arguments[p]);
+    arguments = merged;
+  }
+
+  if (Tracer* t = tracer()) {
+    return t->launch(merges.empty() ? state_->function : state_->variant(nullptr, state_->options, merges)->function, domain, arguments, at);
+  }
+  const std::int64_t points = domain[0] * domain[1] * domain[2];
+  if (points == 0) return;
+  const Device fallback = device ? Device() : Device::best();
+  if (!device) device = &fallback;
+
+  if (state_->eager) {
+    const auto v = state_->variant(nullptr, state_->options, merges);
+    device->wait();
+    Work work;
+    fill_work(work, *v->function, arguments, *device);
+    for (const Work::Copy& c : work.copies) std::memcpy(c.to, c.from, c.bytes);
+    std::vector<EvalMemory> memories;
+    for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
+    evaluate_kernel(*v->function, domain, memories, work.scalars, {});
+    return;
+  }
+
+  const auto v = state_->variant(device, state_->options, merges);
+  Work work;
+  work.code = v->code;
+  work.function = v->function;
+  work.domain = domain;
+  fill_work(work, *v->function, arguments, *device);
+  work.nan = state_->options.nan;
+  work.cost = v->cost * static_cast<double>(points);
+  enqueue(*device, std::move(work));
+}
+
+}  // namespace fluxion::detail

@@ -1,0 +1,130 @@
+// From a function to code that runs: memory cache, disk cache, pipeline, backend; and the queueing of a run.
+#include <fmt/format.h>
+
+#include <cstring>
+#include <unordered_map>
+
+#include "disk_cache.h"
+#include "fluxion/cache.h"
+#include "fluxion/pipeline.h"
+#include "nan_check.h"
+#include "runtime.h"
+
+namespace fluxion::detail {
+namespace {
+
+struct Entry {
+  std::mutex mutex;  // held while compiling, so that a second asker waits instead of compiling too
+  std::shared_ptr<Executable> code;
+};
+struct Table {
+  std::mutex mutex;
+  std::unordered_map<std::string, std::shared_ptr<Entry>> entries;
+};
+Table& table() {
+  static Table& t = *new Table;
+  return t;
+}
+std::atomic<std::uint64_t> from_memory{0}, from_disk{0}, compiled{0};
+
+void add_text(std::string& to, const Function& f, const PrintOptions& options) {
+  to += print(f, options);
+  for (const auto& callee : f.callees) add_text(to, *callee, options);
+}
+
+std::string text_of(const CompileOptions& o) {
+  return fmt::format("width {} bounds {} nan {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.relaxed, o.fast,
+                     o.features);
+}
+
+std::shared_ptr<Executable> make(const Function& f, const CompileOptions& options, const Device& device) {
+  Backend& backend = *device.state().backend;
+  if (dump_wanted("captured")) dump_stage("captured", f.name, print(f));
+  const Function lowered = lower(f, backend.name());
+  std::string key = fmt::format("library {}\nbackend {} {}\n{}", library_id(), backend.name(), backend.fingerprint(options), text_of(options));
+  add_text(key, lowered, {});
+  std::shared_ptr<Executable> code;
+  if (const auto object = cache_load(key)) code = backend.load(lowered, options, *object);
+  if (code) {
+    ++from_disk;
+  } else {
+    ++compiled;
+    code = backend.compile(lowered, options);
+    if (!code) throw Bug(f.loc, fmt::format("backend {} made no code of \"{}\"", backend.name(), f.name));
+    cache_store(key, code->object());
+  }
+  for (const char* stage : {"llvm", "asm"})
+    if (dump_wanted(stage)) dump_stage(stage, f.name, code->dump(stage));
+  return code;
+}
+
+double cost_of(const Function& f, RegionId r) {
+  constexpr double kUnknownTrips = 64;
+  double sum = 0;
+  for (const OpId id : f[r].ops) {
+    const Op& op = f[id];
+    double trips = 1;
+    if (op.code == Opcode::while_) trips = kUnknownTrips;
+    if (op.code == Opcode::for_) {
+      const bool known = f.is_constant(op.operands[0]) && f.is_constant(op.operands[1]);
+      const auto bound = [&](int k) { return static_cast<std::int32_t>(f[op.operands[static_cast<std::size_t>(k)]].bits); };
+      trips = known ? std::max(0.0, static_cast<double>(bound(1)) - bound(0)) : kUnknownTrips;
+    }
+    double inner = 0;
+    for (const RegionId nested : op.regions) inner += cost_of(f, nested);
+    sum += 1 + trips * inner;
+  }
+  return sum;
+}
+
+}  // namespace
+
+double estimate_cost(const Function& f) { return cost_of(f, f.body); }
+
+std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& options, const Device& device) {
+  // With locations: equal code from two places in the user's source reports errors at its own place.
+  std::string key = fmt::format("{} {}", device.name(), text_of(options));
+  add_text(key, f, {.locations = true});
+  std::shared_ptr<Entry> entry;
+  {
+    std::lock_guard lock(table().mutex);
+    auto& slot = table().entries[key];
+    if (!slot) slot = std::make_shared<Entry>();
+    entry = slot;
+  }
+  std::lock_guard lock(entry->mutex);
+  if (entry->code) ++from_memory;
+  else entry->code = make(f, options, device);
+  return entry->code;
+}
+
+void enqueue(const Device& device, Work work) {
+  constexpr double kSmall = 200e3;  // scalar ops: some tens of microseconds on one core
+  const bool small = work.cost < kSmall;
+  const std::string name = work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel",
+                                                       work.function->name)
+                                         : std::string();
+  const auto run = [](const Work& w, FailureSlot& failure) {
+    for (const Work::Copy& c : w.copies) std::memcpy(c.to, c.from, c.bytes);
+    if (!w.nan || !w.function) return w.code->run({w.domain, w.arrays, w.scalars}, failure);
+    const NanCheck check(w);
+    w.code->run({w.domain, w.arrays, w.scalars}, failure);
+    if (failure.empty()) check.report(w, failure);
+  };
+  Stream& stream = device.state().stream;
+  if (small && stream.try_inline(name, [&](FailureSlot& failure) { run(work, failure); })) return;
+  stream.submit(name, [run, work = std::move(work)](FailureSlot& failure) { run(work, failure); }, small);
+}
+
+}  // namespace fluxion::detail
+
+namespace fluxion {
+
+CacheCounts cache_counts() { return {detail::from_memory, detail::from_disk, detail::compiled}; }
+
+void clear_memory_cache() {
+  std::lock_guard lock(detail::table().mutex);
+  detail::table().entries.clear();
+}
+
+}  // namespace fluxion

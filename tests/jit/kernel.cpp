@@ -1,0 +1,51 @@
+// The typed kernel: capture to result on every device.
+#include <fluxion/fluxion.h>
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+namespace fx = fluxion;
+using Catch::Matchers::Contains;
+
+namespace {
+std::vector<fx::Device> devices() { return fx::Device::list(); }
+}  // namespace
+
+TEST_CASE("saxpy written as a lambda runs on every device", "[jit]") {
+  const fx::Device dev = GENERATE(from_range(devices()));
+  INFO(dev.name());
+  auto saxpy = fx::kernel("saxpy", [](fx::In<float> x, fx::InOut<float> y, fx::Float a) {
+    auto i = fx::index();
+    y[i] = a * x[i] + y[i];
+  });
+  auto x = dev.upload({1.f, 2.f, 3.f}), y = dev.upload({10.f, 20.f, 30.f});
+  saxpy.over(3)(x, y, 2.f);
+  saxpy(x, y, 1);
+  saxpy.over(2)(x, y, 1.0);
+  CHECK(y.host() == std::vector<float>{14, 28, 39});
+  CHECK_THAT(saxpy.ir(), Contains("saxpy") && Contains("load"));
+}
+
+TEST_CASE("an accumulator sums over all threads", "[jit]") {
+  const fx::Device dev = GENERATE(from_range(devices()));
+  auto k = fx::kernel("norm2", [](fx::In<double> x, fx::Accum<double> s) {
+    fx::Double v = x[fx::index()];
+    s[0] += v * v;
+  });
+  std::vector<double> h(1000);
+  for (int i = 0; i < 1000; ++i) h[i] = i;
+  auto s = dev.zeros<double>(1);
+  k(dev.upload(h), s);
+  CHECK(s.item() == 332833500.0);
+}
+
+TEST_CASE("a kernel that reads outside its array is told so with its line when run eagerly", "[jit]") {
+  const fx::Device dev = fx::Device::best();
+  auto k = fx::kernel("shift", [](fx::In<float> x, fx::Out<float> y) {
+    auto i = fx::index();
+    y[i] = x[i + 1];
+  });
+  auto x = dev.zeros<float>(3), y = dev.zeros<float>(3);
+  CHECK_THROWS_WITH(k.eager()(x, y), Contains("kernel.cpp") && Contains("3"));
+}
