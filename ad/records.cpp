@@ -65,7 +65,8 @@ bool Reverse::given(ValueId v) const {
 }
 bool Reverse::to_record(ValueId v) const { return scope_of_[v.index] == base_; }
 
-void Reverse::sweep_body() {
+void Reverse::sweep_body(bool quiet) {
+  first_ = !quiet;
   std::vector<Recordable> all;
   find_recordables(f_.body, all);
   base_ = f_.body;

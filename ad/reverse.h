@@ -37,7 +37,8 @@ struct KernelAdjoint {
 };
 /// `wrt` and `cotangents` by parameter: which In and scalars get a gradient; which Out and Accum have a cotangent
 /// (an InOut always has one, and an Out that the kernel reads back). Scratch parameters of `f` are ordinary here.
-KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents);
+/// `quiet`: without the primal's prints and checks, because the primal has run before.
+KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet);
 
 class Reverse {
  public:
@@ -49,7 +50,7 @@ class Reverse {
   std::vector<MemoryPlan> memory;   // by primal memory
 
   /// Emits the primal's body (but its yield) forward, then backwards.
-  void sweep_body();
+  void sweep_body(bool quiet = false);
   void reverse_body();
 
   ValueId primal(ValueId v);                    // its copy; constants are made on first use

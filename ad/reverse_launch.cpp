@@ -67,7 +67,7 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
   key = wrt;
   key.insert(key.end(), cotangents.begin(), cotangents.end());
   auto& k = adjoints_[{callee.get(), key}];
-  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(*callee, wrt, cotangents));
+  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(*callee, wrt, cotangents, true));
   const Function& v = *k->function;
 
   const auto zeros_like = [&](ValueId x) { return b_.zero(cotangent_type(x)); };
@@ -108,16 +108,21 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
     arguments.push_back(given[q]);
   }
   const Values versions = b_.launch(k->function, domain, arguments, outs);
-  std::size_t next = 0;
-  for (std::size_t q = 0; q < v.parameters.size(); ++q) {
-    const Parameter& parameter = v.parameters[q];
-    if (parameter.kind != Parameter::Kind::memory || parameter.role == Role::in) continue;
-    const ValueId version = versions[next++];
-    const KernelAdjoint::Slot& slot = k->slots[q];
-    if (slot.kind == KernelAdjoint::Slot::Kind::scratch) continue;
-    const ValueId x = operand[static_cast<std::size_t>(slot.parameter)];
-    if (slot.kind == KernelAdjoint::Slot::Kind::cotangent || fresh[q]) add_adjoint(x, version);
-    else adjoint[x.index] = version;
+  // First what replaces a cotangent, then what adds to one: the same array may be passed in two roles.
+  for (const bool replace : {true, false}) {
+    std::size_t next = 0;
+    for (std::size_t q = 0; q < v.parameters.size(); ++q) {
+      const Parameter& parameter = v.parameters[q];
+      if (parameter.kind != Parameter::Kind::memory || parameter.role == Role::in) continue;
+      const ValueId version = versions[next++];
+      const KernelAdjoint::Slot& slot = k->slots[q];
+      if (slot.kind == KernelAdjoint::Slot::Kind::scratch) continue;
+      const ValueId x = operand[static_cast<std::size_t>(slot.parameter)];
+      const bool extends = slot.kind == KernelAdjoint::Slot::Kind::gradient && !fresh[q];
+      if (extends != replace) continue;
+      if (extends) adjoint[x.index] = version;
+      else add_adjoint(x, version);
+    }
   }
 }
 

@@ -17,7 +17,7 @@ bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
 
 // ---- kernels
 
-KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents) {
+KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
   const Function f = prepare(original);
   const Structure s(f);
   const auto touched = accesses(f);
@@ -142,7 +142,7 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
   const Values& indices = f[f.body].arguments;
   for (std::size_t k = 0; k < indices.size(); ++k) r.now[indices[k].index] = b.index(static_cast<int>(k));
 
-  r.sweep_body();
+  r.sweep_body(quiet);
   r.reverse_body();
   b.loc = f.loc;
   for (const auto& [v, m] : scalar_gradients)
@@ -354,7 +354,7 @@ Function vjp(const Function& f, const Wrt& wrt) {
         if (m.scratch)
           throw KernelError(f.loc, fmt::format("\"{}\" needs scratch memory, which reverse mode cannot differentiate in a bare kernel; "
                                                "differentiate a program that launches the kernel, or use jvp", f.name));
-      return *ad::vjp_kernel(f, mask, {}).function;
+      return *ad::vjp_kernel(f, mask, {}, false).function;
     case Function::Kind::program: return ad::vjp_program(f, mask);
   }
   throw Bug(f.loc, "vjp: unknown kind of function");
