@@ -14,7 +14,7 @@ namespace {
 
 class Folder {
  public:
-  explicit Folder(Rewriter& rw) : rw_(rw), b_(rw.to), f_(rw.to.function()) {}
+  explicit Folder(Rewriter& rw) : b_(rw.to), f_(rw.to.function()) {}
 
   /// The value that the op, on operands of the new function, comes to; nothing when it stays an op.
   std::optional<ValueId> simplify(const Op& op, const Type& result, Values& x) {
@@ -37,7 +37,6 @@ class Folder {
   }
 
  private:
-  Rewriter& rw_;
   Builder& b_;
   Function& f_;
 
