@@ -1,5 +1,6 @@
 // forward_stores -- a load after a store to the same index becomes the stored value, a load from a local
-// nobody has written yet becomes 0, and a store that the next one overwrites unread goes. Two indices are the
+// nobody has written yet becomes 0, an accumulate on a known value becomes a store, and a store that the next
+// one overwrites unread, or that changes nothing, goes. Two indices are the
 // same when they are one value, and apart when they differ by a constant on some axis; else they may meet.
 // Threads do not meet on an element that one of them stores (a race), so only the thread's own writes count.
 #include <algorithm>
@@ -72,12 +73,22 @@ class Forward {
         Values index = rw(op.operands);
         const ValueId v = index.back();
         index.pop_back();
+        if (find(rw.to, op, index) == v) return true;  // it holds this value already
         known_[op.memory.index].entries.push_back({std::move(index), op.leaf, v, op.code});
         return false;
       }
       case Opcode::accumulate: {
         Values index = rw(op.operands);
+        const ValueId v = index.back();
         index.pop_back();
+        // Who loads or stores an element owns it, so that adding needs no care for other threads.
+        const ValueId before = is_half(rw.to.function().type(v).dtype()) ? ValueId{} : find(rw.to, op, index);
+        if (before.valid()) {
+          const ValueId sum = rw.to.add(before, v);
+          rw.to.store(rw(op.memory), index, sum, op.leaf);
+          known_[op.memory.index].entries.push_back({std::move(index), op.leaf, sum, Opcode::store});
+          return true;
+        }
         known_[op.memory.index].entries.push_back({std::move(index), op.leaf, {}, op.code});
         return false;
       }

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "fluxion/ad.h"
 #include "fluxion/error.h"
 #include "fluxion/passes.h"
 
@@ -16,7 +17,9 @@ using namespace fluxion;
 namespace {
 constexpr Pass kPasses[] = {
     {"canonical", "", canonical}, {"contract", "", contract}, {"cse", "", cse}, {"dce", "", dce}, {"fold", "", fold},
-    {"forward_stores", "", forward_stores}, {"licm", "", licm},
+    {"forward_stores", "", forward_stores}, {"licm", "", licm}, {"math_lowering", "", math_lowering},
+    {"jvp", "", jvp}, {"vjp", "", [](const Function& f) { return vjp(f); }}, {"grad", "", [](const Function& f) { return grad(f); }},
+    {"value_and_grad", "", [](const Function& f) { return value_and_grad(f); }},
 };
 
 std::string transform(const std::string& head, const std::string& source) {

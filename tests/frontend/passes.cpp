@@ -8,9 +8,11 @@
 #include <cstring>
 #include <random>
 
+#include "fluxion/ad.h"
 #include "fluxion/error.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/passes.h"
+#include "../jit/program_generator.h"
 #include "functions.h"
 
 using namespace fluxion;
@@ -220,6 +222,40 @@ TEST_CASE("every exact pass keeps the meaning of every sample", "[passes]") {
       CAPTURE(print(f), print(now));
       REQUIRE_NOTHROW(verify(now));
       for (unsigned seed = 1; seed <= 4; ++seed) CHECK(run(f, seed) == run(now, seed));
+    }
+  }
+}
+
+TEST_CASE("every exact pass keeps the meaning of derivatives", "[passes]") {
+  for (const Function& f : all()) {
+    if (f.kind != Function::Kind::kernel || f.name == "ordered") continue;  // "ordered" prints between its steps
+    for (const Function& g : {jvp(f), vjp(f)}) {
+      CAPTURE(g.name);
+      REQUIRE_NOTHROW(verify(g));
+      const std::string text = print(g);
+      CHECK(print(parse(text)) == text);
+      for (const Pass& pass : kExact) {
+        CAPTURE(pass.name);
+        const Function now = pass.run(g);
+        CAPTURE(print(g), print(now));
+        REQUIRE_NOTHROW(verify(now));
+        for (unsigned seed = 1; seed <= 2; ++seed) CHECK(run(g, seed) == run(now, seed));
+      }
+    }
+  }
+}
+
+TEST_CASE("every exact pass keeps the meaning of random programs", "[passes]") {
+  for (unsigned seed = 0; seed < 150; ++seed) {
+    const Function f = program_test::Generator(seed).make();
+    CAPTURE(seed);
+    const Outcome want = run(f, seed);
+    for (const Pass& pass : kExact) {
+      CAPTURE(pass.name);
+      const Function now = pass.run(f);
+      CAPTURE(print(f), print(now));
+      REQUIRE_NOTHROW(verify(now));
+      CHECK(run(now, seed) == want);
     }
   }
 }
