@@ -140,12 +140,15 @@ class Parser {
     if (take("seq")) {
       expect("<");
       const Type t = type();
+      if (t.seq > 7) fail("sequences are nested at most 8 deep");
       expect(">");
       return t.as_seq();
     }
     const LayoutId element = layout();
     const std::vector<std::int64_t> shape = extents();
     if (shape.size() > 3) fail("an array has at most 3 axes");
+    for (std::int64_t n : shape)
+      if (n < 0) fail("an array's extents are whole numbers from 0");
     if (!shape.empty()) return Type::array(element, shape);
     if (!element.is_scalar()) fail("a struct is in memory or in an array only");
     return element.scalar();
@@ -435,6 +438,7 @@ struct Parser::FunctionParser {
     for (std::size_t i = 0; i < made.size(); ++i) define(results[i], made[i]);
   }
   RegionId region(Builder& b) {
+    if (b.depth() > 100) p.fail("regions are nested at most 100 deep");
     std::vector<std::string> names;
     std::vector<Type> types;
     if (p.take("(")) {

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include <limits>
+#include <random>
 
 #include "fluxion/error.h"
 #include "functions.h"
@@ -137,4 +138,31 @@ TEST_CASE("a text that does not parse shows line and column and a caret", "[text
   CHECK_THROWS_WITH(parse("fn @f(%x: f32) -> f32 {\n  yield %x"), Contains("line 2, column 11"));
   CHECK_THROWS_WITH(parse(""), Contains("a function is expected"));
   CHECK_THROWS_AS(parse("kernel"), KernelError);
+}
+
+TEST_CASE("a damaged text is refused or read and never more than that", "[text]") {
+  std::mt19937 random(7);
+  const std::string alphabet = "%@{}()[]<>:,.-=#!&0123456789 abfinortwxy\n\"";
+  int refused = 0;
+  for (const Function& f : {samples::everything(), samples::stepping()}) {
+    const std::string text = print(f);
+    for (int round = 0; round < 1500; ++round) {
+      std::string damaged = text;
+      for (unsigned n = random() % 3 + 1; n > 0; --n) {
+        const std::size_t at = random() % damaged.size();
+        switch (random() % 4) {
+          case 0: damaged[at] = alphabet[random() % alphabet.size()]; break;
+          case 1: damaged.erase(at, random() % 8 + 1); break;
+          case 2: damaged.insert(at, 1, alphabet[random() % alphabet.size()]); break;
+          default: damaged.insert(at, damaged.substr(random() % damaged.size(), random() % 40)); break;
+        }
+      }
+      try {
+        print(parse(damaged));
+      } catch (const KernelError&) {
+        ++refused;
+      }
+    }
+  }
+  CHECK(refused > 1000);
 }
