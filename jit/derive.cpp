@@ -1,11 +1,11 @@
-// Derivatives of device functions, tidied up as after capture.
+// Derivatives of device functions, tidied up.
 #include "fluxion/ad.h"
 #include "fluxion/differentiate.h"
 #include "fluxion/pipeline.h"
 
 namespace fluxion::detail {
 namespace {
-FunctionPointer tidy(const Function& f) { return std::make_shared<const Function>(run_passes(f, capture_pipeline())); }
+FunctionPointer tidy(const Function& f) { return std::make_shared<const Function>(run_passes(f, derived_pipeline())); }
 }  // namespace
 
 FunctionPointer fn_jvp(const FunctionPointer& f) { return tidy(jvp(*f)); }

@@ -105,7 +105,7 @@ std::shared_ptr<Variant> KernelHandle::State::variant(const Device* device, cons
       if (v->device == where && v->options == o && v->merges == merges) return v;
   }
   auto v = std::make_shared<Variant>(Variant{where, o, merges, function, nullptr, 0});
-  if (!merges.empty()) v->function = std::make_shared<const Function>(run_passes(merge_parameters(*function, merges), capture_pipeline()));
+  if (!merges.empty()) v->function = std::make_shared<const Function>(run_passes(merge_parameters(*function, merges), derived_pipeline()));
   if (device) v->code = specialise(*v->function, o, *device);
   v->cost = estimate_cost(*v->function);
   std::lock_guard lock(variants->mutex);
@@ -113,8 +113,11 @@ std::shared_ptr<Variant> KernelHandle::State::variant(const Device* device, cons
   return v;
 }
 
-KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_parameter) : state_(std::make_shared<State>()) {
-  state_->function = std::make_shared<const Function>(run_passes(*f, capture_pipeline()));
+KernelHandle::KernelHandle(std::shared_ptr<const Function> f) : KernelHandle(std::move(f), -1, capture_pipeline()) {}
+
+KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_parameter, std::span<const Pass> passes)
+    : state_(std::make_shared<State>()) {
+  state_->function = std::make_shared<const Function>(run_passes(*f, passes));
   const DebugFlags debug = debug_flags();
   state_->options.bounds = debug.bounds;
   state_->options.nan = debug.nan;
@@ -167,7 +170,7 @@ KernelHandle KernelHandle::vjp(const std::vector<int>& wrt) const {
   auto it = state_->variants->adjoints.find(wrt);
   if (it == state_->variants->adjoints.end()) {
     const int domain = domain_parameter_of_vjp(f, state_->domain_parameter);
-    it = state_->variants->adjoints.emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain)).first;
+    it = state_->variants->adjoints.emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain, derived_pipeline())).first;
   }
   return it->second.with_options_of(*this);
 }
@@ -177,7 +180,8 @@ KernelHandle KernelHandle::jvp() const {
   std::lock_guard lock(state_->variants->mutex);
   KernelHandle& tangent = state_->variants->tangent;
   if (!tangent.state_)
-    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter);
+    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
+                           derived_pipeline());
   return tangent.with_options_of(*this);
 }
 

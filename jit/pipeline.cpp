@@ -18,12 +18,14 @@ constexpr Pass kForward{"forward_stores", "a load after a store to the same elem
 constexpr Pass kCse{"cse", "one of several equal pure ops", cse};
 constexpr Pass kLicm{"licm", "what does not change in a loop moves before it", licm};
 constexpr Pass kContract{"contract", "a * b + c becomes fma", contract};
+constexpr Pass kContractRest{"contract_rest", "a * b + c becomes fma where no branch, trip or index depends on it", contract_rest};
 constexpr Pass kMath{"math_lowering", "transcendentals become polynomials and bit operations", math_lowering};
 constexpr Pass kDce{"dce", "drop what no result and no effect needs", dce};
 constexpr Pass kCanonical{"canonical", "one order of ops for equal functions", canonical};
 
 constexpr Pass kCapture[] = {kFold, kForward, kCse, kLicm, kContract, kDce, kCanonical};
-constexpr Pass kNative[] = {kFold, kForward, kCse, kMath, kFold, kCse, kLicm, kDce, kCanonical};
+constexpr Pass kDerived[] = {kFold, kForward, kCse, kLicm, kDce, kCanonical};
+constexpr Pass kNative[] = {kFold, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
 constexpr Pass kProgram[] = {kMath};
 
 #ifdef __OPTIMIZE__
@@ -49,6 +51,7 @@ Function lower(const Function& f, Done& done) {
 }  // namespace
 
 std::span<const Pass> capture_pipeline() { return kCapture; }
+std::span<const Pass> derived_pipeline() { return kDerived; }
 std::span<const Pass> native_pipeline() { return kNative; }
 
 bool dump_wanted(std::string_view stage) {

@@ -1,5 +1,9 @@
 // contract -- a * b + c becomes fma(a, b, c) where the product has no other use and stands in the same region.
 // This is where rounding is decided: nothing contracts later, so a replayed region repeats its numbers.
+//
+// Derivatives are contracted again, where they are new: contract_rest leaves alone what decides the path or an
+// address, because a replay of such a sum, in which other uses of the product are gone, must repeat its rounding.
+#include "decisions.h"
 #include "effects.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
@@ -9,7 +13,8 @@ namespace {
 
 class Contract {
  public:
-  explicit Contract(const Function& f) : f_(f), product_(f.ops.size()), absorbed_(f.ops.size()) {
+  /// `fixed`: values, by index, that must keep their rounding.
+  Contract(const Function& f, const std::vector<bool>& fixed) : f_(f), product_(f.ops.size()), absorbed_(f.ops.size()) {
     const Effects effects(f);
     std::vector<std::uint32_t> uses(f.values.size());
     for (const Region& r : f.regions)
@@ -19,6 +24,7 @@ class Contract {
       for (OpId o : r.ops) {
         const Op& op = f[o];
         if (op.code != Opcode::add && op.code != Opcode::sub) continue;
+        if (fixed[op.results[0].index]) continue;
         const Type& t = f.type(op.results[0]);
         if (t.is_seq() || !is_float(t.dtype())) continue;
         for (ValueId v : op.operands) {
@@ -64,6 +70,7 @@ class Contract {
 
 }  // namespace
 
-Function contract(const Function& f) { return rewrite(f, Contract(f)); }
+Function contract(const Function& f) { return rewrite(f, Contract(f, std::vector<bool>(f.values.size()))); }
+Function contract_rest(const Function& f) { return rewrite(f, Contract(f, deciding_values(f))); }
 
 }  // namespace fluxion

@@ -12,6 +12,7 @@
 namespace fluxion {
 struct Function;
 struct CompileOptions;
+struct Pass;
 
 namespace detail {
 
@@ -26,9 +27,7 @@ struct Argument {
 class FLUXION_API KernelHandle {
  public:
   KernelHandle() = default;
-  /// `domain_parameter`: which parameter's extents are the launch domain when none is given; -1: the first
-  /// array with the rank of the domain; -2: none, the domain must be given.
-  explicit KernelHandle(std::shared_ptr<const Function> f, int domain_parameter = -1);
+  explicit KernelHandle(std::shared_ptr<const Function> f);
   const std::shared_ptr<const Function>& function() const;
   int domain_parameter() const;
 
@@ -50,6 +49,9 @@ class FLUXION_API KernelHandle {
 
  private:
   struct State;
+  /// `domain_parameter`: which parameter's extents are the launch domain when none is given; -1: the first
+  /// array with the rank of the domain; -2: none, the domain must be given.
+  KernelHandle(std::shared_ptr<const Function> f, int domain_parameter, std::span<const Pass> passes);
   KernelHandle copy() const;
   KernelHandle with_options_of(const KernelHandle& other) const;
   std::shared_ptr<State> state_;

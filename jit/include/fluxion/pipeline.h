@@ -7,9 +7,11 @@
 
 namespace fluxion {
 
-/// After capture and after each transform, before anything else sees the function. Contraction to fma is decided
-/// here, before differentiation clones regions, so that a replayed region computes the same numbers.
+/// After capture, before anything else sees the function. Contraction to fma is decided here, before
+/// differentiation clones regions, so that a replayed region computes the same numbers.
 FLUXION_API std::span<const Pass> capture_pipeline();
+/// After a transform: the same without contraction.
+FLUXION_API std::span<const Pass> derived_pipeline();
 /// Between that and the code of a native backend.
 FLUXION_API std::span<const Pass> native_pipeline();
 
