@@ -67,7 +67,7 @@ void assign(Handle h, std::uint32_t value, Loc at) {
 }
 
 void assign_from(Handle to, Handle from) {
-  State& s = state({});
+  State& s = state();
   const Loc at = from.epoch == s.epoch ? s.f.ops[s.f[ValueId{from.slot}].owner].loc : Loc{};
   assign(to, read(from, at), at);
 }

@@ -10,7 +10,7 @@
 
 namespace fluxion::detail {
 namespace {
-State& at_line(Loc at) {
+State& at_line(Loc& at) {
   State& s = state(at);
   s.b.loc = at;
   return s;
@@ -82,7 +82,7 @@ void open_while_body(std::uint32_t cond, Loc at) {
 }
 
 void close_loop() {
-  State& s = state({});
+  State& s = state();
   Frame frame = pop_frame(s);
   s.b.loc = frame.op.loc;
   s.close_region({});
@@ -114,7 +114,7 @@ void open_then(std::uint32_t cond, Loc at) {
 }
 
 std::uint32_t close_then() {
-  State& s = state({});
+  State& s = state();
   Frame frame = pop_frame(s);
   s.b.loc = frame.op.loc;
   s.close_region({});
@@ -124,7 +124,7 @@ std::uint32_t close_then() {
 }
 
 void open_else(std::uint32_t op, int depth) {
-  State& s = state({});
+  State& s = state();
   OpId id{op};
   for (int k = 0; k < depth; ++k) {
     const RegionId from = s.b.current(), arm = s.f[id].regions[1];
@@ -142,7 +142,7 @@ void open_else(std::uint32_t op, int depth) {
 }
 
 void close_else(int depth) {
-  State& s = state({});
+  State& s = state();
   for (int k = 0; k < depth; ++k) {
     s.close_region({});
     s.frames.pop_back();
@@ -172,7 +172,7 @@ void exit_if(Opcode kind, std::uint32_t cond, Loc at) {
 }
 
 Mark mark() {
-  State& s = state({});
+  State& s = state();
   const RegionId r = s.b.current();
   return {r.index, static_cast<std::uint32_t>(s.f[r].ops.size())};
 }

@@ -55,8 +55,9 @@ struct State {
   void move_ops(RegionId from, std::size_t keep, RegionId to);
 };
 
-/// The innermost recording; throws when there is none.
-State& state(Loc at);
+/// The innermost recording; throws when there is none. Inside an At, `at` becomes its place.
+State& state(Loc& at);
+State& state();
 /// The innermost recording or null.
 State* innermost();
 

@@ -15,6 +15,7 @@ std::atomic<WarningSink> g_sink = nullptr;
 std::atomic<void*> g_sink_user = nullptr;
 std::atomic<std::uint32_t> g_epoch = 0;
 thread_local detail::State* t_state = nullptr;
+thread_local Loc t_at;
 
 /// More ops from one line than anyone writes: a loop of the host that was meant to be a captured one.
 constexpr std::uint32_t kUnrolled = 2000;
@@ -44,8 +45,16 @@ void set_warning_sink(WarningSink sink, void* user) {
 }
 
 namespace detail {
+At::At(Loc at) : before_(t_at) { if (!t_at) t_at = at; }
+At::~At() { t_at = before_; }
+
 State* innermost() { return t_state; }
-State& state(Loc at) {
+State& state() {
+  Loc nowhere;
+  return state(nowhere);
+}
+State& state(Loc& at) {
+  if (t_at) at = t_at;
   if (!t_state)
     throw KernelError(at, "a captured value (fx::Float, ...) is used outside of its kernel or function; "
                           "use it inside the lambda of fx::kernel or fx::fn");
@@ -93,12 +102,12 @@ Recording::~Recording() {
 }
 
 std::uint32_t Recording::scalar_parameter(DType t, std::string name) {
-  State& s = state({});
+  State& s = state();
   const ValueId v = s.b.scalar_parameter(t, std::move(name));
   return is_half(t) ? s.b.convert(v, DType::f32).index : v.index;
 }
 std::uint32_t Recording::array_parameter(const Type& t, Role role, std::string name) {
-  return state({}).b.array_parameter(t, role, std::move(name)).index;
+  return state().b.array_parameter(t, role, std::move(name)).index;
 }
 Handle Recording::captured_parameter(const Type& t, Role role, std::string name, Loc at) {
   State& s = state(at);
@@ -117,12 +126,12 @@ Handle Recording::captured_parameter(const Type& t, Role role, std::string name,
   return {slot.index, s.epoch};
 }
 MemoryHandle Recording::memory_parameter(LayoutId element, int rank, Role role, std::string name) {
-  State& s = state({});
+  State& s = state();
   return {s.b.memory_parameter(element, rank, role, std::move(name)).index, s.epoch};
 }
 
 Function Recording::finish_raw(std::span<const std::uint32_t> yields) {
-  State& s = state({});
+  State& s = state();
   if (s.misuse) throw *s.misuse;
   if (!s.frames.empty()) throw Bug(s.f.loc, "a recording ends inside a loop or arm");
   if (s.f.kind == Function::Kind::kernel) {
@@ -142,15 +151,15 @@ Function Recording::finish_raw(std::span<const std::uint32_t> yields) {
 }
 
 std::shared_ptr<const Function> Recording::finish(std::span<const std::uint32_t> yields) {
-  Function f = mem2reg(lower_exits(finish_raw(yields)));
+  Function f = canonical(mem2reg(lower_exits(finish_raw(yields))));
   verify(f);
   return std::make_shared<const Function>(std::move(f));
 }
 
 bool recording() { return t_state != nullptr; }
-Function::Kind recording_kind() { return state({}).f.kind; }
+Function::Kind recording_kind() { return state().f.kind; }
 std::uint32_t current_epoch() { return t_state ? t_state->epoch : 0; }
-const Function& recorded() { return state({}).f; }
+const Function& recorded() { return state().f; }
 
 std::vector<std::uint32_t> record_op(Op op, std::span<const Type> results, Loc at) {
   State& s = state(at);

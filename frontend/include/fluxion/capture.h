@@ -4,10 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "fluxion/complex.h"
 #include "fluxion/control.h"
-#include "fluxion/functions.h"
+#include "fluxion/mat.h"
 #include "fluxion/recorder.h"
-#include "fluxion/structs.h"
+#include "fluxion/vec.h"
 
 namespace fluxion {
 
@@ -17,13 +18,6 @@ template <class... T> struct TypeList {
 
 namespace detail {
 
-// ---- the type that a captured value has on the host
-template <class V> struct HostOf {};
-template <class T> struct HostOf<Var<T>> { using type = T; };
-template <template <template <class> class> class S> struct HostOf<S<Var>> { using type = S<Host>; };
-template <class V> using host_t = typename HostOf<V>::type;
-/// Var<T>, Vec, Mat, Complex and structs of them.
-template <class V> concept CapturedValue = requires { typename HostOf<V>::type; };
 template <class P> concept ArrayParameter = requires { P::kRole; typename P::element_type; };
 
 // ---- what a lambda takes and gives

@@ -126,12 +126,6 @@ template <class F> If if_(Arg<bool> c, F&& f) {
   return {detail::close_then(), 1};
 }
 
-namespace detail {
-template <class T> struct Named { using type = T; };  // structs and vectors: themselves
-template <HostNumber T> struct Named<T> { using type = Var<T>; };
-template <class T> struct Named<Ref<T>> { using type = Var<T>; };
-}  // namespace detail
-
 /// The value `if_(c, f, g)`: what f or g returns; only that one runs.
 template <class F, class G> auto if_(Arg<bool> c, F&& f, G&& g) {
   using A = std::remove_cvref_t<decltype(f())>;

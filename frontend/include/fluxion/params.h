@@ -34,6 +34,13 @@ FLUXION_API MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t 
 template <class V> inline constexpr int kHandles = static_cast<int>(sizeof(V) / sizeof(Handle));
 template <class V> const Handle* handles(const V& v) { return reinterpret_cast<const Handle*>(&v); }
 
+/// The type that a captured value has on the host.
+template <class V> struct HostOf {};
+template <class T> struct HostOf<Var<T>> { using type = T; };
+template <class V> using host_t = typename HostOf<V>::type;
+/// Var<T>, Vec, Mat, Complex and structs of them.
+template <class V> concept CapturedValue = requires { typename HostOf<V>::type; };
+
 /// How a host type T lies in memory and what it is called inside a kernel.
 template <class T> struct Element {
   static_assert(kNever<T>, "not an element type: use a scalar, fx::Vec, fx::Mat, fx::Complex or a struct of those");

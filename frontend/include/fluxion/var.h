@@ -44,6 +44,17 @@ FLUXION_API Mark mark();
 FLUXION_API std::uint32_t short_circuit(bool is_or, std::uint32_t lhs, Mark after_lhs, Handle rhs, Loc at);
 [[noreturn]] FLUXION_API void literal_does_not_fit(std::int64_t value, DType t, Loc at);
 
+/// While it lives, all that is recorded has its place: for functions of the library that are written in the language.
+class FLUXION_API At {
+ public:
+  explicit At(Loc at);
+  ~At();
+  At(const At&) = delete;
+
+ private:
+  Loc before_;
+};
+
 // ---- which types go together
 template <class T> struct Compute { using type = T; };
 template <> struct Compute<half> { using type = float; };
@@ -87,8 +98,18 @@ template <class T, class N> std::uint32_t literal(N n, Loc at) {
   return constant(dtype_of<C>, bits_of<C>(static_cast<C>(n)), at);
 }
 template <class T> inline constexpr bool kNever = false;
+/// A place that is no operand: a Loc itself must not convert to a Var.
+struct Here {
+  Loc loc;
+  Here(Loc at) : loc(at) {}
+};
 struct Raw { std::uint32_t value; };  // a value's id, to be given a name
 template <class T> struct Operators;
+
+/// What a value is called when it gets a name: numbers and places become Vars, the rest is itself.
+template <class T> struct Named { using type = T; };
+template <HostNumber T> struct Named<T> { using type = Var<T>; };
+template <class T> struct Named<Ref<T>> { using type = Var<T>; };
 }  // namespace detail
 
 /// An operand: what was written and where.
@@ -164,7 +185,7 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   using value_type = T;
 
   /// A name without a value yet; reading it before it is assigned is an error at the end of capture.
-  Var(Loc at = Loc::here()) : handle_(detail::declare(kType, at)) {}
+  Var(detail::Here at = Loc::here()) : handle_(detail::declare(kType, at.loc)) {}
   Var(const Var& o, Loc at = Loc::here()) : handle_(detail::declare_as(detail::read(o.handle_, at), at)) {}
   template <class U> requires(!std::is_same_v<U, T>)
   explicit(!detail::kPromotes<U, T>) Var(const Var<U>& o, Loc at = Loc::here())
