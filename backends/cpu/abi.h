@@ -112,8 +112,4 @@ int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn 
 void fluxion_cpu_print(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
 }
 
-/// Number of threads that launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
-FLUXION_API void set_threads(int n);
-FLUXION_API int threads();
-
 }  // namespace fluxion::cpu

@@ -30,4 +30,7 @@ llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::
 /// Lanes for `f` under `options`: the wish, or 16; one where points must print in order.
 int choose_width(const Function& f, const CompileOptions& options);
 
+/// Numbers ops that can fail or print, in the order of the text form; -1 for the rest.
+std::vector<int> number_sites(const Function& f);
+
 }  // namespace fluxion::cpu

@@ -63,7 +63,7 @@ struct CompileOptions {
   bool nan = false;
   bool relaxed = false;          // permits order-dependent results (atomics)
   bool fast = false;             // permits reassociation and the like
-  std::string features;          // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine
+  std::string features = {};     // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine
   bool operator==(const CompileOptions&) const = default;
 };
 
@@ -85,6 +85,9 @@ class FLUXION_API Backend {
 
 FLUXION_API std::shared_ptr<Backend> reference_backend();
 FLUXION_API std::shared_ptr<Backend> cpu_backend();
+/// Number of threads that CPU launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
+FLUXION_API void set_cpu_threads(int n);
+FLUXION_API int cpu_threads();
 
 /// Where `print` goes: standard output unless replaced. Called with whole lines, from one thread at a time.
 using PrintSink = void (*)(std::string_view line, void* user);

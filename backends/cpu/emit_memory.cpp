@@ -1,0 +1,513 @@
+// Loads, stores and accumulates by access class; local arrays; bounds checks, check and print.
+#include <llvm/IR/Intrinsics.h>
+
+#include "emitter.h"
+#include "fluxion/error.h"
+
+namespace fluxion::cpu {
+using Kind = Access::Kind;
+
+namespace {
+/// An access with this many leaves of one type reads whole elements and sorts them by shuffles.
+constexpr int kMaxShuffled = 8;
+}  // namespace
+
+void Emitter::tag_memory(llvm::Instruction* inst, std::size_t index) {
+  inst->setMetadata(llvm::LLVMContext::MD_alias_scope, scope_[index]);
+  if (others_[index]) inst->setMetadata(llvm::LLVMContext::MD_noalias, others_[index]);
+}
+
+Node* Emitter::to_memory(DType t, Node* n) { return is_bool(t) ? b.CreateZExt(n, like(n, b.getInt8Ty())) : n; }
+Node* Emitter::from_memory(DType t, Node* n) {
+  return is_bool(t) ? b.CreateICmpNE(n, llvm::Constant::getNullValue(n->getType())) : n;
+}
+
+bool Emitter::packed_layout(LayoutId id, int& n, DType& t) {
+  const Layout& layout = layout_of(id);
+  n = static_cast<int>(layout.leaves.size());
+  t = layout.leaves[0].dtype;
+  for (int k = 0; k < n; ++k)
+    if (layout.leaves[k].dtype != t || layout.leaves[k].offset != static_cast<std::uint32_t>(k * size_of(t))) return false;
+  return layout.size == static_cast<std::uint32_t>(n * size_of(t)) && n <= kMaxShuffled;
+}
+
+/// v = base + constant, for indices: an address outside the memory is nobody's concern, so it may not wrap.
+std::pair<ValueId, std::int64_t> Emitter::peel(ValueId v) {
+  std::int64_t sum = 0;
+  for (;;) {
+    const Value& value = f[v];
+    if (value.kind != Value::Kind::result) return {v, sum};
+    const Op& op = f.ops[value.owner];
+    const auto fixed = [&](int k) { return static_cast<std::int32_t>(f[op.operands[k]].bits); };
+    if (op.code == Opcode::add && f.is_constant(op.operands[1])) sum += fixed(1), v = op.operands[0];
+    else if (op.code == Opcode::add && f.is_constant(op.operands[0])) sum += fixed(0), v = op.operands[1];
+    else if (op.code == Opcode::sub && f.is_constant(op.operands[1])) sum -= fixed(1), v = op.operands[0];
+    else return {v, sum};
+    if (f.is_constant(v)) return {v, sum};
+  }
+}
+
+Node* Emitter::row_offset(const Op& op) {
+  Node* at = nullptr;
+  const Mem& m = memories_[op.memory.index];
+  for (int k = 0; k + 1 < f[op.memory].rank; ++k) {
+    Node* i = b.CreateSExt(scalar(op.operands[k]), b.getInt64Ty());
+    at = b.CreateMul(at ? b.CreateAdd(at, i) : i, m.extent[k + 1]);
+  }
+  return at;
+}
+
+Emitter::Place Emitter::place(const Op& op, int leaf_index) {
+  const Layout& layout = layout_of(f[op.memory].element);
+  const Leaf& leaf = layout.leaves[leaf_index];
+  const Mem& m = memories_[op.memory.index];
+  const int rank = f[op.memory].rank;
+  llvm::Type* element = llvm::ArrayType::get(b.getInt8Ty(), layout.size);
+  Place r;
+  r.kind = classify(f, u, op).kind;
+  bool rows_uniform = true;
+  for (int k = 0; k + 1 < rank; ++k) rows_uniform &= u.uniform(op.operands[k]);
+  Node* base = m.data;
+  if (rows_uniform)
+    if (Node* row = row_offset(op)) base = b.CreateGEP(element, base, row);
+  if (r.kind != Kind::gather) {
+    const auto [v, constant] = peel(op.operands[rank - 1]);
+    Node* p = b.CreateGEP(element, base, b.CreateSExt(scalar(v), b.getInt64Ty()));
+    r.pointer = b.CreateGEP(b.getInt8Ty(), p, b.getInt64(static_cast<std::uint64_t>(constant * layout.size + leaf.offset)));
+    return r;
+  }
+  // Offsets stay i32 vectors: the address computation of a gather extends them for free.
+  llvm::Type* word = opt.wide ? b.getInt64Ty() : b.getInt32Ty();
+  const auto index = [&](int k) { return b.CreateSExt(vector(op.operands[k]), vec(word)); };
+  Node* at = nullptr;
+  if (rows_uniform) {
+    at = index(rank - 1);
+  } else {
+    for (int k = 0; k < rank; ++k) {
+      at = at ? b.CreateAdd(at, index(k)) : index(k);
+      if (k + 1 < rank) at = b.CreateMul(at, splat(opt.wide ? m.extent[k + 1] : m.extent32[k + 1]));
+    }
+  }
+  const auto size = static_cast<std::uint32_t>(size_of(leaf.dtype));
+  const bool whole = layout.size % size == 0;
+  const std::uint32_t scale = whole ? layout.size / size : layout.size;
+  if (scale != 1) at = b.CreateMul(at, splat(b.getIntN(word->getIntegerBitWidth(), scale)));
+  if (leaf.offset) base = b.CreateGEP(b.getInt8Ty(), base, b.getInt64(leaf.offset));
+  r.pointers = b.CreateGEP(whole ? memory_type(leaf.dtype) : b.getInt8Ty(), base, at);
+  return r;
+}
+
+// ---- whole elements: a leaf of lane k is item k * n + leaf of W * n consecutive ones
+
+Node* Emitter::deinterleave(llvm::ArrayRef<Node*> blocks, int leaf) {
+  const int n = static_cast<int>(blocks.size()), w = static_cast<int>(W);
+  Node* r = nullptr;
+  for (int k = 0; k < n; ++k) {
+    llvm::SmallVector<int, 64> mask;
+    for (int lane = 0; lane < w; ++lane) {
+      const int item = lane * n + leaf;
+      if (item / w == k) mask.push_back((k == 0 ? 0 : w) + item % w);
+      else mask.push_back(item / w < k ? lane : -1);
+    }
+    r = k == 0 ? b.CreateShuffleVector(blocks[0], blocks[0], mask) : b.CreateShuffleVector(r, blocks[k], mask);
+  }
+  return r;
+}
+
+llvm::SmallVector<Node*> Emitter::interleave(llvm::ArrayRef<Node*> leaves) {
+  const int n = static_cast<int>(leaves.size()), w = static_cast<int>(W);
+  llvm::SmallVector<Node*> blocks;
+  for (int k = 0; k < n; ++k) {
+    Node* r = nullptr;
+    for (int leaf = 0; leaf < n; ++leaf) {
+      llvm::SmallVector<int, 64> mask;
+      for (int j = 0; j < w; ++j) {
+        const int item = k * w + j;
+        if (item % n == leaf) mask.push_back((leaf == 0 ? 0 : w) + item / n);
+        else mask.push_back(item % n < leaf ? j : -1);
+      }
+      r = leaf == 0 ? b.CreateShuffleVector(leaves[0], leaves[0], mask) : b.CreateShuffleVector(r, leaves[leaf], mask);
+    }
+    blocks.push_back(r);
+  }
+  return blocks;
+}
+
+void Emitter::load(OpId o) {
+  const Op& op = f[o];
+  check_bounds(o);
+  if (f[op.memory].space == Memory::Space::local) return local_access(o);
+  const Layout& layout = layout_of(f[op.memory].element);
+  const DType t = layout.leaves[op.leaf].dtype;
+  llvm::Type* type = memory_type(t);
+  const llvm::Align align(size_of(t));
+  const Place p = place(op, op.leaf);
+  const auto done = [&](Node* n) { set(op.results[0], from_memory(t, n)); };
+  if (p.kind == Kind::uniform) return done(tag(b.CreateAlignedLoad(type, p.pointer, align), op.memory));
+  Node* pointers = p.pointers;
+  if (p.kind == Kind::contiguous) {
+    int n = 1;
+    DType packed;
+    if (layout.leaves.size() == 1 && layout.size == static_cast<std::uint32_t>(size_of(t))) {
+      if (!mask_) return done(tag(b.CreateAlignedLoad(vec(type), p.pointer, align), op.memory));
+      return done(tag(b.CreateMaskedLoad(vec(type), p.pointer, align, mask_, llvm::Constant::getNullValue(vec(type))), op.memory));
+    }
+    if (packed_layout(f[op.memory].element, n, packed) && !mask_) {
+      Node* first = place(op, 0).pointer;
+      llvm::SmallVector<Node*> blocks;
+      for (int k = 0; k < n; ++k)
+        blocks.push_back(tag(b.CreateAlignedLoad(vec(type), b.CreateConstGEP1_64(vec(type), first, k), align), op.memory));
+      return done(deinterleave(blocks, op.leaf));
+    }
+    pointers = b.CreateGEP(llvm::ArrayType::get(b.getInt8Ty(), layout.size), p.pointer, lanes());
+  }
+  done(tag(b.CreateMaskedGather(vec(type), pointers, align, mask_or_all(), llvm::Constant::getNullValue(vec(type))), op.memory));
+}
+
+// Stores (accumulates) of several leaves at one index, with nothing between that could notice, go together.
+void Emitter::plan_groups(RegionId r) {
+  const auto& ops = f[r].ops;
+  std::vector<char> taken(ops.size());
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const Op& head = f[ops[i]];
+    if ((head.code != Opcode::store && head.code != Opcode::accumulate) || taken[i]) continue;
+    if (f[head.memory].space == Memory::Space::local) continue;
+    int n = 0;
+    DType t;
+    if (!packed_layout(f[head.memory].element, n, t) || n < 2 || is_bool(t) || is_half(t)) continue;
+    const int rank = f[head.memory].rank;
+    std::vector<std::size_t> members = {i};
+    unsigned leaves = 1u << head.leaf;
+    for (std::size_t j = i + 1; j < ops.size(); ++j) {
+      const Op& op = f[ops[j]];
+      if (!op.regions.empty() || op.code == Opcode::check || op.code == Opcode::print) break;
+      if (op.memory != head.memory || op.code == Opcode::extent) continue;
+      if (op.code != head.code || !std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) break;
+      if (leaves >> op.leaf & 1) break;
+      leaves |= 1u << op.leaf;
+      members.push_back(j);
+    }
+    if (members.size() < 2 || (head.code == Opcode::store && members.size() < static_cast<std::size_t>(n))) continue;
+    std::vector<OpId> group;
+    for (std::size_t j : members) {
+      group.push_back(ops[j]);
+      taken[j] = 1;
+      groups_[ops[j].index] = {};
+    }
+    std::sort(group.begin(), group.end(), [&](OpId a, OpId d) { return f[a].leaf < f[d].leaf; });
+    groups_[ops[members.back()].index] = group;
+  }
+}
+
+void Emitter::store(OpId o, llvm::ArrayRef<OpId> group) {
+  const Op& op = f[o];
+  const Layout& layout = layout_of(f[op.memory].element);
+  const int rank = f[op.memory].rank;
+  if (group.size() > 1 && !mask_ && classify(f, u, op).kind == Kind::contiguous) {
+    llvm::SmallVector<Node*> leaves;
+    for (OpId g : group) leaves.push_back(vector(f[g].operands[rank]));
+    Node* first = place(op, 0).pointer;
+    llvm::Type* type = leaves[0]->getType();
+    const llvm::Align align(size_of(layout.leaves[0].dtype));
+    for (auto [k, block] : llvm::enumerate(interleave(leaves)))
+      tag(b.CreateAlignedStore(block, b.CreateConstGEP1_64(type, first, k), align), op.memory);
+    return;
+  }
+  for (OpId g : group) {
+    const Op& one = f[g];
+    const DType t = layout.leaves[one.leaf].dtype;
+    const llvm::Align align(size_of(t));
+    const ValueId v = one.operands[rank];
+    const Place p = place(one, one.leaf);
+    if (p.kind == Kind::uniform) {  // the last active lane's
+      Node* n = nullptr;
+      if (u.uniform(v)) {
+        n = scalar(v);
+      } else {
+        Node* first_zero = b.CreateBinaryIntrinsic(llvm::Intrinsic::ctlz, bits_of(mask_), b.getFalse());
+        n = b.CreateExtractElement(vector(v), b.CreateSub(b.getIntN(W, W - 1), first_zero));
+      }
+      tag(b.CreateAlignedStore(to_memory(t, n), p.pointer, align), one.memory);
+      continue;
+    }
+    Node* n = to_memory(t, vector(v));
+    Node* pointers = p.pointers;
+    if (p.kind == Kind::contiguous) {
+      if (layout.size == static_cast<std::uint32_t>(size_of(t))) {
+        if (mask_) tag(b.CreateMaskedStore(n, p.pointer, align, mask_), one.memory);
+        else tag(b.CreateAlignedStore(n, p.pointer, align), one.memory);
+        continue;
+      }
+      pointers = b.CreateGEP(llvm::ArrayType::get(b.getInt8Ty(), layout.size), p.pointer, lanes());
+    }
+    tag(b.CreateMaskedScatter(n, pointers, align, mask_or_all()), one.memory);
+  }
+}
+
+Node* Emitter::add(DType t, Node* a, Node* d) {
+  if (is_half(t)) return convert(b.CreateFAdd(convert(a, t, DType::f32), convert(d, t, DType::f32)), DType::f32, t);
+  return is_float(t) ? b.CreateFAdd(a, d) : b.CreateAdd(a, d);
+}
+
+/// The sum of all lanes, halves onto halves: a fixed tree.
+Node* Emitter::reduce(DType t, Node* v) {
+  for (unsigned half = W / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 32> low, high;
+    for (unsigned k = 0; k < half; ++k) { low.push_back(k); high.push_back(half + k); }
+    v = add(t, b.CreateShuffleVector(v, v, low), b.CreateShuffleVector(v, v, high));
+  }
+  return b.CreateExtractElement(v, std::uint64_t{0});
+}
+
+bool Emitter::accumulate_in_register(OpId o) {
+  const auto it = registers_.find(o.index);
+  if (it == registers_.end()) return false;
+  const Register& r = it->second;
+  const Op& op = f[o];
+  const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
+  Node* old = b.CreateLoad(vec(scalar_type(t)), r.sum);
+  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), r.sum);
+  b.CreateStore(b.getTrue(), r.touched);
+  return true;
+}
+
+void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
+  const Op& head = f[o];
+  const Layout& layout = layout_of(f[head.memory].element);
+  const int rank = f[head.memory].rank;
+  const Kind kind = classify(f, u, head).kind;
+  const DType t = layout.leaves[head.leaf].dtype;
+  if (is_bool(t)) throw KernelError(head.loc, "accumulate: bools have no sum; use an integer");
+  if (kind == Kind::gather || (is_half(t) && kind == Kind::uniform)) return accumulate_by_lane(o, group);
+  int n = 0;
+  DType packed;
+  if (kind == Kind::contiguous && group.size() > 1 && !mask_ && packed_layout(f[head.memory].element, n, packed) &&
+      group.size() == static_cast<std::size_t>(n)) {
+    llvm::SmallVector<Node*> leaves;
+    for (OpId g : group) leaves.push_back(vector(f[g].operands[rank]));
+    Node* first = place(head, 0).pointer;
+    llvm::Type* type = leaves[0]->getType();
+    const llvm::Align align(size_of(t));
+    for (auto [k, block] : llvm::enumerate(interleave(leaves))) {
+      Node* p = b.CreateConstGEP1_64(type, first, k);
+      Node* old = tag(b.CreateAlignedLoad(type, p, align), head.memory);
+      tag(b.CreateAlignedStore(add(t, old, block), p, align), head.memory);
+    }
+    return;
+  }
+  for (OpId g : group) {
+    const Op& op = f[g];
+    const DType leaf = layout.leaves[op.leaf].dtype;
+    const llvm::Align align(size_of(leaf));
+    if (accumulate_in_register(g)) continue;
+    const Place p = place(op, op.leaf);
+    Node* v = vector(op.operands[rank]);
+    if (kind == Kind::uniform) {
+      if (mask_) v = b.CreateSelect(mask_, v, minus_zero(leaf, true));
+      Node* old = tag(b.CreateAlignedLoad(scalar_type(leaf), p.pointer, align), op.memory);
+      tag(b.CreateAlignedStore(add(leaf, old, reduce(leaf, v)), p.pointer, align), op.memory);
+    } else if (layout.size == static_cast<std::uint32_t>(size_of(leaf))) {
+      llvm::Type* type = v->getType();
+      Node* zero = llvm::Constant::getNullValue(type);
+      Node* old = mask_ ? tag(b.CreateMaskedLoad(type, p.pointer, align, mask_, zero), op.memory)
+                        : static_cast<Node*>(tag(b.CreateAlignedLoad(type, p.pointer, align), op.memory));
+      Node* sum = add(leaf, old, v);
+      if (mask_) tag(b.CreateMaskedStore(sum, p.pointer, align, mask_), op.memory);
+      else tag(b.CreateAlignedStore(sum, p.pointer, align), op.memory);
+    } else {  // one leaf of a struct: lanes have elements of their own
+      Node* pointers = b.CreateGEP(llvm::ArrayType::get(b.getInt8Ty(), layout.size), p.pointer, lanes());
+      Node* zero = llvm::Constant::getNullValue(v->getType());
+      Node* old = tag(b.CreateMaskedGather(v->getType(), pointers, align, mask_or_all(), zero), op.memory);
+      tag(b.CreateMaskedScatter(add(leaf, old, v), pointers, align, mask_or_all()), op.memory);
+    }
+  }
+}
+
+// Lanes may meet at one element: one after the other, in order. A whole element is one small vector.
+void Emitter::accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group) {
+  const Op& head = f[o];
+  const Layout& layout = layout_of(f[head.memory].element);
+  const int rank = f[head.memory].rank;
+  const DType t = layout.leaves[head.leaf].dtype;
+  llvm::Type* type = scalar_type(t);
+  const llvm::Align align(size_of(t));
+  const std::size_t n = group.size();
+  const bool whole = n > 1 && n == layout.leaves.size();
+  const Op& first = f[group[0]];
+  Place p = place(first, first.leaf);
+  Node* pointers = p.pointers ? p.pointers : splat(p.pointer);
+  auto* pointer_slot = slot(pointers->getType(), nullptr, 64);
+  b.CreateStore(pointers, pointer_slot);
+  llvm::SmallVector<Node*> values, slots;
+  for (OpId g : group) values.push_back(vector(f[g].operands[rank]));
+  if (whole) {
+    auto* all = slot(llvm::ArrayType::get(vec(type), n), nullptr, 64);
+    for (auto [k, block] : llvm::enumerate(interleave(values))) b.CreateStore(block, b.CreateConstGEP1_64(vec(type), all, k));
+    slots.push_back(all);
+  } else {
+    for (Node* v : values) {
+      slots.push_back(slot(vec(type), nullptr, 64));
+      b.CreateStore(v, slots.back());
+    }
+  }
+  const auto add_at = [&](Node* lane) {
+    Node* at = b.CreateLoad(b.getPtrTy(), b.CreateGEP(b.getPtrTy(), pointer_slot, lane));
+    const auto one = [&](llvm::Type* what, Node* from, Node* to) {
+      Node* v = b.CreateAlignedLoad(what, b.CreateGEP(type, from, whole ? b.CreateMul(lane, b.getInt64(n)) : lane), align);
+      Node* old = tag(b.CreateAlignedLoad(what, to, align), head.memory);
+      tag(b.CreateAlignedStore(add(t, old, v), to, align), head.memory);
+    };
+    if (whole) return one(llvm::FixedVectorType::get(type, static_cast<unsigned>(n)), slots[0], at);
+    for (std::size_t k = 0; k < n; ++k) {
+      const std::uint64_t offset = layout.leaves[f[group[k]].leaf].offset - layout.leaves[first.leaf].offset;
+      one(type, slots[k], offset ? b.CreateGEP(b.getInt8Ty(), at, b.getInt64(offset)) : at);
+    }
+  };
+  llvm::Type* i64 = b.getInt64Ty();
+  BasicBlock *before = b.GetInsertBlock(), *loop = block("lane"), *after = block("lanes.done");
+  if (!mask_) {
+    b.CreateBr(loop);
+    b.SetInsertPoint(loop);
+    PHINode* lane = phi(i64);
+    lane->addIncoming(b.getInt64(0), before);
+    add_at(lane);
+    Node* next = b.CreateAdd(lane, b.getInt64(1));
+    lane->addIncoming(next, loop);
+    b.CreateCondBr(b.CreateICmpULT(next, b.getInt64(W)), loop, after);
+  } else {
+    Node* active = b.CreateZExt(bits_of(mask_), i64);
+    b.CreateCondBr(b.CreateICmpNE(active, b.getInt64(0)), loop, after);
+    b.SetInsertPoint(loop);
+    PHINode* bits = phi(i64);
+    bits->addIncoming(active, before);
+    add_at(b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits, b.getTrue()));
+    Node* next = b.CreateAnd(bits, b.CreateSub(bits, b.getInt64(1)));
+    bits->addIncoming(next, loop);
+    b.CreateCondBr(b.CreateICmpNE(next, b.getInt64(0)), loop, after);
+  }
+  b.SetInsertPoint(after);
+}
+
+// ---- local arrays: item i of lane k is at [i][k]
+
+void Emitter::zero_locals(RegionId r) {
+  for (std::uint32_t k = 0; k < f.memories.size(); ++k) {
+    const Memory& m = f.memories[k];
+    if (m.space != Memory::Space::local || m.scope != r) continue;
+    const auto& leaves = layout_of(m.element).leaves;
+    for (std::size_t l = 0; l < leaves.size(); ++l) {
+      const std::uint64_t bytes = static_cast<std::uint64_t>(m.length) * W * static_cast<std::uint64_t>(size_of(leaves[l].dtype));
+      Node* at = memories_[k].leaves[l];
+      if (memories_[k].in_arena) {
+        Node* fresh = allocate(b.getInt64(bytes), OpId{});
+        b.CreateStore(fresh, at);
+        at = fresh;
+      }
+      b.CreateMemSet(at, b.getInt8(0), bytes, llvm::MaybeAlign(64));
+    }
+  }
+}
+
+void Emitter::local_access(OpId o) {
+  const Op& op = f[o];
+  const Mem& m = memories_[op.memory.index];
+  const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
+  llvm::Type *type = memory_type(t), *wide = vec(type);
+  const llvm::Align align(size_of(t));
+  Node* base = m.leaves[op.leaf];
+  if (m.in_arena) base = b.CreateLoad(b.getPtrTy(), base);
+  const ValueId index = op.operands[0];
+  const bool fixed = u.uniform(index);
+  Node* p = nullptr;
+  if (fixed) {
+    p = b.CreateGEP(wide, base, b.CreateSExt(scalar(index), b.getInt64Ty()));
+  } else {
+    Node* at = b.CreateAdd(b.CreateMul(vector(index), splat(b.getInt32(W))), lanes());
+    p = b.CreateGEP(type, base, at);
+  }
+  const auto read = [&]() -> Node* {
+    if (fixed) return b.CreateAlignedLoad(wide, p, align);
+    return b.CreateMaskedGather(wide, p, align, mask_or_all(), llvm::Constant::getNullValue(wide));
+  };
+  if (op.code == Opcode::load) return set(op.results[0], from_memory(t, read()));
+  Node* v = to_memory(t, vector(op.operands[1]));
+  if (op.code == Opcode::accumulate) v = add(t, read(), v);
+  if (!fixed) { b.CreateMaskedScatter(v, p, align, mask_or_all()); return; }
+  b.CreateAlignedStore(mask_ ? b.CreateSelect(mask_, v, read()) : v, p, align);
+}
+
+// ---- what can fail
+
+Node* Emitter::as_bits(Node* n) {
+  llvm::Type* t = n->getType();
+  if (t->isFloatingPointTy()) n = b.CreateBitCast(n, b.getIntNTy(t->getPrimitiveSizeInBits()));
+  return b.CreateZExt(n, b.getInt64Ty());
+}
+
+void Emitter::fail_if(Node* bad, OpId o, llvm::ArrayRef<Node*> values) {
+  const bool wide = bad->getType()->isVectorTy();
+  BasicBlock *fail = block("fail"), *go_on = block("ok");
+  b.CreateCondBr(wide ? any(bad) : bad, fail, go_on, llvm::MDBuilder(c).createBranchWeights(1, 1 << 20));
+  b.SetInsertPoint(fail);
+  auto* list = slot(llvm::ArrayType::get(b.getInt64Ty(), values.size() + 1));
+  Node* lane = nullptr;
+  if (wide) lane = b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits_of(bad), b.getFalse());
+  else if (mask_) lane = b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits_of(mask_), b.getFalse());
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    Node* n = values[k];
+    if (n->getType()->isVectorTy()) n = lane ? b.CreateExtractElement(n, lane) : b.CreateExtractElement(n, std::uint64_t{0});
+    b.CreateStore(as_bits(n), b.CreateConstGEP1_64(b.getInt64Ty(), list, k));
+  }
+  auto callee = runtime("fluxion_cpu_fail", b.getVoidTy(), {b.getPtrTy(), b.getInt32Ty(), b.getPtrTy()}, true);
+  b.CreateCall(callee, {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), list});
+  b.CreateUnreachable();
+  b.SetInsertPoint(go_on);
+}
+
+void Emitter::check_bounds(OpId o) {
+  if (!opt.bounds) return;
+  const Op& op = f[o];
+  const Memory& memory = f[op.memory];
+  const bool local = memory.space == Memory::Space::local;
+  Node *one = nullptr, *each = nullptr;  // what is wrong for all lanes; for some
+  llvm::SmallVector<Node*> values, extents;
+  for (int k = 0; k < memory.rank; ++k) {
+    Node* extent = local ? b.getInt32(static_cast<std::uint32_t>(memory.length)) : memories_[op.memory.index].extent32[k];
+    const ValueId index = op.operands[k];
+    Node* i = u.uniform(index) ? scalar(index) : vector(index);
+    Node* bad = b.CreateICmpUGE(i, u.uniform(index) ? extent : splat(extent));
+    Node*& sum = u.uniform(index) ? one : each;
+    sum = sum ? b.CreateOr(sum, bad) : bad;
+    values.push_back(i);
+    extents.push_back(extent);
+  }
+  values.append(extents);
+  if (each) fail_if(both(mask_, one ? b.CreateOr(each, splat(one)) : each), o, values);
+  else if (one) fail_if(one, o, values);
+}
+
+void Emitter::report(OpId o) {
+  const Op& op = f[o];
+  llvm::SmallVector<Node*> values;
+  const std::size_t from = op.code == Opcode::check ? 1 : 0;
+  for (std::size_t k = from; k < op.operands.size(); ++k) {
+    if (!f.type(op.operands[k]).is_scalar())
+      throw KernelError(op.loc, std::string(name_of(op.code)) + ": only scalars can be shown, not " + to_string(f.type(op.operands[k])));
+    values.push_back(u.uniform(op.operands[k]) ? scalar(op.operands[k]) : vector(op.operands[k]));
+  }
+  if (op.code == Opcode::check) {
+    if (u.uniform(op.operands[0])) return fail_if(b.CreateNot(scalar(op.operands[0])), o, values);
+    return fail_if(both(mask_, b.CreateNot(vector(op.operands[0]))), o, values);
+  }
+  // Kernels that print have one lane, and it is active here.
+  auto* list = slot(llvm::ArrayType::get(b.getInt64Ty(), values.size() + 1));
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    Node* n = values[k];
+    if (n->getType()->isVectorTy()) n = b.CreateExtractElement(n, std::uint64_t{0});
+    b.CreateStore(as_bits(n), b.CreateConstGEP1_64(b.getInt64Ty(), list, k));
+  }
+  auto callee = runtime("fluxion_cpu_print", b.getVoidTy(), {b.getPtrTy(), b.getInt32Ty(), b.getPtrTy()});
+  b.CreateCall(callee, {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), list});
+}
+
+}  // namespace fluxion::cpu

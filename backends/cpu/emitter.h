@@ -1,0 +1,188 @@
+// Private to emit*.cpp: the state of one kernel's emission. The only header with LLVM's IR in it.
+//
+// A uniform value is one LLVM scalar. An affine value is the scalar of lane 0. A varying value is a <W x T>.
+// A bool is i1, f16 and bf16 are i16 (they are only loaded, stored and converted).
+// `mask_` says which lanes are active; null means all of them. Where it is not null and code is branched to, at
+// least one lane is active; only small pure arms are executed with none.
+#pragma once
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/MDBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <map>
+
+#include "common/access.h"
+#include "emit.h"
+
+namespace fluxion::cpu {
+
+using llvm::BasicBlock;
+using llvm::PHINode;
+using Node = llvm::Value;
+
+/// A seq is where its storage begins (one pointer, or one for each lane) and its length (i32, or one a lane).
+/// Element i of lane k is at start + (i * W + k) * size; pointers a lane already include k.
+struct Held {
+  Node* v = nullptr;
+  Node* length = nullptr;
+};
+
+class Emitter {
+ public:
+  Emitter(llvm::Module& module, const Function& f, const EmitOptions& options);
+  llvm::Function* run(const std::string& symbol);
+
+ private:
+  using Class = Uniformity::Class;
+
+  // ---- emit.cpp: the frame, values
+  void load_arguments();
+  void emit_units();
+  void emit_lanes(Node* lo, Node* hi);
+  void emit_body(Node* first, Node* mask);
+  void finish_accumulators();
+  llvm::Type* scalar_type(DType t);
+  llvm::Type* memory_type(DType t);
+  llvm::Type* vec(llvm::Type* t) { return llvm::FixedVectorType::get(t, W); }
+  Node* constant(DType t, std::uint64_t bits);
+  Node* scalar(ValueId v);  // uniform, or lane 0 of an affine value
+  Node* vector(ValueId v);
+  Node* at(ValueId v, Class c) { return c == Class::varying ? vector(v) : scalar(v); }
+  Held seq(ValueId v);
+  Held seq_as(ValueId v, Class place, Class length);
+  void set(ValueId v, Node* n) { values_[v.index].v = n; }
+  Node* splat(Node* n) { return b.CreateVectorSplat(W, n); }
+  Node* lanes();            // <0, 1, 2, ...> : i32
+  Node* all_ones() { return llvm::Constant::getAllOnesValue(vec(b.getInt1Ty())); }
+  Node* mask_or_all() { return mask_ ? mask_ : all_ones(); }
+  Node* both(Node* a, Node* c) { return !a ? c : !c ? a : b.CreateAnd(a, c); }
+  Node* bits_of(Node* mask);  // iW
+  Node* any(Node* mask);      // i1
+  Node* blend(Node* mask, Node* yes, Node* no) { return mask ? b.CreateSelect(mask, yes, no) : yes; }
+  BasicBlock* block(const char* name) { return BasicBlock::Create(c, name, fn); }
+  llvm::AllocaInst* slot(llvm::Type* t, Node* count = nullptr, unsigned align = 0);
+  bool used(ValueId v) const { return uses_[v.index] != 0; }
+  int site(OpId o) const { return sites_[o.index]; }
+  void emit_region(RegionId r);
+  void emit_op(OpId o);
+  Node* emit_invariant(ValueId v);  // computes a launch-invariant value here
+  llvm::FunctionCallee runtime(const char* name, llvm::Type* result, llvm::ArrayRef<llvm::Type*> arguments, bool leaves = false);
+
+  // ---- emit_ops.cpp: elementwise, conversions
+  void elementwise(const Op& op);
+  Node* compute(Opcode op, DType t, llvm::ArrayRef<Node*> x);
+  Node* integer_divide(Opcode op, DType t, Node* a, Node* d);
+  Node* by_call(Opcode op, DType t, llvm::ArrayRef<Node*> x);
+  Node* convert(Node* a, DType from, DType to);
+  Node* half_to_float(Node* a);
+  Node* float_to_half(Node* a);
+  llvm::Type* like(Node* n, llvm::Type* t) { return n->getType()->isVectorTy() ? vec(t) : t; }
+  Node* same(Node* n, llvm::Type* t, double value);
+  Node* minus_zero(DType t, bool vector);
+
+  // ---- emit_memory.cpp: loads, stores, accumulates, locals
+  struct Place {             // where an access goes
+    Access::Kind kind = Access::Kind::gather;
+    Node* pointer = nullptr; // of lane 0 for uniform and contiguous
+    Node* pointers = nullptr;  // <W x ptr> for gather
+  };
+  Place place(const Op& op, int leaf);
+  Node* row_offset(const Op& op);
+  std::pair<ValueId, std::int64_t> peel(ValueId v);
+  void check_bounds(OpId o);
+  void load(OpId o);
+  void store(OpId o, llvm::ArrayRef<OpId> group);
+  void accumulate(OpId o, llvm::ArrayRef<OpId> group);
+  void accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group);
+  bool accumulate_in_register(OpId o);
+  Node* add(DType t, Node* a, Node* d);
+  Node* reduce(DType t, Node* v);
+  bool packed_layout(LayoutId id, int& n, DType& t);
+  llvm::SmallVector<Node*> interleave(llvm::ArrayRef<Node*> leaves);
+  Node* deinterleave(llvm::ArrayRef<Node*> blocks, int leaf);
+  void plan_groups(RegionId r);
+  template <class I> I* tag(I* inst, MemoryId m) { tag_memory(inst, m.index); return inst; }
+  void tag_memory(llvm::Instruction* inst, std::size_t index);
+  Node* to_memory(DType t, Node* n);
+  Node* from_memory(DType t, Node* n);
+  void zero_locals(RegionId r);
+  void local_access(OpId o);
+  void fail_if(Node* bad, OpId o, llvm::ArrayRef<Node*> values);
+  Node* as_bits(Node* n);
+  void report(OpId o);  // check, print
+
+  // ---- emit_control.cpp
+  void emit_if(OpId o);
+  void emit_for(OpId o);
+  void emit_for_divergent(OpId o);
+  void emit_while(OpId o);
+  int blend_cost(RegionId r);
+  PHINode* phi(llvm::Type* t, const char* name = "") { return b.CreatePHI(t, 2, name); }
+  llvm::Type* type_of(ValueId v, Class c);
+  struct Slot {  // an SSA value that flows around a loop or out of an arm: one phi, for a seq two
+    PHINode* v = nullptr;
+    PHINode* length = nullptr;
+  };
+  Slot make_slot(ValueId like);
+  void feed(const Slot& s, const Held& h, BasicBlock* from);
+  Held held_as(ValueId v, ValueId like);  // v in the representation that `like` has
+  Held blend(Node* mask, const Held& yes, const Held& no);
+  void set(ValueId v, const Held& h) { values_[v.index] = h; }
+  Node* store_mask(Node* mask);           // what a mask is between blocks: i32 lanes without mask registers
+  Node* load_mask(Node* stored);
+
+  // ---- emit_seq.cpp
+  Node* allocate(Node* bytes, OpId o);
+  Node* record_bytes(const Type& item);
+  std::uint64_t record_size(const Type& item) const;
+  Node* arena_top();
+  void set_arena_top(Node* p);
+  void put_record(Node* start, Node* position, ValueId value);
+  bool resets(const Op& loop, RegionId body);
+  void seq_get(OpId o);
+  void seq_write(OpId o);
+  void seq_zeros(OpId o);
+  void seq_elementwise(OpId o);
+  Node* seq_addresses(const Held& s, Node* index, const Type& item);  // <W x ptr>
+  Node* longest(Node* length);  // over the active lanes
+  Held copy_seq(const Held& s, const Type& t, OpId o);
+  template <class I> I* tag_arena(I* inst) { tag_memory(inst, f.memories.size()); return inst; }
+  Node* read_item(const Held& s, Node* index, const Type& item, Node*& length);
+  void write_item(const Held& s, Node* index, const Type& item, Node* value, Node* length);
+
+  llvm::LLVMContext& c;
+  llvm::Module& module_;
+  const Function& f;
+  const Uniformity u;
+  const EmitOptions opt;
+  const unsigned W;
+  llvm::IRBuilder<> b;
+  llvm::Function* fn = nullptr;
+  Node* args_ = nullptr;
+  Node* thread_ = nullptr;
+  Node* mask_ = nullptr;
+  BasicBlock* entry_ = nullptr;
+  std::vector<Held> values_;
+  std::vector<std::uint32_t> uses_;
+  std::vector<int> sites_;
+
+  struct Mem {
+    Node* data = nullptr;
+    Node* extent[3] = {};    // i64
+    Node* extent32[3] = {};
+    std::vector<Node*> leaves;  // locals: where each leaf's lanes are
+    bool in_arena = false;
+  };
+  std::vector<Mem> memories_;
+  std::vector<Accumulates> accumulates_;
+  std::vector<llvm::MDNode*> scope_, others_;  // by memory; one more for the arenas
+  Node* domain_[3] = {};
+  Node* domain64_[3] = {};
+  struct Register { OpId op; llvm::AllocaInst* sum; llvm::AllocaInst* touched; };
+  std::map<std::uint32_t, Register> registers_;  // by op
+  std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
+  std::vector<char> region_planned_;
+  bool uses_arena_ = false;
+};
+
+}  // namespace fluxion::cpu

@@ -1,0 +1,275 @@
+// Cutting a launch into chunks, private copies of accumulated memory, and failures.
+// The cut depends on the kernel, the domain and the extents alone, so results are the same on any number of
+// threads.
+#include <fmt/format.h>
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+#include "fluxion/evaluate.h"
+#include "pool.h"
+
+namespace fluxion::cpu {
+namespace {
+
+constexpr double kInline = 5e3;       // nanoseconds of work below which threads do not pay
+constexpr double kChunk = 20e3;       // nanoseconds a chunk should last at least
+constexpr int kMaxChunks = 64;
+constexpr int kMaxCopies = 16;
+
+struct Cut {
+  std::int64_t segment, segments, units;
+  int chunks;
+};
+
+Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* arrays) {
+  const std::int64_t fast = domain[plan.rank - 1];
+  std::int64_t rows = 1;
+  for (int k = 0; k + 1 < plan.rank; ++k) rows *= domain[k];
+  const double points = static_cast<double>(rows) * static_cast<double>(fast), work = points * plan.cost;
+  double chunks = work < kInline || plan.ordered ? 1 : std::min<double>(kMaxChunks, work / kChunk);
+  double cells = 0;
+  for (std::size_t k = 0; k < plan.sharing.size(); ++k)
+    if (plan.sharing[k] == Sharing::merge)
+      cells += static_cast<double>(arrays[k].extent[0] * arrays[k].extent[1] * arrays[k].extent[2]) *
+               static_cast<double>(layout_of(plan.elements[k]).leaves.size());
+  if (plan.adds > 0) chunks = std::min({chunks, static_cast<double>(kMaxCopies), points * plan.adds / (2 * std::max(cells, 1.0))});
+  Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks))};
+  if (c.chunks > 1 && rows < 4 * c.chunks) {  // few rows: cut them
+    const std::int64_t pieces = rows >= c.chunks ? 4 : (c.chunks + rows - 1) / rows;
+    const std::int64_t grain = std::max(plan.width, 64);
+    c.segment = ((fast + pieces - 1) / pieces + grain - 1) / grain * grain;
+    c.segments = (fast + c.segment - 1) / c.segment;
+    c.units = rows * c.segments;
+  }
+  c.chunks = static_cast<int>(std::min<std::int64_t>(c.chunks, c.units));
+  return c;
+}
+
+bool run_chunk(const KernelPlan& plan, KernelFn kernel, const KernelArgs* args, std::int64_t begin, std::int64_t end,
+               ThreadContext* context) {
+  context->top = context->base;
+  if (plan.may_fail) {
+    context->sites = &plan.sites;
+    context->kernel = plan.name.c_str();
+    // Generated code owns nothing, so leaving it by a jump is safe.
+    if (_setjmp(context->escape)) return false;
+  }
+  kernel(args, begin, end, context);
+  return true;
+}
+
+template <class T> void add_to(std::byte* to, const std::byte* from, std::size_t stride, std::size_t n) {
+  for (std::size_t i = 0; i < n; ++i, to += stride, from += stride) {
+    T a, d;
+    std::memcpy(&a, to, sizeof(T));
+    std::memcpy(&d, from, sizeof(T));
+    a = static_cast<T>(a + d);
+    std::memcpy(to, &a, sizeof(T));
+  }
+}
+void add_leaves(DType t, std::byte* to, const std::byte* from, std::size_t stride, std::size_t n) {
+  switch (t) {
+    case DType::boolean: return;
+    case DType::i8: case DType::u8: return add_to<std::uint8_t>(to, from, stride, n);
+    case DType::i16: case DType::u16: return add_to<std::uint16_t>(to, from, stride, n);
+    case DType::i32: case DType::u32: return add_to<std::uint32_t>(to, from, stride, n);
+    case DType::i64: case DType::u64: return add_to<std::uint64_t>(to, from, stride, n);
+    case DType::f32: return add_to<float>(to, from, stride, n);
+    case DType::f64: return add_to<double>(to, from, stride, n);
+    case DType::f16: case DType::bf16:
+      for (std::size_t i = 0; i < n; ++i, to += stride, from += stride) {
+        const auto sum = [&](auto a, auto d) {
+          std::memcpy(&a, to, 2);
+          std::memcpy(&d, from, 2);
+          a = decltype(a)(static_cast<float>(a) + static_cast<float>(d));
+          std::memcpy(to, &a, 2);
+        };
+        if (t == DType::f16) sum(half{}, half{});
+        else sum(bfloat16{}, bfloat16{});
+      }
+  }
+}
+void add_elements(LayoutId id, std::byte* to, const std::byte* from, std::size_t n) {
+  const Layout& layout = layout_of(id);
+  bool packed = true;
+  std::uint32_t offset = 0;
+  for (const Leaf& leaf : layout.leaves) {
+    packed &= leaf.dtype == layout.leaves[0].dtype && leaf.offset == offset;
+    offset += static_cast<std::uint32_t>(size_of(leaf.dtype));
+  }
+  if (packed && offset == layout.size)
+    return add_leaves(layout.leaves[0].dtype, to, from, static_cast<std::size_t>(size_of(layout.leaves[0].dtype)), n * layout.leaves.size());
+  for (const Leaf& leaf : layout.leaves) add_leaves(leaf.dtype, to + leaf.offset, from + leaf.offset, layout.size, n);
+}
+
+struct Job {
+  Job(const KernelPlan& p, KernelFn k, const KernelArgs& a, const Cut& c) : plan(&p), kernel(k), args(&a), cut(c) {}
+  const KernelPlan* plan;
+  KernelFn kernel;
+  const KernelArgs* args;
+  Cut cut;
+  std::atomic<bool> failed{false};
+  // Private copies: chunk c's copy of array k is at copies + c * bytes + offset[k].
+  std::byte* copies = nullptr;
+  std::size_t bytes = 0;
+  std::vector<std::size_t> offset;
+};
+
+std::size_t elements(const KernelArray& a) { return static_cast<std::size_t>(a.extent[0] * a.extent[1] * a.extent[2]); }
+
+void chunk_of(void* data, int chunk, ThreadContext* context) {
+  auto& job = *static_cast<Job*>(data);
+  if (job.failed.load(std::memory_order_relaxed)) return;
+  const std::int64_t begin = job.cut.units * chunk / job.cut.chunks, end = job.cut.units * (chunk + 1) / job.cut.chunks;
+  if (!job.copies) {
+    if (!run_chunk(*job.plan, job.kernel, job.args, begin, end, context)) job.failed = true;
+    return;
+  }
+  std::byte* mine = job.copies + static_cast<std::size_t>(chunk) * job.bytes;
+  std::memset(mine, 0, job.bytes);
+  std::vector<KernelArray> arrays(job.args->arrays, job.args->arrays + job.plan->sharing.size());
+  for (std::size_t k = 0; k < arrays.size(); ++k)
+    if (job.plan->sharing[k] == Sharing::merge) arrays[k].data = mine + job.offset[k];
+  KernelArgs args = *job.args;
+  args.arrays = arrays.data();
+  if (!run_chunk(*job.plan, job.kernel, &args, begin, end, context)) job.failed = true;
+}
+
+constexpr std::size_t kBlock = 2048;  // elements added up at a time, so that copies stay in cache
+
+struct Merge {
+  Job* job;
+  std::size_t array, count;
+  std::byte* to;
+};
+void merge_block(void* data, int block, ThreadContext*) {
+  const auto& m = *static_cast<Merge*>(data);
+  const Job& job = *m.job;
+  const LayoutId id = job.plan->elements[m.array];
+  const std::size_t first = static_cast<std::size_t>(block) * kBlock, n = std::min(kBlock, m.count - first);
+  const std::size_t at = first * layout_of(id).size;
+  const auto copy = [&](int c) { return job.copies + static_cast<std::size_t>(c) * job.bytes + job.offset[m.array] + at; };
+  for (int step = 1; step < job.cut.chunks; step *= 2)
+    for (int c = 0; c + step < job.cut.chunks; c += 2 * step) add_elements(id, copy(c), copy(c + step), n);
+  add_elements(id, m.to + at, copy(0), n);
+}
+
+}  // namespace
+
+bool needs_wide(const KernelPlan& plan, const KernelArray* arrays) {
+  for (std::size_t k = 0; k < plan.elements.size(); ++k)
+    if (elements(arrays[k]) * layout_of(plan.elements[k]).size > 0x7fffffffu) return true;
+  return false;
+}
+
+bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain,
+            const KernelArray* arrays, const std::uint64_t* scalars) {
+  KernelArgs args;
+  for (int k = 0; k < plan.rank; ++k) {
+    args.domain[k] = domain[k];
+    if (domain[k] <= 0) return true;
+  }
+  const Cut c = cut(plan, args.domain, arrays);
+  args.segment = c.segment;
+  args.segments = c.segments;
+  args.arrays = arrays;
+  args.scalars = scalars;
+  if (c.chunks == 1) return run_chunk(plan, kernel, &args, 0, c.units, context);
+  Job job(plan, kernel, args, c);
+  if (plan.adds > 0) {
+    for (std::size_t k = 0; k < plan.sharing.size(); ++k) {
+      job.offset.push_back(job.bytes);
+      if (plan.sharing[k] == Sharing::merge) job.bytes += (elements(arrays[k]) * layout_of(plan.elements[k]).size + 63) & ~std::size_t{63};
+    }
+    job.copies = static_cast<std::byte*>(std::aligned_alloc(64, std::max<std::size_t>(64, job.bytes * static_cast<std::size_t>(c.chunks))));
+    if (!job.copies) {
+      context->failure->set(FailureSlot::Kind::device, {}, fmt::format("kernel \"{}\": no memory for {} private copies of {} bytes", plan.name, c.chunks, job.bytes));
+      return false;
+    }
+  }
+  parallel(c.chunks, chunk_of, &job, context);
+  if (job.copies && !job.failed)
+    for (std::size_t k = 0; k < plan.sharing.size(); ++k) {
+      if (plan.sharing[k] != Sharing::merge) continue;
+      Merge m{&job, k, elements(arrays[k]), static_cast<std::byte*>(arrays[k].data)};
+      parallel(static_cast<int>((m.count + kBlock - 1) / kBlock), merge_block, &m, context);
+    }
+  std::free(job.copies);
+  return !job.failed;
+}
+
+namespace {
+thread_local ThreadContext* idle_context = nullptr;
+struct ContextOwner {
+  ~ContextOwner() { if (idle_context) free_context(idle_context); idle_context = nullptr; }
+};
+thread_local ContextOwner owner;
+}  // namespace
+
+RunScope::RunScope(FailureSlot& failure) : saved_control_(flush_denormals()), context_(idle_context) {
+  (void)owner;
+  idle_context = nullptr;
+  if (!context_) context_ = make_context();
+  context_->failure = &failure;
+}
+
+RunScope::~RunScope() {
+  if (idle_context) free_context(context_);
+  else idle_context = context_;
+  restore_control(saved_control_);
+}
+
+extern "C" {
+
+int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn kernel, const std::int64_t* domain,
+                       const KernelArray* arrays, const std::uint64_t* scalars) {
+  return launch(context, *plan, kernel, domain, arrays, scalars) ? 0 : 1;
+}
+
+void fluxion_cpu_fail(ThreadContext* context, std::int32_t number, const std::uint64_t* values) {
+  const Site& site = (*context->sites)[static_cast<std::size_t>(number)];
+  {
+    const unsigned control = _mm_getcsr();
+    std::string message;
+    const auto index = [&](std::size_t k) { return static_cast<std::int32_t>(values[k]); };
+    if (site.code == Opcode::check) {
+      message = format_text(site.text, site.operands, {values, site.operands.size()});
+    } else if (site.code == Opcode::load || site.code == Opcode::store || site.code == Opcode::accumulate) {
+      std::string place, shape;
+      const std::size_t rank = site.operands.size();
+      for (std::size_t k = 0; k < rank; ++k) {
+        place += fmt::format("{}{}", k ? ", " : "", index(k));
+        shape += fmt::format("{}{}", k ? " x " : "", index(rank + k));
+      }
+      message = fmt::format("kernel \"{}\": {}[{}] is outside {}, which has {} elements", context->kernel, site.text, place, site.text, shape);
+    } else {
+      message = fmt::format("kernel \"{}\": item {} of a sequence of {}", context->kernel, index(0), index(1));
+    }
+    context->failure->set(FailureSlot::Kind::kernel, site.loc, std::move(message));
+    _mm_setcsr(control);
+  }
+  std::longjmp(context->escape, 1);
+}
+
+void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t number, std::uint64_t bytes) {
+  {
+    const Loc at = number >= 0 ? (*context->sites)[static_cast<std::size_t>(number)].loc : Loc{};
+    context->failure->set(FailureSlot::Kind::kernel, at,
+                          fmt::format("kernel \"{}\": the tape of a thread is full: {} of {} bytes are in use and {} more are needed; "
+                                      "shorten the loop or save less of it",
+                                      context->kernel, context->top - context->base, context->end - context->base, bytes));
+  }
+  std::longjmp(context->escape, 1);
+}
+
+void fluxion_cpu_print(ThreadContext* context, std::int32_t number, const std::uint64_t* values) {
+  const Site& site = (*context->sites)[static_cast<std::size_t>(number)];
+  print_line(format_text(site.text, site.operands, {values, site.operands.size()}));
+}
+}
+
+}  // namespace fluxion::cpu

@@ -1,0 +1,98 @@
+// What the scheduler knows of a kernel: rough cost, who shares accumulated memory, where it can fail.
+#include <algorithm>
+
+#include "abi.h"
+#include "common/access.h"
+#include "emit.h"
+
+namespace fluxion::cpu {
+namespace {
+
+struct Estimate {
+  const Function& f;
+  const Uniformity& u;
+  const std::vector<Accumulates>& accumulates;
+  double cost = 0.05, adds = 0;  // nanoseconds, merged adds; a point
+
+  void region(RegionId r, double times) {
+    for (OpId o : f[r].ops) {
+      const Op& op = f[o];
+      double inner = times;
+      switch (op.code) {
+        case Opcode::load: case Opcode::store: cost += times * access(op, 0.08, 0.6); break;
+        case Opcode::accumulate: {
+          const Accumulates& a = accumulates[op.memory.index];
+          cost += times * access(op, 0.15, 2);
+          if (a.only && !a.own) adds += times;
+          break;
+        }
+        case Opcode::div: case Opcode::rem: case Opcode::sdiv: case Opcode::sqrt: case Opcode::rsqrt: cost += times * 0.2; break;
+        case Opcode::for_: {
+          double trips = 8;
+          if (f.is_constant(op.operands[0]) && f.is_constant(op.operands[1]))
+            trips = std::clamp(static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) -
+                                   static_cast<std::int32_t>(f[op.operands[0]].bits), 0.0, 1e6);
+          inner *= trips;
+          break;
+        }
+        case Opcode::while_: inner *= 8; break;
+        case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: cost += times * 0.2; break;
+        default:
+          if (is_elementwise(op.code)) cost += times * (info(op.code).flags & flag::exact || op.code == Opcode::select ? 0.03 : 0.4);
+      }
+      for (RegionId arm : op.regions) region(arm, inner);
+    }
+  }
+  double access(const Op& op, double near, double far) const {
+    if (f[op.memory].space == Memory::Space::local) return near;
+    return classify(f, u, op).kind == Access::Kind::gather ? far : near;
+  }
+};
+
+}  // namespace
+
+KernelPlan make_plan(const Function& f, const CompileOptions& options, int width) {
+  const Uniformity u(f);
+  const std::vector<Accumulates> accumulates = analyse_accumulates(f, u);
+  KernelPlan plan;
+  plan.name = f.name;
+  plan.rank = f.domain_rank;
+  plan.width = width;
+  Estimate e{f, u, accumulates};
+  e.region(f.body, 1);
+  plan.cost = e.cost;
+  plan.adds = e.adds;
+  plan.may_fail = options.bounds;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind != Parameter::Kind::memory) continue;
+    const Accumulates& a = accumulates[p.memory.index];
+    plan.elements.push_back(f[p.memory].element);
+    plan.sharing.push_back(a.sites == 0 || a.own ? Sharing::none : a.only ? Sharing::merge : Sharing::ordered);
+    plan.ordered |= plan.sharing.back() == Sharing::ordered;
+  }
+  for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
+  const std::vector<int> sites = number_sites(f);
+  std::vector<OpId> order;
+  for (std::uint32_t o = 0; o < sites.size(); ++o)
+    if (sites[o] >= 0) order.push_back(OpId{o});
+  std::sort(order.begin(), order.end(), [&](OpId a, OpId b) { return sites[a.index] < sites[b.index]; });
+  for (OpId o : order) {
+    const Op& op = f[o];
+    Site s{op.code, op.loc, {}, {}};
+    if (op.code == Opcode::check || op.code == Opcode::print) {
+      s.text = f.texts[op.ref];
+      for (std::size_t k = op.code == Opcode::check ? 1 : 0; k < op.operands.size(); ++k)
+        s.operands.push_back(f.type(op.operands[k]).is_scalar() ? f.type(op.operands[k]).dtype() : DType::i32);
+      plan.may_fail = true;
+      plan.ordered |= op.code == Opcode::print;
+    } else if (op.memory.valid()) {
+      s.text = f[op.memory].name;
+      s.operands.assign(static_cast<std::size_t>(f[op.memory].rank), DType::i32);
+    }
+    plan.sites.push_back(std::move(s));
+  }
+  for (const Memory& m : f.memories) plan.may_fail |= m.space == Memory::Space::local && m.length > 64;
+  return plan;
+}
+
+}  // namespace fluxion::cpu
