@@ -18,6 +18,7 @@ namespace {
 constexpr Pass kPasses[] = {
     {"canonical", "", canonical}, {"contract", "", contract}, {"cse", "", cse}, {"dce", "", dce}, {"fold", "", fold},
     {"forward_stores", "", forward_stores}, {"licm", "", licm}, {"math_lowering", "", math_lowering},
+    {"promote_locals", "", promote_locals},
     {"jvp", "", jvp}, {"vjp", "", [](const Function& f) { return vjp(f); }}, {"grad", "", [](const Function& f) { return grad(f); }},
     {"value_and_grad", "", [](const Function& f) { return value_and_grad(f); }},
 };

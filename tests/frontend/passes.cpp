@@ -20,6 +20,7 @@ using namespace fluxion;
 namespace {
 constexpr Pass kExact[] = {
     {"dce", "", dce}, {"canonical", "", canonical}, {"fold", "", fold}, {"cse", "", cse}, {"forward_stores", "", forward_stores}, {"licm", "", licm},
+    {"promote_locals", "", promote_locals},
 };
 
 /// All that a function leaves behind, as bytes.
@@ -202,7 +203,31 @@ Function stores() {
   return f;
 }
 
-std::vector<Function> all() { return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable(), stores()}; }
+/// Locals indexed by constants, in loops and branches, one of them made anew in each round.
+Function locals() {
+  Function f = samples::make(Function::Kind::kernel, "locals", 1);
+  Builder b(f);
+  const MemoryId y = b.memory_parameter(DType::f32, 1, Role::inout, "y");
+  const ValueId n = b.scalar_parameter(DType::i32, "n");
+  const MemoryId t = b.local(packed(DType::f32, 2), 2, "t");
+  const ValueId i[] = {b.index(0)}, zero[] = {b.i32(0)}, one[] = {b.i32(1)};
+  const ValueId v = b.load(y, i);
+  b.store(t, one, v, 1);
+  b.for_(b.i32(0), n, {}, [&](ValueId j, const Values&) {
+    const MemoryId u = b.local(DType::f32, 2, "u");
+    b.accumulate(u, one, b.load(t, one, 1));
+    b.store(t, zero, b.add(b.load(t, zero, 0), b.load(u, zero)));
+    b.if_(b.emit(Opcode::gt, {j, b.i32(1)}), [&] { b.accumulate(t, zero, b.load(u, one)); return Values{}; },
+          [&] { b.store(u, zero, v); return Values{}; });
+    b.store(t, one, b.add(b.load(t, one, 1), b.load(u, zero)), 1);
+    return Builder::LoopYield{};
+  });
+  b.store(y, i, b.add(b.load(t, zero), b.mul(b.load(t, one, 1), b.convert(b.extent(t, 0), DType::f32))));
+  b.finish();
+  return f;
+}
+
+std::vector<Function> all() { return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable(), stores(), locals()}; }
 
 std::size_t count(const Function& f, Opcode code) {
   std::size_t n = 0;

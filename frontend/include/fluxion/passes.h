@@ -12,6 +12,7 @@ FLUXION_API Function dce(const Function& f);       // drops what no result and n
 FLUXION_API Function cse(const Function& f);       // one of several equal pure ops; loads until a write may change them
 FLUXION_API Function licm(const Function& f);      // what does not change in a loop moves before it
 FLUXION_API Function forward_stores(const Function& f);  // a load after a store to the same index becomes the value
+FLUXION_API Function promote_locals(const Function& f);  // local arrays indexed by constants -> values, in loops too
 FLUXION_API Function contract(const Function& f);  // a * b + c -> fma, where the product has no other use
 FLUXION_API Function contract_rest(const Function& f);  // contract, but nothing that a branch, a trip or an index depends on
 /// Transcendentals -> polynomials and bit operations on the same type; what remains is exact ops only.
