@@ -14,6 +14,7 @@ namespace fluxion {
 namespace {
 
 constexpr Pass kFold{"fold", "replace an op on constants by its value, and exact identities", fold};
+constexpr Pass kPromote{"promote_locals", "local arrays indexed by constants become values", promote_locals};
 constexpr Pass kForward{"forward_stores", "a load after a store to the same element becomes the value", forward_stores};
 constexpr Pass kCse{"cse", "one of several equal pure ops", cse};
 constexpr Pass kLicm{"licm", "what does not change in a loop moves before it", licm};
@@ -23,9 +24,9 @@ constexpr Pass kMath{"math_lowering", "transcendentals become polynomials and bi
 constexpr Pass kDce{"dce", "drop what no result and no effect needs", dce};
 constexpr Pass kCanonical{"canonical", "one order of ops for equal functions", canonical};
 
-constexpr Pass kCapture[] = {kFold, kForward, kCse, kLicm, kContract, kDce, kCanonical};
+constexpr Pass kCapture[] = {kFold, kPromote, kForward, kCse, kLicm, kContract, kDce, kCanonical};
 constexpr Pass kDerived[] = {kFold, kForward, kCse, kLicm, kDce, kCanonical};
-constexpr Pass kNative[] = {kFold, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
+constexpr Pass kNative[] = {kFold, kPromote, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
 constexpr Pass kProgram[] = {kMath};
 
 #ifdef __OPTIMIZE__
