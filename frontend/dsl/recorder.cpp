@@ -1,6 +1,8 @@
 // Recording of values: slots, ops, constants. Each function appends to the innermost recording of this thread.
 #include <fmt/format.h>
 
+#include <cstring>
+
 #include "fluxion/functions.h"
 #include "recorder_state.h"
 
@@ -39,6 +41,12 @@ Handle declare(DType t, Loc at) { return declare_slot(state(at), t, {}, at); }
 Handle declare_as(std::uint32_t value, Loc at) {
   State& s = state(at);
   return declare_slot(s, Type(s.f.type({value})), {value}, at);
+}
+Handle copy_of(Handle h, Loc at) {
+  State& s = state(at);
+  // Copies made by containers and std::swap: better the user's line that made the original than one of the library.
+  if (std::strstr(at.file, "/c++/") && h.epoch == s.epoch) at = s.f.ops[s.f[ValueId{h.slot}].owner].loc;
+  return declare_as(read(h, at), at);
 }
 
 std::uint32_t read(Handle h, Loc at) {

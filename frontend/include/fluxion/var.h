@@ -29,6 +29,7 @@ struct Mark {
 // ---- the recorder, frontend/dsl/record*.cpp. Values and slots are named by their ids.
 FLUXION_API Handle declare(DType t, Loc at);                  // a name without a value
 FLUXION_API Handle declare_as(std::uint32_t value, Loc at);   // a name for a value
+FLUXION_API Handle copy_of(Handle h, Loc at);
 FLUXION_API std::uint32_t read(Handle h, Loc at);
 FLUXION_API void assign(Handle h, std::uint32_t value, Loc at);
 FLUXION_API void assign_from(Handle to, Handle from);         // at the place where `from` was declared
@@ -186,7 +187,7 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
 
   /// A name without a value yet; reading it before it is assigned is an error at the end of capture.
   Var(detail::Here at = Loc::here()) : handle_(detail::declare(kType, at.loc)) {}
-  Var(const Var& o, Loc at = Loc::here()) : handle_(detail::declare_as(detail::read(o.handle_, at), at)) {}
+  Var(const Var& o, Loc at = Loc::here()) : handle_(detail::copy_of(o.handle_, at)) {}
   template <class U> requires(!std::is_same_v<U, T>)
   explicit(!detail::kPromotes<U, T>) Var(const Var<U>& o, Loc at = Loc::here())
       : handle_(detail::declare_as(cast<U>(detail::read(o.handle(), at), at), at)) {}

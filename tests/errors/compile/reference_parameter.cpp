@@ -1,0 +1,9 @@
+// expect: parameters of a captured lambda are taken by value
+#include <fluxion/capture.h>
+namespace fx = fluxion;
+
+#ifdef WRONG
+auto k = fx::detail::capture_kernel("k", [](const fx::In<float>& x, fx::Out<float> y) { y[0] = x[0]; }, {});
+#else
+auto k = fx::detail::capture_kernel("k", [](fx::In<float> x, fx::Out<float> y) { y[0] = x[0]; }, {});
+#endif

@@ -1,0 +1,9 @@
+// expect: while_ takes the condition as a lambda
+#include <fluxion/control.h>
+namespace fx = fluxion;
+
+#ifdef WRONG
+void k(fx::Int n) { for (auto _ : fx::while_(n > 0)) n -= 1; }
+#else
+void k(fx::Int n) { for (auto _ : fx::while_([&] { return n > 0; })) n -= 1; }
+#endif
