@@ -9,9 +9,9 @@
 
 namespace fluxion::ad {
 
-Function prepare(const Function& f) { return cse(rotate_whiles(f)); }
+Function prepare(const Function& f) { return cse(forward_stores(cse(rotate_whiles(f)))); }
 
-Function tidy(const Function& f) { return dce(cse(fold(f))); }
+Function tidy(const Function& f) { return dce(cse(forward_stores(fold(f)))); }
 
 bool float_parameter(const Function& f, const Parameter& p) {
   Type t;
