@@ -96,7 +96,19 @@ std::vector<std::int64_t> Array::shape() const {
   return {s.extent.begin(), s.extent.begin() + s.rank};
 }
 
-void Array::read(void* to) const {
+Array& Array::operator=(const Array& other) {
+  if (detail::Tracer* t = detail::tracer(); t && t->rebind(state_, other.state_, false)) return *this;
+  state_ = other.state_;
+  return *this;
+}
+Array& Array::operator=(Array&& other) noexcept(false) {
+  if (detail::Tracer* t = detail::tracer(); t && t->rebind(state_, other.state_, other.state_.use_count() == 1)) return *this;
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+void Array::read(void* to, Loc at) const {
+  if (detail::Tracer* t = detail::tracer()) t->host_read(at);
   const detail::ArrayState& s = state();
   const auto& storage = detail::storage_of(s);
   s.device.wait();

@@ -64,6 +64,13 @@ class Tracer {
   virtual void create(ArrayState& array, Array::Fill fill, Loc at) = 0;
   /// `to` gets the value of `from`.
   virtual void copy(ArrayState& to, const ArrayState& from, Loc at) = 0;
+  virtual void swap(ArrayState& a, ArrayState& b, Loc at) = 0;
+  /// A handle of `to` (which may be null) is to become one of `from`; true when the tracer has given the value of
+  /// `from` to `to` instead. `temporary`: nobody else has `from`.
+  virtual bool rebind(const std::shared_ptr<ArrayState>& to, const std::shared_ptr<ArrayState>& from, bool temporary) = 0;
+  /// Throws: the values of arrays are not known yet.
+  virtual void host_read(Loc at) = 0;
+  virtual Device device() const = 0;
 };
 Tracer*& tracer();
 

@@ -18,7 +18,7 @@ namespace detail {
 struct Storage;
 
 /// What the copies of one Array share.
-struct ArrayState {
+struct ArrayState : std::enable_shared_from_this<ArrayState> {
   LayoutId element;
   int rank = 1;                                  // 1..3
   std::array<std::int64_t, 3> extent{1, 1, 1};   // slowest axis first; unused axes are 1
@@ -35,6 +35,12 @@ class FLUXION_API Array {
  public:
   Array() = default;
   explicit Array(std::shared_ptr<detail::ArrayState> state) : state_(std::move(state)) {}
+  Array(const Array&) = default;
+  Array(Array&&) = default;
+  ~Array() = default;
+  // The capture of a program looks at assignments: see program.h.
+  Array& operator=(const Array& other);
+  Array& operator=(Array&& other) noexcept(false);
 
   /// `memory`: like none, but memory even while a program is captured.
   enum class Fill : std::uint8_t { none, zeros, memory };
@@ -53,7 +59,7 @@ class FLUXION_API Array {
   Device device() const { return state().device; }
 
   // ---- bytes, row-major; the heavy ends of what Buffer offers
-  void read(void* to) const;            // waits
+  void read(void* to, Loc at = {}) const;            // waits
   void write(const void* from) const;   // in order with the launches; `from` is read before it returns
   void copy_from(const Array& other) const;
   void fill(const void* element) const;

@@ -55,22 +55,22 @@ class Buffer {
   Device device() const { return array_.device(); }
 
   /// The elements, row-major, after all launches on the device; throws the first error that one of them met.
-  std::vector<T> host() const {
+  std::vector<T> host(Loc at = Loc::here()) const {
     if constexpr (std::is_same_v<T, bool>) {
       std::unique_ptr<bool[]> raw(new bool[static_cast<std::size_t>(size())]);
-      array_.read(raw.get());
+      array_.read(raw.get(), at);
       return std::vector<bool>(raw.get(), raw.get() + size());
     } else {
       std::vector<T> out(static_cast<std::size_t>(size()));
-      array_.read(out.data());
+      array_.read(out.data(), at);
       return out;
     }
   }
   /// The only element; throws ShapeError when there are more.
-  T item() const {
+  T item(Loc at = Loc::here()) const {
     if (size() != 1) throw_not_one(size());
     T out;
-    array_.read(&out);
+    array_.read(&out, at);
     return out;
   }
   void set(const std::vector<T>& values) const {

@@ -9,5 +9,6 @@
 #include "fluxion/error.h"
 #include "fluxion/kernel.h"
 #include "fluxion/params.h"
+#include "fluxion/program.h"
 #include "fluxion/structs.h"
 #include "fluxion/var.h"

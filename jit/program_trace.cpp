@@ -1,0 +1,214 @@
+// The tracer. Every array that a program touches is a slot of the recorder, so a launch reads and sets slots,
+// and what loops and branches carry follows from mem2reg as it does for scalars. An array that has memory
+// becomes a parameter the first time it is met.
+#include "program_trace.h"
+
+#include <fmt/format.h>
+
+#include "fluxion/error.h"
+
+namespace fluxion::detail {
+namespace {
+
+class ProgramTracer final : public Tracer {
+ public:
+  ProgramTracer(Recording& recording, std::string name, Device device)
+      : recording_(recording), name_(std::move(name)), device_(std::move(device)), epoch_(current_epoch()), outer_(tracer()) {
+    tracer() = this;
+  }
+  ~ProgramTracer() override { tracer() = outer_; }
+
+  std::shared_ptr<ArrayState> parameter(LayoutId element, int rank, std::array<std::int64_t, 3> extent, std::uint32_t value, Loc at) {
+    auto a = std::make_shared<ArrayState>();
+    a->element = element;
+    a->rank = rank;
+    a->extent = extent;
+    a->device = device_;
+    bind(*a, declare_as(value, at));
+    return a;
+  }
+
+  /// The slot of an array.
+  Handle slot(ArrayState& a, Loc at) {
+    if (!a.storage) {
+      if (a.trace != epoch_)
+        throw KernelError(at, fmt::format("program \"{}\" uses an array that belongs to another capture", name_));
+      return {a.value, epoch_};
+    }
+    for (std::size_t k = 0; k < captured.size(); ++k)
+      if (captured[k].get() == &a || captured[k]->storage == a.storage) return slots_[k];
+    if (!device_) device_ = a.device;
+    same_device(a, at);
+    captured.push_back(a.shared_from_this());
+    slots_.push_back(recording_.captured_parameter(array_type(a), Role::inout, fmt::format("c{}", captured.size() - 1), at));
+    return slots_.back();
+  }
+
+  void launch(const std::shared_ptr<const Function>& kernel, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments,
+              Loc at) override {
+    std::vector<std::uint32_t> extents, operands;
+    for (int axis = 0; axis < kernel->domain_rank; ++axis)
+      extents.push_back(constant(DType::i32, static_cast<std::uint64_t>(domain[static_cast<std::size_t>(axis)]), at));
+    std::vector<Type> outs;
+    std::vector<Handle> targets;  // of each result; scratch has none
+    for (std::size_t p = 0; p < kernel->parameters.size(); ++p) {
+      const Parameter& parameter = kernel->parameters[p];
+      if (parameter.kind == Parameter::Kind::scalar) {
+        const Argument& a = arguments[p];
+        operands.push_back(a.traced != ~0u ? a.traced : constant(kernel->type(parameter.value).dtype(), a.bits, at));
+        continue;
+      }
+      const Memory& m = (*kernel)[parameter.memory];
+      ArrayState& a = *arguments[m.scratch ? static_cast<std::size_t>(m.like) : p].array;
+      const Handle h = slot(a, at);
+      if (parameter.role != Role::out) operands.push_back(read(h, at));
+      if (parameter.role == Role::in) continue;
+      if (parameter.role == Role::out) {
+        outs.push_back(array_type(a));
+        outs.back().element = m.element;
+      }
+      targets.push_back(m.scratch ? Handle{} : h);
+    }
+    const auto results = record_launch(kernel, extents, operands, outs, at);
+    for (std::size_t k = 0; k < results.size(); ++k)
+      if (targets[k].epoch) assign(targets[k], results[k], at);
+  }
+
+  void create(ArrayState& a, Array::Fill fill, Loc at) override {
+    if (!device_) device_ = a.device;
+    same_device(a, at);
+    const Type t = array_type(a);
+    if (fill == Array::Fill::none) return bind(a, new_slot(t, at));
+    Op op;
+    op.code = Opcode::zeros;
+    bind(a, declare_as(record_op(std::move(op), {&t, 1}, at)[0], at));
+  }
+
+  void copy(ArrayState& to, const ArrayState& from, Loc at) override {
+    const std::uint32_t value = read(slot(const_cast<ArrayState&>(from), at), at);
+    assign(slot(to, at), value, at);
+  }
+
+  void swap(ArrayState& a, ArrayState& b, Loc at) override {
+    const Handle x = slot(a, at), y = slot(b, at);
+    const std::uint32_t old = read(x, at), other = read(y, at);
+    assign(x, other, at);
+    assign(y, old, at);
+  }
+
+  bool rebind(const std::shared_ptr<ArrayState>& to, const std::shared_ptr<ArrayState>& from, bool temporary) override {
+    if (to == from) return false;
+    const std::uint32_t here = mark().region;
+    if (to && !to->storage && to->trace == epoch_ && region_of_[to->value] == here) return false;
+    if (to && to->storage)
+      throw KernelError(recorded().loc, fmt::format("program \"{}\" assigns another array to a handle of an array outside of it; "
+                                                    "write into the array: a.copy_from(b), a *= 2", name_));
+    if (here == recorded().body.index) return false;  // runs once: the handle is what C++ says
+    if (!to && from && !from->storage && from->trace == epoch_ && region_of_[from->value] == here) return false;
+    if (to && temporary && to.use_count() == 1) {
+      copy(*to, *from, recorded().loc);
+      return true;
+    }
+    throw KernelError(recorded().loc, fmt::format("program \"{}\" assigns one buffer to another inside a loop or branch, which would happen once, "
+                                                  "at capture; write fx::swap(a, b) or a.copy_from(b)", name_));
+  }
+
+  void host_read(Loc at) override {
+    throw KernelError(at, fmt::format("program \"{}\" reads an array on the host, but a program is captured before it runs; "
+                                      "return the array and read what the call gives", name_));
+  }
+  Device device() const override { return device_; }
+
+  std::vector<std::shared_ptr<ArrayState>> captured;
+  const std::vector<Handle>& captured_slots() const { return slots_; }
+
+ private:
+  Recording& recording_;
+  const std::string name_;
+  Device device_;
+  const std::uint32_t epoch_;
+  Tracer* const outer_;
+  std::vector<Handle> slots_;  // of `captured`
+  std::map<std::uint32_t, std::uint32_t> region_of_;
+
+  void bind(ArrayState& a, Handle h) {
+    a.trace = epoch_;
+    a.value = h.slot;
+    region_of_[h.slot] = mark().region;
+  }
+  void same_device(const ArrayState& a, Loc at) const {
+    if (device_ && a.device != device_)
+      throw DeviceError(at, fmt::format("program \"{}\" runs on {} and uses an array on {}", name_, device_.name(), a.device.name()));
+  }
+};
+
+/// Arrays that nothing wrote are In, and their unchanged versions are not yielded.
+void demote_unwritten(Function& f) {
+  Op& end = f[f[f.body].ops.back()];
+  Values kept;
+  std::size_t next = 0;
+  for (Parameter& p : f.parameters) {
+    if (p.kind != Parameter::Kind::array) continue;
+    const ValueId last = end.operands[next++];
+    if (last == p.value) p.role = Role::in;
+    else kept.push_back(last);
+  }
+  kept.insert(kept.end(), end.operands.begin() + static_cast<std::ptrdiff_t>(next), end.operands.end());
+  end.operands = std::move(kept);
+}
+
+}  // namespace
+
+Type array_type(const ArrayState& a) { return Type::array(a.element, {a.extent.data(), static_cast<std::size_t>(a.rank)}); }
+
+CapturedProgram capture_program(const std::string& name, std::span<const ProgramParameter> parameters, const ProgramHandle::Body& body,
+                                std::span<const Argument> arguments, Device device, Loc at) {
+  CapturedProgram out;
+  Recording recording(Function::Kind::program, name, at);
+  ProgramTracer trace(recording, name, device);
+  std::vector<ProgramValue> values;
+  std::vector<std::shared_ptr<ArrayState>> arrays;
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    const std::string parameter = fmt::format("p{}", p);
+    out.sources.push_back({ProgramSource::Kind::argument, static_cast<int>(p)});
+    if (parameters[p].rank == 0) {
+      values.push_back({nullptr, recording.scalar_parameter(parameters[p].element.scalar(), parameter)});
+      continue;
+    }
+    const ArrayState& a = *arguments[p].array;
+    const std::uint32_t value = recording.array_parameter(array_type(a), Role::inout, parameter);
+    arrays.push_back(trace.parameter(a.element, a.rank, a.extent, value, at));
+    values.push_back({arrays.back(), ~0u});
+  }
+  const std::vector<ProgramValue> results = body(values);
+  std::vector<std::uint32_t> returned;
+  for (const ProgramValue& r : results) {
+    if (!r.array) {
+      returned.push_back(r.scalar);
+      continue;
+    }
+    returned.push_back(read(trace.slot(*r.array, at), at));
+  }
+  std::vector<std::uint32_t> yields;
+  for (const auto& a : arrays) yields.push_back(read(trace.slot(*a, at), at));
+  for (const Handle h : trace.captured_slots()) yields.push_back(read(h, at));
+  yields.insert(yields.end(), returned.begin(), returned.end());
+  for (std::size_t k = 0; k < trace.captured.size(); ++k) out.sources.push_back({ProgramSource::Kind::captured, static_cast<int>(k)});
+  out.function = *recording.finish(yields);
+  demote_unwritten(out.function);
+  out.captured = std::move(trace.captured);
+  return out;
+}
+
+bool tracing() { return tracer() != nullptr; }
+Device tracing_device() {
+  const Device d = tracer()->device();
+  return d ? d : Device::best();
+}
+bool swap_traced(const Array& a, const Array& b, Loc at) {
+  if (!tracer()) return false;
+  tracer()->swap(a.state(), b.state(), at);
+  return true;
+}
+
+}  // namespace fluxion::detail

@@ -1,0 +1,250 @@
+// Programs as users write them: captured once, run as one piece of code, differentiated as a whole. On the CPU and
+// in the evaluator.
+#include <catch2/catch.hpp>
+#include <chrono>
+
+#include "fluxion/fluxion.h"
+
+namespace fx = fluxion;
+
+namespace {
+
+fx::Device device() { return GENERATE(as<std::string>{}, "cpu", "reference") == "cpu" ? fx::Device::cpu() : fx::Device::reference(); }
+
+auto axpy() {
+  return fx::kernel("axpy", [](fx::InOut<float> y, fx::In<float> x, fx::Float a) {
+    auto i = fx::index();
+    y[i] = y[i] + a * x[i];
+  });
+}
+/// next = 2 now - before, shifted by one: touches neighbours, so it cannot work in place.
+auto wave_step() {
+  return fx::kernel("step", [](fx::InOut<float> before, fx::In<float> now) {
+    auto i = fx::index();
+    fx::Float left = fx::if_(i > 0, [&] { return now[i - 1]; }, [&] { return fx::Float(0.f); });
+    before[i] = 0.5f * (now[i] + left) - 0.25f * before[i];
+  });
+}
+
+}  // namespace
+
+TEST_CASE("a program runs its loop and returns a sum", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = axpy();
+  const auto p = fx::program("p", [&](fx::Buffer<float> x, fx::Float a) {
+    auto y = fx::zeros<float>(4);
+    for (auto t : fx::range(3)) k.over(4)(y, x, a * fx::Float(t));
+    return fx::sum(y);
+  });
+  const auto x = dev.upload({1.f, 2.f, 3.f, 4.f});
+  CHECK(p(x, 2.f).item() == 60.f);
+  CHECK(p(x, 1.f).item() == 30.f);
+  CHECK(x.host() == std::vector<float>{1, 2, 3, 4});
+}
+
+TEST_CASE("a program updates the arrays that it is given and those that it reaches", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = axpy();
+  const auto weights = dev.upload({1.f, 1.f});
+  const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) {
+    for (auto t : fx::range(2)) {
+      (void)t;
+      k.over(2)(weights, x, 1.f);
+    }
+    k.over(2)(y, weights, 10.f);
+  });
+  const auto x = dev.upload({1.f, 2.f}), y = dev.zeros<float>(2);
+  p(y, x);
+  p(y, x);
+  CHECK(weights.host() == std::vector<float>{5, 9});
+  CHECK(y.host() == std::vector<float>{80, 140});
+}
+
+TEST_CASE("a program does what its launches do one by one", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = wave_step();
+  const int n = 37, steps = GENERATE(0, 1, 6, 7);
+  std::vector<float> start(n);
+  for (int i = 0; i < n; ++i) start[static_cast<std::size_t>(i)] = static_cast<float>(i % 5) - 2.f;
+  const auto p = fx::program("wave", [&](fx::Buffer<float> x0) {
+    auto a = fx::copy(x0), b = fx::zeros<float>(n);
+    for (auto t : fx::range(steps)) {
+      (void)t;
+      k.over(n)(b, a);
+      fx::swap(a, b);
+    }
+    return std::tuple(a, b);
+  });
+  const auto x0 = dev.upload(start);
+  const auto [a, b] = p(x0);
+  auto c = fx::copy(x0), d = dev.zeros<float>(n);
+  for (int t = 0; t < steps; ++t) {
+    k.over(n)(d, c);
+    fx::swap(c, d);
+  }
+  CHECK(a.host() == c.host());
+  CHECK(b.host() == d.host());
+}
+
+TEST_CASE("programs branch and repeat on scalars", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = axpy();
+  const auto p = fx::program("p", [&](fx::Buffer<float> x, fx::Int n) {
+    auto y = fx::zeros<float>(2);
+    fx::Int i = 0;
+    for (auto _ : fx::while_([&] { return i < n; })) {
+      fx::if_(i % 2 == 0, [&] { k.over(2)(y, x, 1.f); }).else_([&] { k.over(2)(y, x, 100.f); });
+      i += 1;
+    }
+    return y;
+  });
+  const auto x = dev.upload({1.f, 2.f});
+  CHECK(p(x, 5).host() == std::vector<float>{203, 406});
+  CHECK(p(x, 0).host() == std::vector<float>{0, 0});
+}
+
+TEST_CASE("value and gradient of a time loop agree with a difference", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto step = fx::kernel("step", [](fx::InOut<double> x, fx::InOut<double> v, fx::In<double> k, fx::Double dt) {
+    auto i = fx::index();
+    v[i] = v[i] - dt * k[i] * fx::sin(x[i]);
+    x[i] = x[i] + dt * v[i];
+  });
+  const int n = 5;
+  const auto sim = fx::program("pendula", [&](fx::Buffer<double> x0, fx::Buffer<double> k, fx::Double dt) {
+    auto x = fx::copy(x0), v = fx::zeros<double>(n);
+    for (auto t : fx::range(40)) {
+      (void)t;
+      step.over(n)(x, v, k, dt);
+    }
+    return fx::dot(x, x) * 0.5;
+  });
+  const std::vector<double> x0 = {0.1, 0.5, -0.7, 1.2, 2.0}, k = {1, 2, 3, 4, 5};
+  const auto bx = dev.upload(x0), bk = dev.upload(k);
+  const auto [loss, gx, gk] = fx::value_and_grad(sim, fx::wrt<0, 1>)(bx, bk, 0.05);
+  CHECK(loss.item() == Approx(sim(bx, bk, 0.05).item()));
+  const auto dx = gx.host(), dk = gk.host();
+  for (std::size_t i = 0; i < 5; ++i) {
+    const double h = 1e-5;
+    auto at = [&](double ex, double ek) {
+      auto px = x0, pk = k;
+      px[i] += ex;
+      pk[i] += ek;
+      return sim(dev.upload(px), dev.upload(pk), 0.05).item();
+    };
+    CHECK(dx[i] == Approx((at(h, 0) - at(-h, 0)) / (2 * h)).epsilon(1e-7));
+    CHECK(dk[i] == Approx((at(0, h) - at(0, -h)) / (2 * h)).epsilon(1e-7));
+  }
+}
+
+TEST_CASE("vjp and jvp of a program agree", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto mul = fx::kernel("mul", [](fx::InOut<double> y, fx::In<double> x) {
+    auto i = fx::index();
+    y[i] = y[i] * fx::cos(x[i]) + x[i];
+  });
+  const auto p = fx::program("p", [&](fx::Buffer<double> x) {
+    auto y = fx::copy(x);
+    for (auto t : fx::range(4)) {
+      (void)t;
+      mul.over(3)(y, x);
+    }
+    return y;
+  });
+  const auto x = dev.upload({0.3, -1.1, 0.8}), u = dev.upload({1.0, 2.0, -0.5}), w = dev.upload({0.2, 0.4, 3.0});
+  const auto [y, dy] = fx::jvp(p)(x, u);
+  const auto dx = fx::vjp(p)(x, w);
+  CHECK(y.host() == p(x).host());
+  CHECK(fx::dot(w, dy).item() == Approx(fx::dot(dx, u).item()));
+}
+
+TEST_CASE("an array is not read on the host while a program is captured", "[jit][program]") {
+  const fx::Device dev = fx::Device::cpu();
+  const auto p = fx::program("p", [&](fx::Buffer<float> x) { return x * x.host()[0]; });
+  CHECK_THROWS_WITH(p(dev.zeros<float>(2)), Catch::Contains("program_capture.cpp") && Catch::Contains("reads an array on the host"));
+}
+
+TEST_CASE("a buffer that a captured loop re-binds is refused", "[jit][program]") {
+  const fx::Device dev = fx::Device::cpu();
+  const auto swap = fx::program("p", [&](fx::Buffer<float> x) {
+    auto a = fx::copy(x), b = fx::copy(x);
+    for (auto t : fx::range(3)) {
+      (void)t;
+      std::swap(a, b);
+    }
+    return a;
+  });
+  CHECK_THROWS_WITH(swap(dev.zeros<float>(2)), Catch::Contains("fx::swap(a, b)"));
+  const auto assign = fx::program("p", [&](fx::Buffer<float> x) {
+    auto a = fx::copy(x), b = fx::copy(x);
+    for (auto t : fx::range(3)) {
+      (void)t;
+      a = b;
+    }
+    return a;
+  });
+  CHECK_THROWS_WITH(assign(dev.zeros<float>(2)), Catch::Contains("fx::swap(a, b)"));
+}
+
+TEST_CASE("a temporary assigned in a captured loop is carried", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto p = fx::program("p", [&](fx::Buffer<float> x) {
+    auto a = fx::copy(x);
+    for (auto t : fx::range(3)) {
+      (void)t;
+      a = a * 2.0;
+    }
+    return a;
+  });
+  CHECK(p(dev.upload({1.f, 3.f})).host() == std::vector<float>{8, 24});
+}
+
+TEST_CASE("one array as two parameters of a program that writes one is refused", "[jit][program]") {
+  const fx::Device dev = fx::Device::cpu();
+  const auto k = axpy();
+  const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) { k.over(2)(y, x, 1.f); });
+  const auto x = dev.zeros<float>(2);
+  CHECK_THROWS_WITH(p(x, x), Catch::Contains("gets one array as"));
+}
+
+TEST_CASE("a failing check inside a program reports its line", "[jit][program]") {
+  const fx::Device dev = fx::Device::cpu();
+  const auto k = fx::kernel("k", [](fx::InOut<float> y) {
+    auto i = fx::index();
+    fx::check(y[i] < 3.f, "too large: {}", y[i]);
+    y[i] = y[i] + 1.f;
+  });
+  const auto p = fx::program("p", [&](fx::Buffer<float> y) {
+    for (auto t : fx::range(10)) {
+      (void)t;
+      k.over(2)(y);
+    }
+  });
+  const auto y = dev.zeros<float>(2);
+  CHECK_THROWS_WITH((p(y), y.host()), Catch::Contains("program_capture.cpp") && Catch::Contains("too large: 3"));
+  CHECK(y.host()[0] == 3.f);
+}
+
+TEST_CASE("a small launch inside a program costs well below a microsecond", "[jit][program]") {
+  const fx::Device dev = fx::Device::cpu();
+  const auto k = axpy();
+  const int n = 16, steps = 20000;
+  const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) {
+    for (auto t : fx::range(steps)) {
+      (void)t;
+      k.over(n)(y, x, 0.5f);
+    }
+  });
+  const auto x = dev.full<float>(2.f, n), y = dev.zeros<float>(n);
+  p(y, x);
+  CHECK(y.host() == std::vector<float>(n, static_cast<float>(steps)));
+  double best = 1e9;
+  for (int round = 0; round < 5; ++round) {
+    const auto start = std::chrono::steady_clock::now();
+    p(y, x);
+    dev.wait();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  WARN("microseconds a run: " << best / steps * 1e6);
+  CHECK(best / steps < 2e-6);  // the aim is 0.5; the rest is room for a busy machine
+}
