@@ -30,9 +30,10 @@ struct Held {
 class Emitter {
  public:
   Emitter(llvm::Module& module, const Function& f, const EmitOptions& options);
+  virtual ~Emitter() = default;
   llvm::Function* run(const std::string& symbol);
 
- private:
+ protected:  // programs are emitted by a derived class, emit_program.cpp
   using Class = Uniformity::Class;
 
   // ---- emit.cpp: the frame, values
@@ -63,8 +64,8 @@ class Emitter {
   llvm::AllocaInst* slot(llvm::Type* t, Node* count = nullptr, unsigned align = 0);
   bool used(ValueId v) const { return uses_[v.index] != 0; }
   int site(OpId o) const { return sites_[o.index]; }
-  void emit_region(RegionId r);
-  void emit_op(OpId o);
+  virtual void emit_region(RegionId r);
+  virtual void emit_op(OpId o);
   Node* emit_invariant(ValueId v);  // computes a launch-invariant value here
   llvm::FunctionCallee runtime(const char* name, llvm::Type* result, llvm::ArrayRef<llvm::Type*> arguments, bool leaves = false);
 

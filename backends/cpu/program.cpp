@@ -1,0 +1,257 @@
+// Programs in memory form: compiled with their kernels into one object, and run on a workspace that the
+// executable keeps, since a tape of some hundred megabytes costs more in page faults than in work. Runs at the
+// same time have a workspace each.
+#include "program.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "fluxion/evaluate.h"
+#include "fluxion/passes.h"
+#include "orc.h"
+#include "program_emit.h"
+#include "program_state.h"
+
+namespace fluxion::cpu {
+namespace {
+
+constexpr std::size_t kAlign = 64, kHuge = std::size_t{2} << 20;
+
+std::size_t array_bytes(const Memory& m) {
+  return static_cast<std::size_t>(m.shape[0] * m.shape[1] * m.shape[2]) * layout_of(m.element).size;
+}
+
+std::size_t physical_memory() {
+  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::size_t>(sysconf(_SC_PAGE_SIZE));
+}
+
+/// Pages from the system that can grow without being copied.
+class Pages {
+ public:
+  Pages() = default;
+  Pages(Pages&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  ~Pages() { if (data_) munmap(data_, bytes_); }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  std::size_t bytes() const { return bytes_; }
+  bool grow(std::size_t bytes) {
+    if (bytes <= bytes_) return true;
+    const std::size_t page = bytes > kHuge ? kHuge : 4096;
+    bytes = (bytes + page - 1) / page * page;
+    void* p = data_ ? mremap(data_, bytes_, bytes, MREMAP_MAYMOVE)
+                    : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return false;
+    if (bytes > kHuge) madvise(p, bytes, MADV_HUGEPAGE);
+    data_ = p;
+    bytes_ = bytes;
+    return true;
+  }
+
+ private:
+  void* data_ = nullptr;
+  std::size_t bytes_ = 0;
+};
+
+struct Workspace {
+  Pages fixed;                      // the buffers that are no stacks
+  std::vector<Pages> stacks;        // by memory
+  std::vector<KernelArray> arrays;  // by memory
+  std::vector<std::int64_t> counts;
+  std::size_t total = 0;            // bytes of the stacks
+};
+
+std::unique_ptr<Workspace> make_workspace(const Function& f) {
+  auto w = std::make_unique<Workspace>();
+  w->stacks.resize(f.memories.size());
+  w->arrays.resize(f.memories.size());
+  w->counts.resize(f.memories.size());
+  std::size_t bytes = 0;
+  std::vector<std::size_t> offset(f.memories.size());
+  for (std::size_t m = 0; m < f.memories.size(); ++m) {
+    for (int axis = 0; axis < 3; ++axis) w->arrays[m].extent[axis] = f.memories[m].shape[static_cast<std::size_t>(axis)];
+    if (f.memories[m].space != Memory::Space::buffer || f.memories[m].records) continue;
+    offset[m] = bytes;
+    bytes += (array_bytes(f.memories[m]) + kAlign - 1) / kAlign * kAlign;
+  }
+  if (bytes > physical_memory() || !w->fixed.grow(bytes))
+    throw DeviceError(f.loc, fmt::format("program \"{}\" works on {} MB of its own arrays, more than this machine has", f.name, bytes >> 20));
+  for (std::size_t m = 0; m < f.memories.size(); ++m)
+    if (f.memories[m].space == Memory::Space::buffer && !f.memories[m].records) w->arrays[m].data = w->fixed.data() + offset[m];
+  return w;
+}
+
+class ProgramExecutable final : public Executable {
+ public:
+  ProgramExecutable(const Function& f, const CompileOptions& options, std::string object)
+      : f_(f), options_(options), object_(std::move(object)), sites_(program_sites(f)), linked_(link_object(object_)) {
+    for (const auto& callee : f_.callees) plans_.push_back(make_plan(*callee, options, choose_width(*callee, options)));
+    for (const KernelPlan& plan : plans_) plan_pointers_.push_back(&plan);
+    for (std::size_t m = 0; m < f_.memories.size(); ++m) bytes_.push_back(array_bytes(f_.memories[m]));
+    code_ = reinterpret_cast<ProgramFn>(linked_->symbol("program"));
+  }
+
+  void run(const Launch& launch, FailureSlot& failure) override {
+    std::unique_ptr<Workspace> w;
+    {
+      std::lock_guard lock(mutex_);
+      if (!idle_.empty()) w = std::move(idle_.back()), idle_.pop_back();
+    }
+    try {
+      if (!w) w = make_workspace(f_);
+    } catch (const DeviceError& e) {
+      return failure.set(FailureSlot::Kind::device, {}, e.what());
+    }
+    std::size_t array = 0;
+    for (const Parameter& p : f_.parameters) {
+      if (p.kind != Parameter::Kind::memory) continue;
+      if (array >= launch.arrays.size() || launch.arrays[array].extent != f_[p.memory].shape)
+        return failure.set(FailureSlot::Kind::shape, f_.loc, fmt::format("program \"{}\": \"{}\" has another shape than it was compiled for", f_.name, p.name));
+      w->arrays[p.memory.index].data = launch.arrays[array++].data;
+    }
+    ProgramState state;
+    state.arrays = w->arrays.data();
+    state.scalars = launch.scalars.data();
+    state.counts = w->counts.data();
+    state.plans = plan_pointers_.data();
+    state.failure = &failure;
+    state.sites = &sites_;
+    state.workspace = w.get();
+    state.owner = this;
+    {
+      RunScope scope(failure);
+      state.context = scope.context();
+      code_(&state);
+    }
+    std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(w));
+  }
+  std::string object() const override { return object_; }
+  std::string dump(std::string_view what) const override;
+
+  std::int32_t push(ProgramState& state, std::int32_t memory, std::int32_t n, std::int32_t site) const {
+    auto& w = *static_cast<Workspace*>(state.workspace);
+    n = std::max(n, 0);
+    const auto m = static_cast<std::size_t>(memory);
+    const std::int64_t first = w.counts[m];
+    const std::size_t needed = static_cast<std::size_t>(first + n) * bytes_[m];
+    Pages& pages = w.stacks[m];
+    if (needed > pages.bytes()) {
+      // A loop of known length asks once; a while asks each turn and gets twice as much.
+      const std::size_t wish = std::max(needed, first > 0 ? 2 * pages.bytes() : 0), before = pages.bytes();
+      const std::size_t limit = physical_memory();
+      bool grown = first + n <= 0x7fffffff && w.total - before + needed <= limit && pages.grow(w.total - before + wish <= limit ? wish : needed);
+      if (!grown) {
+        state.failure->set(FailureSlot::Kind::device, sites_[static_cast<std::size_t>(site)].loc,
+                           fmt::format("the arrays that program \"{}\" keeps for its loops need over {} MB; this machine has {} MB: run fewer "
+                                       "steps at a time", f_.name, (w.total - before + needed) >> 20, limit >> 20));
+        return -1;
+      }
+      w.total += pages.bytes() - before;
+      w.arrays[m].data = pages.data();
+    }
+    w.counts[m] = first + n;
+    return static_cast<std::int32_t>(first);
+  }
+
+ private:
+  const Function f_;
+  const CompileOptions options_;
+  const std::string object_;
+  std::vector<Site> sites_;
+  std::vector<KernelPlan> plans_;
+  std::vector<const KernelPlan*> plan_pointers_;
+  std::vector<std::size_t> bytes_;  // of one array, by memory
+  std::shared_ptr<Linked> linked_;
+  ProgramFn code_ = nullptr;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace>> idle_;
+};
+
+/// Shapes are known here: a kernel is emitted for large arrays exactly when some run of it has one.
+std::vector<char> wide_callees(const Function& f) {
+  std::vector<char> wide(f.callees.size());
+  for (const Op& op : f.ops)
+    if (op.code == Opcode::run)
+      for (MemoryId m : op.buffers) wide[op.ref] |= array_bytes(f[m]) > 0x7fffffffu;
+  return wide;
+}
+
+CompiledObject build(const Function& f, const CompileOptions& options, bool texts) {
+  const Target& machine = target(options.features);
+  return compile_object(machine, texts, [&](llvm::Module& module) {
+    const std::vector<char> wide = wide_callees(f);
+    std::vector<llvm::Function*> kernels;
+    for (std::size_t k = 0; k < f.callees.size(); ++k) {
+      EmitOptions emit = emit_options(options, machine, choose_width(*f.callees[k], options));
+      emit.wide = wide[k];
+      kernels.push_back(emit_kernel(module, math_lowering(*f.callees[k]), fmt::format("kernel{}", k), emit));
+    }
+    emit_program(module, f, "program", kernels);
+  });
+}
+
+std::string ProgramExecutable::dump(std::string_view what) const {
+  if (what == "ir") return print(f_);
+  if (what == "llvm") return build(f_, options_, true).llvm;
+  if (what == "asm") return build(f_, options_, true).assembly;
+  return {};
+}
+
+}  // namespace
+
+std::vector<int> number_program_sites(const Function& f) {
+  std::vector<int> numbers(f.ops.size(), -1);
+  int next = 0;
+  const auto walk = [&](const auto& self, RegionId r) -> void {
+    for (OpId o : f[r].ops) {
+      const Opcode code = f[o].code;
+      if (code == Opcode::print || code == Opcode::check || code == Opcode::buffer_alloc) numbers[o.index] = next++;
+      for (RegionId inner : f[o].regions) self(self, inner);
+    }
+  };
+  walk(walk, f.body);
+  return numbers;
+}
+
+std::vector<Site> program_sites(const Function& f) {
+  const std::vector<int> numbers = number_program_sites(f);
+  std::vector<Site> sites;
+  for (std::size_t o = 0; o < f.ops.size(); ++o) {
+    if (numbers[o] < 0) continue;
+    const Op& op = f.ops[o];
+    if (sites.size() <= static_cast<std::size_t>(numbers[o])) sites.resize(static_cast<std::size_t>(numbers[o]) + 1);
+    Site& s = sites[static_cast<std::size_t>(numbers[o])];
+    s.code = op.code;
+    s.loc = op.loc;
+    if (op.code == Opcode::buffer_alloc) continue;
+    s.text = f.texts[op.ref];
+    for (std::size_t k = op.code == Opcode::check; k < op.operands.size(); ++k) s.operands.push_back(f.type(op.operands[k]).dtype());
+  }
+  return sites;
+}
+
+std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site) {
+  return static_cast<const ProgramExecutable*>(state->owner)->push(*state, memory, n, site);
+}
+
+void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values) {
+  const Site& s = (*state->sites)[static_cast<std::size_t>(site)];
+  const std::string text = format_text(s.text, s.operands, {values, s.operands.size()});
+  if (s.code == Opcode::print) print_line(text);
+  else state->failure->set(FailureSlot::Kind::kernel, s.loc, text);
+}
+
+std::shared_ptr<Executable> compile_program(const Function& f, const CompileOptions& options) {
+  const Function g = math_lowering(f);
+  return std::make_shared<ProgramExecutable>(g, options, build(g, options, false).object);
+}
+
+std::shared_ptr<Executable> load_program(const Function& f, const CompileOptions& options, std::string_view object) {
+  return std::make_shared<ProgramExecutable>(math_lowering(f), options, std::string(object));
+}
+
+}  // namespace fluxion::cpu

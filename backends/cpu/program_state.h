@@ -1,0 +1,38 @@
+// What the native code of a program works on, and what it calls besides launches. The offsets are spelled again
+// in emit_program.cpp. No LLVM here.
+#pragma once
+#include "abi.h"
+
+namespace fluxion::cpu {
+
+/// One run of a program. Arrays are numbered as the memories of the Function.
+struct ProgramState {
+  KernelArray* arrays = nullptr;               // of a stack of records: where it begins, and one record's extents
+  const std::uint64_t* scalars = nullptr;      // the scalar parameters in order
+  std::int64_t* counts = nullptr;              // records in use, by memory
+  const KernelPlan* const* plans = nullptr;    // by callee
+  ThreadContext* context = nullptr;
+  // ---- not seen by generated code
+  FailureSlot* failure = nullptr;
+  const std::vector<Site>* sites = nullptr;
+  void* workspace = nullptr;
+  const void* owner = nullptr;
+};
+static_assert(offsetof(ProgramState, scalars) == 8 && offsetof(ProgramState, counts) == 16);
+static_assert(offsetof(ProgramState, plans) == 24 && offsetof(ProgramState, context) == 32);
+
+/// 0 when all went well. A failure is in the slot by then.
+using ProgramFn = int (*)(ProgramState*);
+
+/// Ops of a program that may report: print, check, buffer_alloc; by op, -1 for the rest.
+std::vector<int> number_program_sites(const Function& f);
+std::vector<Site> program_sites(const Function& f);
+
+extern "C" {
+/// Pushes n records onto a stack; the number of the first, or -1 when there is no memory for them.
+std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site);
+/// print, or a check that did not hold.
+void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values);
+}
+
+}  // namespace fluxion::cpu
