@@ -10,9 +10,6 @@
 #include "pool.h"
 #include "program.h"
 
-namespace fluxion {
-__attribute__((weak)) Function math_lowering(const Function& f);
-}
 namespace fluxion::cpu {
 __attribute__((weak)) std::shared_ptr<Executable> compile_program(const Function& f, const CompileOptions& options);
 __attribute__((weak)) std::shared_ptr<Executable> load_program(const Function& f, const CompileOptions& options, std::string_view object);
@@ -73,7 +70,7 @@ class KernelCode final : public Executable {
     const Target& t = target(options_.features);
     EmitOptions e = emit_options(options_, t, width_);
     e.wide = wide;
-    const Function lowered = &math_lowering ? math_lowering(f_) : f_;
+    const Function lowered = math_lowering(f_);
     return compile_object(t, texts, [&](llvm::Module& module) { emit_kernel(module, lowered, kSymbol, e); });
   }
   /// Few launches need 64-bit offsets: that version is made on first use.

@@ -27,7 +27,7 @@ struct Case {
     b.finish();
     std::vector<Data> data = {Data(DType::i32, {count}), Data(DType::f32, {count}).fill(), Data(DType::f32, {count})};
     for (std::int64_t j = 0; j < count; ++j) data[0].as<std::int32_t>()[j] = static_cast<std::int32_t>((j * 5 + j / 3) % 8) - 1;
-    agrees(f, {count, 1, 1}, data, {}, bound);
+    agrees(f, {{count, 1, 1}}, data, {}, bound);
   }
 };
 }  // namespace
@@ -181,7 +181,7 @@ TEST_CASE("uniform loops over launch parameters stay right when they run no trip
   }, true);
   b.store(x, i, b.add(down.carries[0], b.convert(b.seq_len(up.seqs[0]), DType::f32)));
   b.finish();
-  for (std::uint64_t trips : {0u, 1u, 6u, 0xffffffffu}) agrees(f, {35, 1, 1}, {Data(DType::f32, {35}).fill()}, {trips});
+  for (std::uint64_t trips : {0u, 1u, 6u, 0xffffffffu}) agrees(f, {{35, 1, 1}}, {Data(DType::f32, {35}).fill()}, {trips});
 }
 
 TEST_CASE("a full tape is an error with the line and not a crash", "[backends][cpu]") {

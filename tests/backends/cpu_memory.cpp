@@ -11,6 +11,7 @@ LayoutId struct_layout() {  // {f32, f64, i16, bool} with C's offsets
   l.size = 24;
   return intern(l);
 }
+const std::vector<Variant> kFew = {{16, ""}, {1, ""}, {8, "sse2"}};
 }  // namespace
 
 TEST_CASE("contiguous accesses work for every domain size around the width", "[backends][cpu]") {
@@ -22,7 +23,7 @@ TEST_CASE("contiguous accesses work for every domain size around the width", "[b
     const ValueId up[] = {b.add(i[0], b.i32(1))};
     b.store(y, i, b.select(b.emit(Opcode::eq, {b.load(x, i), b.load(x, up)}), b.load(y, i), b.load(x, up)));
     b.finish();
-    for (std::int64_t n : {1, 3, 16, 17, 40}) agrees(f, {n, 1, 1}, {Data(t, {n + 1}).fill(), Data(t, {n}).fill(7)});
+    agrees(f, {{1, 1, 1}, {3, 1, 1}, {16, 1, 1}, {17, 1, 1}, {40, 1, 1}}, {Data(t, {41}).fill(), Data(t, {40}).fill(7)});
   }
 }
 
@@ -33,12 +34,11 @@ TEST_CASE("an empty domain touches nothing", "[backends][cpu]") {
   const ValueId i[] = {b.index(0)};
   b.store(y, i, b.constant_float(DType::f32, 1));
   b.finish();
-  agrees(f, {0, 1, 1}, {Data(DType::f32, {4}).fill()});
+  agrees(f, {{0, 1, 1}}, {Data(DType::f32, {4}).fill()});
 }
 
 TEST_CASE("uniform strided and gathered accesses agree with the evaluator", "[backends][cpu]") {
-  for (const LayoutId e : {LayoutId(DType::f32), packed(DType::f32, 2), packed(DType::f32, 3), packed(DType::f64, 4), packed(DType::i32, 7),
-                           packed(DType::f32, 9), packed(DType::u8, 3), struct_layout()}) {
+  for (const LayoutId e : {LayoutId(DType::f32), packed(DType::f32, 2), packed(DType::f32, 3), packed(DType::f64, 4), packed(DType::u8, 5), struct_layout()}) {
     Function f = kernel("accesses");
     Builder b(f);
     const ValueId k = b.scalar_parameter(DType::i32, "k");
@@ -68,7 +68,7 @@ TEST_CASE("uniform strided and gathered accesses agree with the evaluator", "[ba
       }
     }
     b.finish();
-    for (std::int64_t n : {40, 21}) agrees(f, {n, 1, 1}, data, {11});
+    agrees(f, {{40, 1, 1}, {21, 1, 1}}, data, {11}, 0, kFew);
   }
 }
 
@@ -96,8 +96,8 @@ TEST_CASE("a stencil over two and three axes agrees with the evaluator", "[backe
     }, [&] { return Values{b.convert(c[0], DType::f32)}; });
     b.store(y, c, v[0]);
     b.finish();
-    if (rank == 2) agrees(f, {7, 37, 1}, {Data(DType::f32, {7, 37}).fill(), Data(DType::f32, {7, 37})});
-    else agrees(f, {3, 5, 19}, {Data(DType::f32, {3, 5, 19}).fill(), Data(DType::f32, {3, 5, 19})});
+    if (rank == 2) agrees(f, {{7, 37, 1}}, {Data(DType::f32, {7, 37}).fill(), Data(DType::f32, {7, 37})});
+    else agrees(f, {{3, 5, 19}}, {Data(DType::f32, {3, 5, 19}).fill(), Data(DType::f32, {3, 5, 19})});
   }
 }
 
@@ -108,7 +108,7 @@ TEST_CASE("a transposed access gathers along the slow axis", "[backends][cpu]") 
   const ValueId ij[] = {b.index(0), b.index(1)}, ji[] = {b.index(1), b.index(0)};
   b.store(y, ij, b.load(x, ji));
   b.finish();
-  agrees(f, {18, 33, 1}, {Data(DType::f64, {33, 18}).fill(), Data(DType::f64, {18, 33})});
+  agrees(f, {{18, 33, 1}}, {Data(DType::f64, {33, 18}).fill(), Data(DType::f64, {18, 33})});
 }
 
 TEST_CASE("f16 and bf16 are read and written through f32", "[backends][cpu]") {
@@ -119,7 +119,7 @@ TEST_CASE("f16 and bf16 are read and written through f32", "[backends][cpu]") {
     const ValueId i[] = {b.index(0)};
     b.store(y, i, b.convert(b.mul(b.convert(b.load(x, i), DType::f32), b.constant_float(DType::f32, 1.37)), t));
     b.finish();
-    agrees(f, {50, 1, 1}, {Data(t, {50}).fill(), Data(t, {50})});
+    agrees(f, {{50, 1, 1}}, {Data(t, {50}).fill(), Data(t, {50})});
   }
 }
 
@@ -144,7 +144,7 @@ TEST_CASE("local arrays belong to one point", "[backends][cpu]") {
     });
     b.store(y, at, sum.carries[0]);
     b.finish();
-    agrees(f, {45, 1, 1}, {Data(DType::f32, {45}).fill(), Data(DType::f32, {45})});
+    agrees(f, {{45, 1, 1}}, {Data(DType::f32, {45}).fill(), Data(DType::f32, {45})});
   }
 }
 
@@ -184,7 +184,7 @@ TEST_CASE("accumulates reach every element whatever the index looks like", "[bac
     }
     (void)zero;
     b.finish();
-    for (std::int64_t n : {60, 19}) agrees(f, {n, 1, 1}, data, {9});
+    agrees(f, {{60, 1, 1}, {19, 1, 1}}, data, {9}, 0, kFew);
   }
 }
 

@@ -124,7 +124,7 @@ TEST_CASE("every conversion agrees with the evaluator", "[backends][cpu]") {
       b.store(b.memory_parameter(r, 1, Role::out, name_of(r)), i, b.convert(x, r));
     }
     b.finish();
-    agrees(f, {n, 1, 1}, data);
+    agrees(f, {{n, 1, 1}}, data);
   }
 }
 
@@ -146,6 +146,6 @@ TEST_CASE("uniform operands are computed once and mean the same", "[backends][cp
       const ValueId id = Builder(g).constant_int(t, v);
       return g[id].bits;
     };
-    for (int d : {0, 3, -1}) agrees(f, {37, 1, 1}, data, {bits(100), bits(d)}, is_float(t) ? 1 : 0);
+    for (int d : {0, 3, -1}) agrees(f, {{37, 1, 1}}, data, {bits(100), bits(d)}, is_float(t) ? 1 : 0);
   }
 }

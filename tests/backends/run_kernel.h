@@ -119,18 +119,22 @@ inline std::vector<Variant> variants() {
   return v;
 }
 
-/// Compares on every variant; `bound` in ulps.
-inline void agrees(const Function& f, std::array<std::int64_t, 3> domain, const std::vector<Data>& data,
-                   const std::vector<std::uint64_t>& scalars = {}, double bound = 0) {
+/// Compares on every variant, for every domain; `bound` in ulps.
+inline void agrees(const Function& f, const std::vector<std::array<std::int64_t, 3>>& domains, const std::vector<Data>& data,
+                   const std::vector<std::uint64_t>& scalars = {}, double bound = 0, const std::vector<Variant>& on = variants()) {
   verify(f);
-  const std::vector<Data> expected = evaluated(f, domain, data, scalars);
-  for (const Variant& v : variants()) {
-    INFO("kernel " << f.name << ", width " << v.width << ", features " << v.features);
-    std::vector<Data> mine = data;
-    run(*cpu_backend()->compile(f, {.width = v.width, .bounds = v.bounds, .features = v.features}), domain, mine, scalars);
-    for (std::size_t k = 0; k < mine.size(); ++k) {
-      INFO("array " << k);
-      CHECK(difference(expected[k], mine[k]) <= bound);
+  std::vector<std::vector<Data>> expected;
+  for (const auto& domain : domains) expected.push_back(evaluated(f, domain, data, scalars));
+  for (const Variant& v : on) {
+    const auto code = cpu_backend()->compile(f, {.width = v.width, .bounds = v.bounds, .features = v.features});
+    for (std::size_t d = 0; d < domains.size(); ++d) {
+      INFO("kernel " << f.name << ", width " << v.width << ", features " << v.features << ", domain " << domains[d][0]);
+      std::vector<Data> mine = data;
+      run(*code, domains[d], mine, scalars);
+      for (std::size_t k = 0; k < mine.size(); ++k) {
+        INFO("array " << k);
+        CHECK(difference(expected[d][k], mine[k]) <= bound);
+      }
     }
   }
 }
