@@ -1,0 +1,170 @@
+// Which initial height makes a pond of 256 by 256 cells show a given picture after 256 steps of the wave equation?
+// The time loop is a program whose steps update in place; the reverse sweep is linear, so no step is kept.
+// As in DiffTaichi (Hu et al. 2020): c dt / dx = 1 / sqrt 3, the height is 0 outside, p_0 is sought, p_1 = 0.
+#include <fluxion/fluxion.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "support/animation.h"
+#include "support/run.h"
+
+namespace {
+namespace fx = fluxion;
+
+struct Parameters {
+  int n = 256, steps = 256;
+};
+
+template <class T>
+struct Pond {
+  using Real = fx::Var<T>;
+  // Heights are kept with a border of zeros, (n + 2) by (n + 2), so that no cell asks whether it has a neighbour.
+  int n, steps;
+  fx::Device device;
+  fx::Kernel<fx::In<T, 2>, fx::InOut<T, 2>> place;
+  fx::Kernel<fx::InOut<T, 2>, fx::In<T, 2>> advance;
+  fx::Kernel<fx::In<T, 2>, fx::In<T, 2>, fx::Accum<T>> distance;
+
+  Pond(const Parameters& p, const fx::Device& dev) : n(p.n), steps(p.steps), device(dev) {
+    place = fx::kernel("place", [](fx::In<T, 2> height, fx::InOut<T, 2> padded) {
+      auto [i, j] = fx::index<2>();
+      padded(i + 1, j + 1) = height(i, j);
+    });
+    // p_t from p_{t-1} and, in place, p_{t-2}.
+    advance = fx::kernel("advance", [](fx::InOut<T, 2> old, fx::In<T, 2> now) {
+      auto [r, c] = fx::index<2>();
+      fx::Int i = r + 1, j = c + 1;
+      Real laplace = now(i - 1, j) + now(i + 1, j) + now(i, j - 1) + now(i, j + 1) - T(4) * now(i, j);
+      old(i, j) = T(2) * now(i, j) - old(i, j) + T(1.0 / 3) * laplace;
+    });
+    distance = fx::kernel("distance", [n = n](fx::In<T, 2> target, fx::In<T, 2> padded, fx::Accum<T> loss) {
+      auto [i, j] = fx::index<2>();
+      loss[0] += T(1.0 / n / n) * fx::square(target(i, j) - padded(i + 1, j + 1));
+    });
+  }
+
+  /// height, target -> the loss.
+  auto program() const {
+    return fx::program("pond", [*this](fx::Buffer<T, 2> height, fx::Buffer<T, 2> target) {
+      auto even = device.zeros<T>(n + 2, n + 2), odd = device.zeros<T>(n + 2, n + 2);
+      place.over(n, n)(height, even);
+      for (auto t : fx::range((steps - 2) / 2)) {
+        (void)t;
+        advance.over(n, n)(even, odd);
+        advance.over(n, n)(odd, even);
+      }
+      auto loss = device.zeros<T>(1);
+      distance.over(n, n)(target, odd, loss);
+      return loss;
+    });
+  }
+
+  /// The heights over time, n by n each, every `every` steps and at the end.
+  std::vector<std::vector<float>> watch(const fx::Buffer<T, 2>& height, int every) const {
+    auto even = device.zeros<T>(n + 2, n + 2), odd = device.zeros<T>(n + 2, n + 2);
+    place.over(n, n)(height, even);
+    std::vector<std::vector<float>> frames;
+    for (int t = 0; t < steps; ++t) {
+      auto& now = t % 2 ? odd : even;
+      if (t > 1) advance.over(n, n)(now, t % 2 ? even : odd);
+      if (t % every && t != steps - 1) continue;
+      const auto padded = now.host();
+      std::vector<float> frame;
+      for (int i = 1; i <= n; ++i)
+        for (int j = 1; j <= n; ++j) frame.push_back(static_cast<float>(padded[i * (n + 2) + j]));
+      if (t != 1) frames.push_back(std::move(frame));
+    }
+    return frames;
+  }
+};
+
+/// disc (the reference), heart, rings, or else the word itself; minus its mean.
+std::vector<double> draw_target(const std::string& what, int n) {
+  std::vector<double> target(static_cast<std::size_t>(n) * n);
+  const std::vector<float> letters = demo::text_mask(n, n, what);
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j) {
+      const double y = (i + 0.5) / n - 0.5, x = (j + 0.5) / n - 0.5, r = std::hypot(x, y), u = 3.1 * x, v = -3.1 * y + 0.15;
+      double value = letters[static_cast<std::size_t>(i) * n + j];
+      if (what == "disc") value = r < 0.3;
+      if (what == "heart") value = std::pow(u * u + v * v - 1, 3) - u * u * v * v * v < 0;
+      if (what == "rings") value = r < 0.42 ? 0.5 + 0.5 * std::cos(30 * r) : 0;
+      target[static_cast<std::size_t>(i) * n + j] = value;
+    }
+  double mean = 0;
+  for (double t : target) mean += t / static_cast<double>(target.size());
+  for (double& t : target) t -= mean;
+  return target;
+}
+
+template <class T>
+std::vector<T> as(const std::vector<double>& v) { return {v.begin(), v.end()}; }
+
+void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2>& height, const std::vector<float>& target) {
+  constexpr int kWide = 512, kEdge = 12;
+  const int n = pond.n;
+  const auto frames = pond.watch(height, 2);
+  demo::Animation film(run.path("pond"), 2 * kWide + 3 * kEdge + (3 * kEdge) % 2, kWide + 52);
+  demo::Image image(1, 1);
+  for (std::size_t t = 0; t < frames.size() + 45; ++t) {
+    const std::size_t at = std::min(t, frames.size() - 1);
+    image = demo::Image(2 * kWide + 3 * kEdge, kWide + 52);
+    image.heat_map(frames[at], n, n, kEdge, 40, kWide, kWide, 0.9f);
+    image.heat_map(target, n, n, 2 * kEdge + kWide, 40, kWide, kWide, 0.9f);
+    image.text(kEdge, 14, 13, "height, step " + std::to_string(std::min<std::size_t>(2 * at, pond.steps - 1)), demo::kInk);
+    image.text(2 * kEdge + kWide, 14, 13, "target", demo::kInk);
+    film.add(image);
+  }
+  run.wrote(film.finish());
+  // First, middle and last heights and the target side by side.
+  demo::Image sheet(4 * n + 5 * kEdge, n + 52);
+  const std::vector<float>* stages[] = {&frames.front(), &frames[frames.size() / 2], &frames.back(), &target};
+  const char* names[] = {"found: step 0", "half way", "at the end", "target"};
+  for (int k = 0; k < 4; ++k) {
+    sheet.heat_map(*stages[k], n, n, kEdge + k * (n + kEdge), 40, n, n, 0.9f);
+    sheet.text(static_cast<float>(kEdge + k * (n + kEdge)), 14, 12, names[k], demo::kInk);
+  }
+  sheet.write_png(run.path("pond.png"));
+  run.wrote(run.path("pond.png"));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  demo::Run run("wave_inverse", "Finds the initial height of a pond whose waves form a picture", 200);
+  Parameters p;
+  double rate = 1;
+  std::string target = "disc";
+  run.parameter("target", target, "disc, heart, rings, or a word to be drawn");
+  run.parameter("n", p.n, "cells along a side");
+  run.parameter("steps", p.steps, "time steps, an even number");
+  run.parameter("rate", rate, "step of gradient descent");
+  return run.start(argc, argv, [&] {
+    if (p.n < 8 || p.steps < 4 || p.steps % 2) throw std::runtime_error("n must be at least 8, steps even and at least 4");
+    const fx::Device device = run.device().empty() ? fx::Device::best() : fx::Device::named(run.device());
+    run.record("device", device.name());
+    run.record("target", target);
+    const std::vector<double> wanted = draw_target(target, p.n), flat(wanted.size(), 0.0);
+    if (run.check()) {
+      auto loss = Pond<double>(p, device).program();
+      auto goal = device.upload(wanted, p.n, p.n);
+      auto [value, gradient] = fx::value_and_grad(loss, fx::wrt<0>)(device.upload(flat, p.n, p.n), goal);
+      run.loss(value.item());
+      return run.check_gradient([&](const std::vector<double>& h) { return loss(device.upload(h, p.n, p.n), goal).item(); },
+                                flat, gradient.host(), 1e-3);
+    }
+    const Pond<float> pond(p, device);
+    auto step = fx::value_and_grad(pond.program(), fx::wrt<0>);
+    auto height = device.zeros<float>(p.n, p.n), goal = device.upload(as<float>(wanted), p.n, p.n);
+    for (int it = 0; it <= run.iterations(); ++it) {
+      auto [loss, gradient] = step(height, goal);
+      run.loss(loss.item());
+      if (it < run.iterations()) height -= rate * gradient;
+    }
+    run.record("ratio", run.losses().back() / run.losses().front());
+    if (!run.quiet()) pictures(run, pond, height, as<float>(wanted));
+  });
+}
