@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "fluxion/ad.h"
+#include "fluxion/buffer_plan.h"
 #include "fluxion/error.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/rewrite.h"
@@ -180,7 +181,7 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step) const 
     }
   }
   if (f.parameters.size() != sources.size()) throw Bug(at, "a transformed program has other parameters than expected\n" + print(f));
-  f = run_passes(f, capture_pipeline());
+  f = run_passes(prune_launches(f), capture_pipeline());
 }
 
 std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc call, bool compile) {

@@ -202,3 +202,29 @@ TEST_CASE("arrays that a loop exchanges change records instead of being copied",
   CHECK(in_loop == 0);
   CHECK(count(g, Opcode::buffer_copy) == 4);
 }
+
+TEST_CASE("random programs mean the same with pruned launches", "[jit][program]") {
+  const unsigned first = GENERATE(range(0u, 20u)) * 25;
+  for (unsigned seed = 20000 + first; seed < 20000 + first + 25; ++seed) {
+    const Function f = Generator(seed).make();
+    INFO("seed " << seed);
+    const Function g = prune_launches(f);
+    verify(g);
+    CHECK(by_value(g) == by_value(f));
+  }
+}
+
+TEST_CASE("an array of which a kernel asks only the extent is not kept", "[jit][program]") {
+  Program p;
+  const auto measure = kernel("measure", [](Builder& b, ValueId i) {
+    const auto x = b.memory_parameter(DType::i32, 1, Role::in, "x");
+    const auto y = b.memory_parameter(DType::i32, 1, Role::inout, "y");
+    b.store(y, {&i, 1}, b.add(b.load(y, {&i, 1}), b.extent(x, 0)));
+  });
+  const ValueId x = p.array(Role::in, "x");
+  const ValueId y = p.b.launch(measure, {&p.n, 1}, Values{p.mix(x, x), x})[0];
+  p.b.finish(Values{y});
+  const Function g = prune_launches(p.f);
+  CHECK(count(g, Opcode::launch) == 1);
+  CHECK(by_value(g) == by_value(p.f));
+}

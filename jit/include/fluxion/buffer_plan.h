@@ -8,6 +8,10 @@ namespace fluxion {
 /// seq_add_at of sequences becomes seq_get, add, seq_set. What is left on arrays: zeros, launch, structure.
 FLUXION_API Function lower_array_ops(const Function& program);
 
+/// Launches lose the parameters that their kernel does not need, and what only fed those goes too: the primals
+/// of linear kernels are not kept for the reverse sweep.
+FLUXION_API Function prune_launches(const Function& program);
+
 /// Value form -> memory form. A launch works in place where the old version is dead, and on a copy elsewhere;
 /// versions that a loop carries share a buffer where their lives permit; dead buffers are used again.
 /// Needs: a verified program in value form; runs lower_array_ops itself.
