@@ -10,17 +10,12 @@
 #include <map>
 #include <unordered_map>
 
-#include "pending.h"
 #include "runtime.h"
 
 namespace fluxion {
 namespace {
 
-// The best one first.
-std::vector<std::string_view> names() {
-  if (cpu_backend) return {"cpu", "reference"};
-  return {"reference"};
-}
+constexpr std::string_view kNames[] = {"cpu", "reference"};  // the best one first
 
 struct Registry {
   std::mutex mutex;
@@ -41,9 +36,8 @@ void finish_streams() {
 }  // namespace
 
 Device Device::named(std::string_view name) {
-  const auto all = names();
-  if (std::find(all.begin(), all.end(), name) == all.end())
-    throw DeviceError({}, fmt::format("no device is named \"{}\"; there are: {}", name, fmt::join(all, ", ")));
+  if (std::find(std::begin(kNames), std::end(kNames), name) == std::end(kNames))
+    throw DeviceError({}, fmt::format("no device is named \"{}\"; there are: {}", name, fmt::join(kNames, ", ")));
   Registry& r = registry();
   std::lock_guard lock(r.mutex);
   auto it = r.devices.find(name);
@@ -61,12 +55,12 @@ Device Device::reference() { return named("reference"); }
 Device Device::best() {
   const char* wanted = std::getenv("FLUXION_DEVICE");
   if (wanted && *wanted) return named(wanted);
-  return named(names()[0]);
+  return named(kNames[0]);
 }
 
 std::vector<Device> Device::list() {
   std::vector<Device> out;
-  for (const auto name : names()) out.push_back(named(name));
+  for (const auto name : kNames) out.push_back(named(name));
   return out;
 }
 

@@ -27,6 +27,18 @@ TEST_CASE("saxpy written as a lambda runs on every device", "[jit]") {
   CHECK_THAT(saxpy.ir(), Contains("saxpy") && Contains("load"));
 }
 
+TEST_CASE("the implicit domain is that of the first array with as many axes", "[jit]") {
+  const fx::Device dev = fx::Device::best();
+  auto k = fx::kernel("outer", [](fx::In<float> x, fx::In<float> y, fx::Out<float, 2> z) {
+    auto [i, j] = fx::index<2>();
+    z(i, j) = x[i] * y[j];
+  });
+  auto z = dev.zeros<float>(2, 3);
+  k(dev.upload({1.f, 2.f}), dev.upload({1.f, 10.f, 100.f}), z);
+  CHECK(z.host() == std::vector<float>{1, 10, 100, 2, 20, 200});
+  CHECK_THROWS_WITH(k.over(2)(dev.upload({1.f, 2.f}), dev.upload({1.f, 10.f, 100.f}), z), Contains("kernel.cpp") && Contains("2"));
+}
+
 TEST_CASE("an accumulator sums over all threads", "[jit]") {
   const fx::Device dev = GENERATE(from_range(devices()));
   auto k = fx::kernel("norm2", [](fx::In<double> x, fx::Accum<double> s) {

@@ -27,6 +27,8 @@ template <class... L> using Concat = typename ConcatOf<L...>::type;
 template <class T> struct HasFloat : std::true_type {};
 template <Scalar T> struct HasFloat<T> : std::bool_constant<is_float(dtype_of<T>)> {};
 template <template <class, int...> class V, class E, int... N> struct HasFloat<V<E, N...>> : HasFloat<E> {};
+template <class... H> struct HasFloat<Tuple<H...>> : std::bool_constant<(HasFloat<H>::value || ...)> {};
+template <PlainAggregate P> struct HasFloat<P> : HasFloat<host_t<values_of<P>>> {};
 template <class T> struct FloatMark { char bytes[is_float(dtype_of<T>) ? 2 : 1]; };
 template <template <template <class> class> class S>
 struct HasFloat<S<Host>> : std::bool_constant<sizeof(S<FloatMark>) != static_cast<std::size_t>(kHandles<S<Var>>)> {};
@@ -41,13 +43,22 @@ template <bool Keep, class T> using ListIf = std::conditional_t<Keep, TypeList<T
 
 /// What a parameter of k contributes to vjp(k) and jvp(k).
 template <class P> struct Differential;
-template <CapturedValue P> struct Differential<P> {  // a vector or struct of scalars: a gradient for each
-  static constexpr bool kFloat = false, kGradient = false;
-  static_assert(!has_float_leaf<host_t<P>>(), "a vector or struct passed by value has no derivative yet; pass its scalars, or an In");
+template <class P, int... K> TypeList<std::conditional_t<K >= 0, P, void>...> repeated(std::integer_sequence<int, K...>);
+/// A vector, matrix or struct: a scalar parameter for each leaf, hence a gradient for each.
+template <CapturedValue P> struct Differential<P> {
+  using H = host_t<P>;
+  static constexpr bool kFloat = has_float_leaf<H>(), kGradient = kFloat;
+  static_assert(!kFloat || requires { typename LeafOfType<H>::type; },
+                "a struct passed by value has no derivative; pass its members, or an In of it");
+  template <class T> static auto gradients() -> decltype(repeated<Accum<adjoint_t<T>, 1>>(std::make_integer_sequence<int, kHandles<P>>()));
+  static auto gradient() {
+    if constexpr (kFloat) return decltype(gradients<LeafOf<H>>()){};
+    else return TypeList<>{};
+  }
   using Primal = TypeList<P>;
   using Cotangent = TypeList<>;
-  using Gradient = TypeList<>;
-  using Tangent = TypeList<>;
+  using Gradient = decltype(gradient());
+  using Tangent = ListIf<kFloat, P>;
 };
 template <class T> struct Differential<Var<T>> {
   static constexpr bool kFloat = is_float(dtype_of<T>), kGradient = kFloat;
@@ -132,45 +143,7 @@ auto jvp(const Kernel<P...>& k) {
 
 // ---- device functions
 
-/// Several results of a derived function; auto [value, slope] = f(x) takes them apart.
-template <class V, class... Rest> struct Results {
-  V value;
-  Results<Rest...> rest;
-};
-template <class V> struct Results<V> {
-  V value;
-};
-template <std::size_t K, class V, class... Rest> auto& get(Results<V, Rest...>& r) {
-  if constexpr (K == 0) return r.value;
-  else return get<K - 1>(r.rest);
-}
-template <std::size_t K, class V, class... Rest> const auto& get(const Results<V, Rest...>& r) {
-  return get<K>(const_cast<Results<V, Rest...>&>(r));
-}
-template <std::size_t K, class V, class... Rest> auto get(Results<V, Rest...>&& r) { return get<K>(r); }
-
 namespace detail {
-
-template <class... V> struct HostOf<Results<V...>> { using type = Results<host_t<V>...>; };
-template <class H> void leaves_at(LeafSpec*& out, const char* base, const H& member) {
-  Element<H>::leaves(out);
-  const auto offset = static_cast<std::uint32_t>(reinterpret_cast<const char*>(&member) - base);
-  for (int k = 0; k < Element<H>::kLeaves; ++k) (out++)->offset += offset;
-}
-template <class... H> struct Element<Results<H...>> {
-  static constexpr int kLeaves = (0 + ... + Element<H>::kLeaves);
-  static constexpr std::uint32_t kSize = sizeof(Results<H...>);
-  static void leaves(LeafSpec* out) {
-    const Results<H...> r{};
-    all(out, reinterpret_cast<const char*>(&r), r);
-  }
-
- private:
-  template <class V, class... Rest> static void all(LeafSpec* out, const char* base, const Results<V, Rest...>& r) {
-    leaves_at(out, base, r.value);
-    if constexpr (sizeof...(Rest) > 0) all(out, base, r.rest);
-  }
-};
 
 /// The adjoint or tangent of a value: of the same kind; none where nothing is floating point.
 template <class V> struct AdjointValue {
@@ -183,17 +156,17 @@ template <class T> struct AdjointValue<Var<T>> {
   using List = ListIf<kFloat, Var<adjoint_t<T>>>;
 };
 template <class V> using adjoint_list = typename AdjointValue<V>::List;
-template <class... V> struct AdjointValue<Results<V...>> {
+template <class... V> struct AdjointValue<Tuple<V...>> {
   static constexpr bool kFloat = (AdjointValue<V>::kFloat || ...);
   template <class L> struct Pack;
-  template <class... W> struct Pack<TypeList<W...>> { using type = Results<W...>; };
+  template <class... W> struct Pack<TypeList<W...>> { using type = Tuple<W...>; };
   using List = TypeList<typename Pack<Concat<adjoint_list<V>...>>::type>;
 };
 
 /// The result type for a list of results. No specialisation for none: a function of integers has no gradient.
 template <class L> struct ResultOf;
 template <class V> struct ResultOf<TypeList<V>> { using type = V; };
-template <class V, class W, class... Rest> struct ResultOf<TypeList<V, W, Rest...>> { using type = Results<V, W, Rest...>; };
+template <class V, class W, class... Rest> struct ResultOf<TypeList<V, W, Rest...>> { using type = Tuple<V, W, Rest...>; };
 template <class L, class A> using FnWith = typename FnOf<typename ResultOf<L>::type, A>::type;
 
 template <class A, class Positions, int... I> struct Gradients;
@@ -232,7 +205,7 @@ template <class R, class... A> auto jvp(const Fn<R(A...)>& f) {
   using L = detail::Concat<TypeList<R>, detail::adjoint_list<R>>;
   return detail::FnWith<L, detail::Concat<TypeList<A...>, detail::adjoint_list<A>...>>(detail::fn_jvp(f.function()));
 }
-/// (x..., the cotangent of f(x)) -> the gradient of each parameter in `w`; several come as Results.
+/// (x..., the cotangent of f(x)) -> the gradient of each parameter in `w`; several come as a Tuple.
 template <class R, class... A, int... I> auto vjp(const Fn<R(A...)>& f, WithRespectTo<I...> w = {}) {
   using L = detail::gradients_t<TypeList<A...>, I...>;
   return detail::FnWith<L, detail::Concat<TypeList<A...>, detail::adjoint_list<R>>>(
@@ -250,8 +223,3 @@ template <class T, class... A, int... I> auto value_and_grad(const Fn<Var<T>(A..
 }
 
 }  // namespace fluxion
-
-template <class... V> struct std::tuple_size<fluxion::Results<V...>> : std::integral_constant<std::size_t, sizeof...(V)> {};
-template <std::size_t K, class V, class... Rest>
-struct std::tuple_element<K, fluxion::Results<V, Rest...>> : std::tuple_element<K - 1, fluxion::Results<Rest...>> {};
-template <class V, class... Rest> struct std::tuple_element<0, fluxion::Results<V, Rest...>> { using type = V; };
