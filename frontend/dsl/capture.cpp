@@ -22,6 +22,10 @@ void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std:
   std::copy(out.begin(), out.end(), results);
 }
 
+void refuse_half(DType t, Loc at) {
+  if (is_half(t)) throw KernelError(at, "a function returns half precision, which is for memory only; return fx::Float");
+}
+
 void probe_begin() { t_probed.clear(); }
 void probe_leaf(DType t, const void* address) { t_probed.push_back({t, static_cast<const char*>(address)}); }
 int probe_end(const void* base, LeafSpec* out, int room) {

@@ -42,10 +42,14 @@ Handle declare_as(std::uint32_t value, Loc at) {
   State& s = state(at);
   return declare_slot(s, Type(s.f.type({value})), {value}, at);
 }
+Loc declared_at(Handle h) {
+  const State& s = state();
+  return h.epoch == s.epoch ? s.f.ops[s.f[ValueId{h.slot}].owner].loc : Loc{};
+}
 Handle copy_of(Handle h, Loc at) {
-  State& s = state(at);
+  const State& s = state(at);
   // Copies made by containers and std::swap: better the user's line that made the original than one of the library.
-  if (std::strstr(at.file, "/c++/") && h.epoch == s.epoch) at = s.f.ops[s.f[ValueId{h.slot}].owner].loc;
+  if (std::strstr(at.file, "/c++/") && h.epoch == s.epoch) at = declared_at(h);
   return declare_as(read(h, at), at);
 }
 
@@ -75,8 +79,7 @@ void assign(Handle h, std::uint32_t value, Loc at) {
 }
 
 void assign_from(Handle to, Handle from) {
-  State& s = state();
-  const Loc at = from.epoch == s.epoch ? s.f.ops[s.f[ValueId{from.slot}].owner].loc : Loc{};
+  const Loc at = declared_at(from);
   assign(to, read(from, at), at);
 }
 
@@ -91,6 +94,9 @@ std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, Loc at) {
   State& s = state(at);
   s.b.loc = at;
   return s.b.emit(op, {ValueId{a}, ValueId{b}}).index;
+}
+Handle declare_result(Opcode op, std::uint32_t a, std::uint32_t b, Loc at) {
+  return declare_as(apply(op, a, b, at), at);
 }
 std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, std::uint32_t c, Loc at) {
   State& s = state(at);

@@ -134,6 +134,9 @@ TEST_CASE("numbers of the host must fit", "[errors][dsl]") {
   FAILS(0, "the number 300 does not fit into i8", [](fx::InOut<std::int8_t> y) { y[0] = 300; });
   FAILS(0, "the number 5000000000 does not fit into i32", [](fx::InOut<int> y) { y[0] = y[0] + 5000000000; });
 }
+TEST_CASE("a function cannot return half precision", "[errors][dsl]") {
+  CHECK_THROWS_WITH(fx::fn([](fx::Float x) { fx::Half h = x; return h; }), Contains("return fx::Float"));
+}
 TEST_CASE("a text has a place for each value", "[errors][dsl]") {
   FAILS(0, "\"a {} b {}\" has 2 places {} for 1 values", [](fx::InOut<float> y) { fx::print("a {} b {}", y[0]); });
   FAILS(0, "has 0 places {} for 1 values", [](fx::InOut<float> y) { fx::check(y[0] > 0, "positive", y[0]); });

@@ -206,6 +206,33 @@ TEST_CASE("arrays over two axes are indexed slowest axis first", "[dsl]") {
   CHECK(y == std::vector<int>{0, 1, 2, 10, 11, 12});
   CHECK(z[0] == 302);
 }
+TEST_CASE("a vector of indices is a point of an array", "[dsl]") {
+  std::vector<int> y(6);
+  const auto f = detail::capture_kernel("grid", [](InOut<int, 2> y) {
+    const Int2 p = fx::index<2>();
+    y[p] = p.x * 10 + p.y;
+    y[p] += 1;
+  }, Loc::here());
+  const EvalMemory m[] = {{reinterpret_cast<std::byte*>(y.data()), {2, 3, 1}}};
+  evaluate_kernel(*f, {2, 3, 1}, m, {});
+  CHECK(y == std::vector<int>{1, 2, 3, 11, 12, 13});
+}
+TEST_CASE("functions may loop and use local arrays", "[dsl]") {
+  auto f = fx::fn([](Float x, Int n) {
+    Local<float, 4> t;
+    for (auto i : fx::range(4)) t[i] = x * Float(i);
+    Float s = 0;
+    for (auto i : fx::range(n)) {
+      fx::break_if(i >= 4);
+      s += t[i];
+    }
+    return s;
+  });
+  CHECK(f(2.f, 3) == 6);
+  std::vector<float> y = {1, 2, 3};
+  run_over(3, [&](InOut<float> y) { auto i = fx::index(); for (auto k : fx::range(2)) y[i] = f(y[i], i + k + 1); }, y);
+  CHECK(y == std::vector<float>{0, 2 * 3, 9 * 6});
+}
 TEST_CASE("an accumulated vector sums over all threads", "[dsl]") {
   std::vector<float2> x = {{1, 2}, {3, 4}, {5, 6}}, e(1);
   run_over(3, [](In<float2> x, Accum<float2> e) { e[0] += x[fx::index()] * 2.f; }, x, e);

@@ -99,11 +99,20 @@ template <class L> std::shared_ptr<const Function> capture_kernel(std::string na
   return recording.finish();
 }
 
+/// Half precision is for memory: throws where a function would return it.
+FLUXION_API void refuse_half(DType t, Loc at);
+template <class R> void refuse_halves(Loc at) {
+  LeafSpec leaves[Element<host_t<R>>::kLeaves];
+  Element<host_t<R>>::leaves(leaves);
+  for (const LeafSpec& leaf : leaves) refuse_half(leaf.dtype, at);
+}
+
 /// The Function of a device function: scalars to scalars.
 template <class L> std::shared_ptr<const Function> capture_fn(std::string name, const L& lambda, Loc at) {
   using S = Signature<L>;
   using R = typename Named<std::remove_cvref_t<typename S::Result>>::type;
   static_assert(CapturedValue<R>, "a captured function returns a captured value: fx::Float, a Vec, a struct of them");
+  refuse_halves<R>(at);
   Recording recording(Function::Kind::fn, std::move(name), at);
   ParameterMaker maker{recording};
   std::vector<std::uint32_t> yields;

@@ -8,19 +8,19 @@
 namespace fluxion {
 namespace detail {
 /// Opens the body of a for; gives the value of its index.
-FLUXION_API std::uint32_t open_for(std::uint32_t lo, std::uint32_t hi, std::uint32_t step, Loc at);
-FLUXION_API void open_while(Loc at);                            // its condition
-FLUXION_API void open_while_body(std::uint32_t cond, Loc at);   // ends the condition
-FLUXION_API void close_loop();
-FLUXION_API void abandon_loops(int open, int uncaught, Loc at);  // a loop object dies with open loops
-FLUXION_API int uncaught();
-FLUXION_API void open_then(std::uint32_t cond, Loc at);
-FLUXION_API std::uint32_t close_then();                         // emits the if, with an empty else
+FLUXION_RECORDS std::uint32_t open_for(std::uint32_t lo, std::uint32_t hi, std::uint32_t step, Loc at);
+FLUXION_RECORDS void open_while(Loc at);                            // its condition
+FLUXION_RECORDS void open_while_body(std::uint32_t cond, Loc at);   // ends the condition
+FLUXION_RECORDS void close_loop();
+FLUXION_RECORDS void abandon_loops(int open, int uncaught, Loc at);  // a loop object dies with open loops
+FLUXION_RECORDS int uncaught();
+FLUXION_RECORDS void open_then(std::uint32_t cond, Loc at);
+FLUXION_RECORDS std::uint32_t close_then();                         // emits the if, with an empty else
 /// Goes into the else of `op` (`depth` ifs deep along the else arms), taking along what was recorded since.
-FLUXION_API void open_else(std::uint32_t op, int depth);
-FLUXION_API void close_else(int depth);
-FLUXION_API std::uint32_t last_in_else(std::uint32_t op);
-FLUXION_API void exit_if(Opcode kind, std::uint32_t cond, Loc at);
+FLUXION_RECORDS void open_else(std::uint32_t op, int depth);
+FLUXION_RECORDS void close_else(int depth);
+FLUXION_RECORDS std::uint32_t last_in_else(std::uint32_t op);
+FLUXION_RECORDS void exit_if(Opcode kind, std::uint32_t cond, Loc at);
 
 struct LoopEnd {};
 class [[maybe_unused]] Round {  // what a while_ loop iterates over: nothing to see

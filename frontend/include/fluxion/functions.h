@@ -27,9 +27,9 @@ template <class A, class... B> struct Common : Meet<operand_t<A>, typename Commo
 template <class A> struct Common<A> { using type = operand_t<A>; };
 template <class... A> using common_t = typename Common<A...>::type;
 
-FLUXION_API std::uint32_t index_value(int axis, int rank, Loc at);
-FLUXION_API std::uint32_t domain_extent(int axis, Loc at);
-FLUXION_API void record_effect(Opcode op, const char* text, const std::uint32_t* values, int n, Loc at);
+FLUXION_RECORDS std::uint32_t index_value(int axis, int rank, Loc at);
+FLUXION_RECORDS std::uint32_t domain_extent(int axis, Loc at);
+FLUXION_RECORDS void record_effect(Opcode op, const char* text, const std::uint32_t* values, int n, Loc at);
 
 template <class T, class A> Arg<T> arg(A&& a, Loc at) { return Arg<T>(static_cast<A&&>(a), at); }
 template <class T> Var<T> apply_all(Opcode op, Loc at, const Arg<T>& a) { return {Raw{apply(op, a.id, at)}, at}; }

@@ -22,14 +22,14 @@ struct LeafSpec {
   std::uint32_t offset;  // bytes from the start of the element
 };
 
-FLUXION_API std::uint32_t element(MemoryHandle m, const std::uint32_t* index, int rank, Loc at);
-FLUXION_API void store(std::uint32_t element, std::uint32_t leaf, std::uint32_t value, Loc at);
-FLUXION_API void accumulate(std::uint32_t element, std::uint32_t leaf, std::uint32_t value, Loc at);
-FLUXION_API void load_into(std::uint32_t element, std::uint32_t leaf, const Handle* out, int n, Loc at);
-FLUXION_API void store_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
-FLUXION_API void accumulate_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
-FLUXION_API std::uint32_t extent(MemoryHandle m, int axis, Loc at);
-FLUXION_API MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t size, std::int64_t length, Loc at);
+FLUXION_RECORDS std::uint32_t element(MemoryHandle m, const std::uint32_t* index, int rank, Loc at);
+FLUXION_RECORDS void store(std::uint32_t element, std::uint32_t leaf, std::uint32_t value, Loc at);
+FLUXION_RECORDS void accumulate(std::uint32_t element, std::uint32_t leaf, std::uint32_t value, Loc at);
+FLUXION_RECORDS void load_into(std::uint32_t element, std::uint32_t leaf, const Handle* out, int n, Loc at);
+FLUXION_RECORDS void store_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
+FLUXION_RECORDS void accumulate_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
+FLUXION_RECORDS std::uint32_t extent(MemoryHandle m, int axis, Loc at);
+FLUXION_RECORDS MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t size, std::int64_t length, Loc at);
 
 template <class V> inline constexpr int kHandles = static_cast<int>(sizeof(V) / sizeof(Handle));
 template <class V> const Handle* handles(const V& v) { return reinterpret_cast<const Handle*>(&v); }
@@ -58,11 +58,11 @@ template <Scalar T> struct Element<T> {
 
 /// A position in an array: fx::Int, or a whole number of the host.
 struct Index {
+  [[no_unique_address]] Loc loc;
   std::uint32_t id;
-  Loc loc;
 
   template <class A>
-  Index(const A& a, Loc at = Loc::here()) : id(0), loc(at) {
+  Index(const A& a, Loc at = Loc::here()) : loc(at), id(0) {
     if constexpr (detail::HostNumber<A>) {
       static_assert(std::is_integral_v<A> && !std::is_same_v<A, bool>, "an index is a whole number");
       if constexpr (std::is_integral_v<A>) id = detail::literal<int>(a, at);
@@ -179,6 +179,12 @@ class ArrayBase {
     const Loc locs[] = {i.loc...};
     return element(memory_, ids, N, locs[0]);
   }
+  std::uint32_t at_point(const Vec<Var<int>, N>& p) const {
+    std::uint32_t ids[N];
+    const Loc where = declared_at(p.at(0).handle());
+    for (int k = 0; k < N; ++k) ids[k] = read(p.at(k).handle(), where);
+    return element(memory_, ids, N, where);
+  }
   MemoryHandle memory_;
 };
 
@@ -190,6 +196,7 @@ class WritableArray : public ArrayBase<T, N> {
  public:
   using ArrayBase<T, N>::ArrayBase;
   typename E::Place operator[](Index i) const { return E::place(this->at(i)); }
+  template <int M> requires(M == N) typename E::Place operator[](const Vec<Var<int>, M>& p) const { return E::place(this->at_point(p)); }
   typename E::Place operator()(Index i) const { return E::place(this->at_all(i)); }
   typename E::Place operator()(Index i, Index j) const { return E::place(this->at_all(i, j)); }
   typename E::Place operator()(Index i, Index j, Index k) const { return E::place(this->at_all(i, j, k)); }
@@ -205,6 +212,7 @@ class In : public detail::ArrayBase<T, N> {
   static constexpr Role kRole = Role::in;
   using detail::ArrayBase<T, N>::ArrayBase;
   typename E::Value operator[](Index i) const { return E::get(this->at(i), i.loc); }
+  template <int M> requires(M == N) typename E::Value operator[](const Vec<Var<int>, M>& p) const { return E::get(this->at_point(p), {}); }
   typename E::Value operator()(Index i) const { return E::get(this->at_all(i), i.loc); }
   typename E::Value operator()(Index i, Index j) const { return E::get(this->at_all(i, j), i.loc); }
   typename E::Value operator()(Index i, Index j, Index k) const { return E::get(this->at_all(i, j, k), i.loc); }
@@ -233,6 +241,7 @@ class Accum : public detail::ArrayBase<T, N> {
   static constexpr Role kRole = Role::accum;
   using detail::ArrayBase<T, N>::ArrayBase;
   Sum<T> operator[](Index i) const { return Sum<T>(this->at(i)); }
+  template <int M> requires(M == N) Sum<T> operator[](const Vec<Var<int>, M>& p) const { return Sum<T>(this->at_point(p)); }
   Sum<T> operator()(Index i) const { return Sum<T>(this->at_all(i)); }
   Sum<T> operator()(Index i, Index j) const { return Sum<T>(this->at_all(i, j)); }
   Sum<T> operator()(Index i, Index j, Index k) const { return Sum<T>(this->at_all(i, j, k)); }

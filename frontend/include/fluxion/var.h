@@ -15,6 +15,9 @@ template <class T> class Var;
 template <class T> class Ref;   // an element's leaf that can be written; params.h
 template <class T> struct Arg;
 
+// Functions that record: cold, so that the compiler spends no time on optimising a user's kernel around them.
+#define FLUXION_RECORDS FLUXION_API __attribute__((cold))
+
 namespace detail {
 /// What every Var is made of. Values of structs and vectors are arrays of handles in memory.
 struct Handle {
@@ -27,23 +30,25 @@ struct Mark {
 };
 
 // ---- the recorder, frontend/dsl/record*.cpp. Values and slots are named by their ids.
-FLUXION_API Handle declare(DType t, Loc at);                  // a name without a value
-FLUXION_API Handle declare_as(std::uint32_t value, Loc at);   // a name for a value
-FLUXION_API Handle copy_of(Handle h, Loc at);
-FLUXION_API std::uint32_t read(Handle h, Loc at);
-FLUXION_API void assign(Handle h, std::uint32_t value, Loc at);
-FLUXION_API void assign_from(Handle to, Handle from);         // at the place where `from` was declared
-FLUXION_API std::uint32_t constant(DType t, std::uint64_t bits, Loc at);
-FLUXION_API std::uint32_t apply(Opcode op, std::uint32_t a, Loc at);
-FLUXION_API std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, Loc at);
-FLUXION_API std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, std::uint32_t c, Loc at);
-FLUXION_API std::uint32_t convert(std::uint32_t value, DType to, Loc at);
-FLUXION_API std::uint32_t bitcast(std::uint32_t value, DType to, Loc at);
-FLUXION_API std::uint32_t round_to(std::uint32_t value, DType half_type, Loc at);  // f32 -> half -> f32
-FLUXION_API std::uint32_t load(std::uint32_t element, std::uint32_t leaf, Loc at);
-FLUXION_API Mark mark();
-FLUXION_API std::uint32_t short_circuit(bool is_or, std::uint32_t lhs, Mark after_lhs, Handle rhs, Loc at);
-[[noreturn]] FLUXION_API void literal_does_not_fit(std::int64_t value, DType t, Loc at);
+FLUXION_RECORDS Handle declare(DType t, Loc at);                  // a name without a value
+FLUXION_RECORDS Handle declare_as(std::uint32_t value, Loc at);   // a name for a value
+FLUXION_RECORDS Handle copy_of(Handle h, Loc at);
+FLUXION_RECORDS Loc declared_at(Handle h);
+FLUXION_RECORDS std::uint32_t read(Handle h, Loc at);
+FLUXION_RECORDS void assign(Handle h, std::uint32_t value, Loc at);
+FLUXION_RECORDS void assign_from(Handle to, Handle from);         // at the place where `from` was declared
+FLUXION_RECORDS std::uint32_t constant(DType t, std::uint64_t bits, Loc at);
+FLUXION_RECORDS std::uint32_t apply(Opcode op, std::uint32_t a, Loc at);
+FLUXION_RECORDS std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, Loc at);
+FLUXION_RECORDS std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, std::uint32_t c, Loc at);
+FLUXION_RECORDS Handle declare_result(Opcode op, std::uint32_t a, std::uint32_t b, Loc at);  // a name for apply's value
+FLUXION_RECORDS std::uint32_t convert(std::uint32_t value, DType to, Loc at);
+FLUXION_RECORDS std::uint32_t bitcast(std::uint32_t value, DType to, Loc at);
+FLUXION_RECORDS std::uint32_t round_to(std::uint32_t value, DType half_type, Loc at);  // f32 -> half -> f32
+FLUXION_RECORDS std::uint32_t load(std::uint32_t element, std::uint32_t leaf, Loc at);
+FLUXION_RECORDS Mark mark();
+FLUXION_RECORDS std::uint32_t short_circuit(bool is_or, std::uint32_t lhs, Mark after_lhs, Handle rhs, Loc at);
+[[noreturn]] FLUXION_RECORDS void literal_does_not_fit(std::int64_t value, DType t, Loc at);
 
 /// While it lives, all that is recorded has its place: for functions of the library that are written in the language.
 class FLUXION_API At {
@@ -116,22 +121,28 @@ template <class T> struct Named<Ref<T>> { using type = Var<T>; };
 /// An operand: what was written and where.
 template <class T>
 struct Arg {
+  [[no_unique_address]] Loc loc;  // shares its padding with the id: an Arg is two words, passed in registers
   std::uint32_t id;
-  Loc loc;
 
   template <class U> requires detail::kPromotes<U, T>
-  Arg(const Var<U>& v, Loc at = Loc::here()) : id(detail::convert(detail::read(v.handle(), at), dtype_of<T>, at)), loc(at) {}
+  Arg(const Var<U>& v, Loc at = Loc::here()) : loc(at), id(adapt<U>(detail::read(v.handle(), at), at)) {}
   template <class U> requires detail::kPromotes<U, T>
   Arg(Ref<U>&& r, Loc at = Loc::here())
-      : id(detail::convert(detail::load(r.element_, r.leaf_, at), dtype_of<T>, at)), loc(at) {}
+      : loc(at), id(adapt<U>(detail::load(r.element_, r.leaf_, at), at)) {}
   template <class U> requires detail::kPromotes<U, T>
   Arg(const Ref<U>&, Loc = Loc::here()) : id(0) {
     static_assert(detail::kNever<U>,
                   "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` or `auto v = +y[i]`");
   }
   template <detail::LiteralFor<T> N>
-  Arg(N n, Loc at = Loc::here()) : id(detail::literal<T>(n, at)), loc(at) {}
-  Arg(detail::Raw v, Loc at) : id(v.value), loc(at) {}
+  Arg(N n, Loc at = Loc::here()) : loc(at), id(detail::literal<T>(n, at)) {}
+  Arg(detail::Raw v, Loc at) : loc(at), id(v.value) {}
+
+ private:
+  template <class U> static std::uint32_t adapt(std::uint32_t value, Loc at) {
+    if constexpr (std::is_same_v<detail::compute_t<U>, T>) return value;
+    else return detail::convert(value, dtype_of<T>, at);
+  }
 };
 
 /// The left side of && and ||: its conversion is sequenced before the right side is recorded.
@@ -151,9 +162,9 @@ struct Operators {
   static constexpr bool kNum = !is_bool(kType), kInt = is_int(kType), kBits = !is_float(kType);
   using A = Arg<T>;
   using Truth = Var<std::conditional_t<sizeof(T) != 0, bool, T>>;  // Var<bool>, but only looked at when used
-  static Var<T> make(Opcode op, const A& a) { return {Raw{apply(op, a.id, a.loc)}, a.loc}; }
-  static Var<T> make(Opcode op, const A& a, const A& b) { return {Raw{apply(op, a.id, b.id, a.loc)}, a.loc}; }
-  static Truth test(Opcode op, const A& a, const A& b) { return {Raw{apply(op, a.id, b.id, a.loc)}, a.loc}; }
+  static Var<T> make(Opcode op, A a) { return {Raw{apply(op, a.id, a.loc)}, a.loc}; }
+  static Var<T> make(Opcode op, A a, A b) { return Var<T>(declare_result(op, a.id, b.id, a.loc)); }
+  static Truth test(Opcode op, A a, A b) { return Truth(declare_result(op, a.id, b.id, a.loc)); }
 
   friend Var<T> operator+(A a) { return {Raw{a.id}, a.loc}; }
   friend Var<T> operator-(A a) requires kNum { return make(Opcode::neg, a); }
@@ -200,6 +211,7 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   explicit(!detail::LiteralFor<N, T>) Var(N n, Loc at = Loc::here())
       : handle_(detail::declare_as(fit(detail::literal<T>(static_cast<std::conditional_t<detail::LiteralFor<N, T>, N, T>>(n), at), at), at)) {}
   Var(detail::Raw v, Loc at) : handle_(detail::declare_as(v.value, at)) {}
+  explicit Var(detail::Handle h) : handle_(h) {}
 
   // By value: the copy is what knows the line of an assignment.
   Var& operator=(Var o) & { detail::assign_from(handle_, o.handle_); return *this; }
@@ -242,7 +254,7 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
       return detail::apply(Opcode::ne, value, detail::literal<V>(V(0), at), at);
     else return fit(detail::convert(value, kType, at), at);
   }
-  Var& update(Opcode op, const Arg<C>& b) {
+  Var& update(Opcode op, Arg<C> b) {
     detail::assign(handle_, fit(detail::apply(op, detail::read(handle_, b.loc), b.id, b.loc), b.loc), b.loc);
     return *this;
   }
