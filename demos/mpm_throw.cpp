@@ -1,6 +1,6 @@
 // Throws an elastic block so that its centre of mass ends on a target: 1023 steps of MLS-MPM, differentiated from
 // end to end; plain gradient descent finds the velocity. What is simulated is in mpm.h; here it is optimised and drawn.
-#include <cmath>
+#include <utility>
 #include <vector>
 
 #include "mpm.h"
@@ -38,7 +38,7 @@ std::array<float, 2> centre(const Points& points) {
 float px(float x) { return x * kSize; }
 float py(float y) { return kSize - y * kSize; }
 
-demo::Image stage(const mpm::Parameters& p) {
+demo::Image stage() {
   demo::Image image(kSize, kSize, demo::kNight);
   const float wall = 3.0f / mpm::Throw<float>::n * kSize;
   const demo::Color frame{0.13f, 0.15f, 0.22f};
@@ -46,10 +46,15 @@ demo::Image stage(const mpm::Parameters& p) {
   image.rectangle(0, kSize - wall, kSize, kSize, frame);
   image.rectangle(0, wall, wall, kSize - wall, frame);
   image.rectangle(kSize - wall, wall, kSize, kSize - wall, frame);
-  const auto x = px(static_cast<float>(p.target_x)), y = py(static_cast<float>(p.target_y));
-  image.line(x - 14, y, x + 14, y, 3, demo::kGold);
-  image.line(x, y - 14, x, y + 14, 3, demo::kGold);
   return image;
+}
+
+void target(demo::Image& image, const mpm::Parameters& p) {
+  const auto x = px(static_cast<float>(p.target_x)), y = py(static_cast<float>(p.target_y));
+  for (const auto& [width, color] : {std::pair(7.0f, demo::kNight), std::pair(3.0f, demo::kGold)}) {
+    image.line(x - 16, y, x + 16, y, width, color);
+    image.line(x, y - 16, x, y + 16, width, color);
+  }
 }
 
 void block(demo::Image& image, const Points& points, float alpha) {
@@ -58,7 +63,7 @@ void block(demo::Image& image, const Points& points, float alpha) {
     // Coloured by where a particle sits in the block, so that the deformation shows.
     const float u = static_cast<float>(k / side) / static_cast<float>(side), v = static_cast<float>(k % side) / static_cast<float>(side);
     const demo::Color c = mix(demo::hue(0.52f + 0.45f * u), {1, 1, 1}, 0.35f * v);
-    image.disc(px(points[k][0]), py(points[k][1]), 2.1f, c, alpha);
+    image.disc(px(points[k][0]), py(points[k][1]), 2.4f, c, alpha);
   }
 }
 
@@ -76,22 +81,24 @@ void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameter
   demo::Animation film(run.path("throw"), kSize, kSize);
   for (std::size_t t = 0; t < after.size() + 20; ++t) {
     const std::size_t at = std::min(t, after.size() - 1);
-    demo::Image image = stage(p);
+    demo::Image image = stage();
     block(image, before[at], 0.16f);
-    path(image, after, at, demo::kGold, 0.8f);
     block(image, after[at], 0.95f);
+    path(image, after, at, demo::kGold, 0.9f);
+    target(image, p);
     image.text(30, 32, 12, "pale: before   bright: after optimisation", {0.75f, 0.78f, 0.85f});
     film.add(image);
   }
   run.wrote(film.finish());
-  demo::Image image = stage(p);
-  block(image, after.front(), 0.25f);
+  demo::Image image = stage();
+  block(image, after.front(), 0.2f);
+  block(image, after.back(), 0.75f);
   for (std::size_t k = 0; k < tried.size(); ++k) {
     const float part = tried.size() > 1 ? static_cast<float>(k) / static_cast<float>(tried.size() - 1) : 1;
-    path(image, fly(sim, tried[k], p.steps), before.size() - 1, mix(demo::kBlue, demo::kGold, part), 0.35f + 0.6f * part);
+    path(image, fly(sim, tried[k], p.steps), before.size() - 1, mix({0.55f, 0.80f, 1.0f}, demo::kGold, part), 0.45f + 0.5f * part);
   }
-  block(image, after.back(), 0.9f);
-  image.text(30, 32, 12, "paths of the centre of mass, from the first guess (blue) to the last (gold)", {0.75f, 0.78f, 0.85f});
+  target(image, p);
+  image.text(30, 32, 12, "paths of the centre: first guess (blue) to last (gold)", {0.75f, 0.78f, 0.85f});
   image.write_png(run.path("paths.png"));
   run.wrote(run.path("paths.png"));
 }

@@ -122,10 +122,17 @@ void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2
   // First, middle and last heights and the target side by side.
   demo::Image sheet(4 * n + 5 * kEdge, n + 52);
   const std::vector<float>* stages[] = {&frames.front(), &frames[frames.size() / 2], &frames.back(), &target};
-  const char* names[] = {"found: step 0", "half way", "at the end", "target"};
+  const char* names[] = {"found", "half way", "at the end", "target"};
   for (int k = 0; k < 4; ++k) {
-    sheet.heat_map(*stages[k], n, n, kEdge + k * (n + kEdge), 40, n, n, 0.9f);
-    sheet.text(static_cast<float>(kEdge + k * (n + kEdge)), 14, 12, names[k], demo::kInk);
+    float scale = 0.9f;
+    std::string name = names[k];
+    if (k == 0) {  // small beside what it becomes: magnified
+      scale = 1e-6f;
+      for (float h : *stages[0]) scale = std::max(scale, std::abs(h));
+      name += ", x " + std::to_string(std::lround(0.9f / scale));
+    }
+    sheet.heat_map(*stages[k], n, n, kEdge + k * (n + kEdge), 40, n, n, scale);
+    sheet.text(static_cast<float>(kEdge + k * (n + kEdge)), 14, 12, name, demo::kInk);
   }
   sheet.write_png(run.path("pond.png"));
   run.wrote(run.path("pond.png"));
@@ -136,12 +143,13 @@ void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2
 int main(int argc, char** argv) {
   demo::Run run("wave_inverse", "Finds the initial height of a pond whose waves form a picture", 200);
   Parameters p;
-  double rate = 1;
+  double rate = 1, momentum = 0;
   std::string target = "disc";
   run.parameter("target", target, "disc, heart, rings, or a word to be drawn");
   run.parameter("n", p.n, "cells along a side");
   run.parameter("steps", p.steps, "time steps, an even number");
   run.parameter("rate", rate, "step of gradient descent");
+  run.parameter("momentum", momentum, "of the descent; 0.97 brings out fine pictures");
   return run.start(argc, argv, [&] {
     if (p.n < 8 || p.steps < 4 || p.steps % 2) throw std::runtime_error("n must be at least 8, steps even and at least 4");
     const fx::Device device = run.device().empty() ? fx::Device::best() : fx::Device::named(run.device());
@@ -158,11 +166,15 @@ int main(int argc, char** argv) {
     }
     const Pond<float> pond(p, device);
     auto step = fx::value_and_grad(pond.program(), fx::wrt<0>);
-    auto height = device.zeros<float>(p.n, p.n), goal = device.upload(as<float>(wanted), p.n, p.n);
+    auto height = device.zeros<float>(p.n, p.n), direction = device.zeros<float>(p.n, p.n);
+    auto goal = device.upload(as<float>(wanted), p.n, p.n);
     for (int it = 0; it <= run.iterations(); ++it) {
       auto [loss, gradient] = step(height, goal);
       run.loss(loss.item());
-      if (it < run.iterations()) height -= rate * gradient;
+      if (it == run.iterations()) break;
+      direction *= momentum;
+      direction += gradient;
+      height -= rate * direction;
     }
     run.record("ratio", run.losses().back() / run.losses().front());
     if (!run.quiet()) pictures(run, pond, height, as<float>(wanted));

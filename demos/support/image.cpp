@@ -113,8 +113,8 @@ void Image::polygon(std::span<const std::array<float, 2>> points, Color c, float
     }
 }
 
-void Image::text(float x, float y, float size, std::string_view text, Color c) {
-  const float width = std::max(1.0f, size * 0.14f);
+void Image::text(float x, float y, float size, std::string_view text, Color c, float weight) {
+  const float width = std::max(1.0f, size * weight);
   for (char ch : text) {
     const bool small = std::islower(static_cast<unsigned char>(ch));
     const float unit = size / 6 * (small ? 0.78f : 1.0f), top = y + (small ? size * 0.22f : 0);
@@ -176,7 +176,7 @@ std::vector<float> text_mask(int width, int height, std::string_view text) {
                               0.8f * static_cast<float>(width) / Image::text_width(1, text));
   Image image(width, height, {0, 0, 0});
   const float drawn = Image::text_width(size, text) - size * 0.28f;
-  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1});
+  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1}, 0.22f);
   std::vector<float> mask(static_cast<std::size_t>(width) * height);
   for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = static_cast<float>(image.rgb()[i * 3]) / 255;
   return mask;

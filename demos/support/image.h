@@ -49,7 +49,8 @@ class Image {
   void polygon(std::span<const std::array<float, 2>> points, Color c, float alpha = 1);
   /// `size` is the height of a capital letter in pixels; (x, y) its upper left corner. Lower case is drawn as
   /// small capitals; what the font lacks is left blank.
-  void text(float x, float y, float size, std::string_view text, Color c);
+  /// `weight`: the width of a stroke in capital heights.
+  void text(float x, float y, float size, std::string_view text, Color c, float weight = 0.14f);
   static float text_width(float size, std::string_view text);
   /// Values row by row, nx a row, stretched over the rectangle with its upper left corner at (x, y).
   void heat_map(std::span<const float> values, int nx, int ny, int x, int y, int width, int height, float scale);
