@@ -1,5 +1,6 @@
-// Aliases at launch. Merging is safe when every access of both parameters is at the point's own index, or when
-// both are only accumulated into.
+// Aliases at launch. Merging is safe when both parameters are only accumulated into; or when one is only read,
+// every access of both is at the point's own index, and all reads come before the writes: then the kernel does what
+// it would do on two arrays, and its derivative is that of the kernel as written.
 #include "alias.h"
 
 #include <fmt/format.h>
@@ -25,6 +26,29 @@ Accesses accesses_of(const Function& f, MemoryId m) {
     a.own &= indices.size() == rank && std::equal(indices.begin(), indices.end(), op.operands.begin());
   }
   return a;
+}
+
+// True when a run may read `from` after it has written `to`; a loop's body follows itself.
+bool reads_after_write(const Function& f, RegionId r, MemoryId from, MemoryId to, bool& written) {
+  for (const OpId id : f[r].ops) {
+    const Op& op = f[id];
+    if (op.code == Opcode::load && op.memory == from && written) return true;
+    const bool loops = op.code == Opcode::for_ || op.code == Opcode::while_;
+    for (int round = 0; round < (loops ? 2 : 1); ++round)
+      for (const RegionId inner : op.regions)
+        if (reads_after_write(f, inner, from, to, written)) return true;
+    if ((op.code == Opcode::store || op.code == Opcode::accumulate) && op.memory == to) written = true;
+  }
+  return false;
+}
+
+bool may_merge(const Function& f, const Parameter& p, const Parameter& q) {
+  const Accesses u = accesses_of(f, p.memory), v = accesses_of(f, q.memory);
+  if (u.accumulate && v.accumulate && p.role != Role::in && q.role != Role::in) return true;
+  if (!u.own || !v.own || (p.role != Role::in && q.role != Role::in)) return false;
+  const bool first_reads = p.role == Role::in;
+  bool written = false;
+  return !reads_after_write(f, f.body, first_reads ? p.memory : q.memory, first_reads ? q.memory : p.memory, written);
 }
 
 struct Range { std::uintptr_t begin, end; };
@@ -57,9 +81,8 @@ Merges find_merges(const Function& f, std::span<const Argument> arguments) {
                                             "overlap, or the same array twice",
                                             first.name, second.name));
       }
-      const Accesses u = accesses_of(f, first.memory), v = accesses_of(f, second.memory);
-      if (!(u.own && v.own) && !(u.accumulate && v.accumulate))
-        throw KernelError({}, fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and one thread may write what another reads; "
+      if (!may_merge(f, first, second))
+        throw KernelError({}, fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and what is written through one may be read through the other; "
                                           "pass a copy as one of them",
                                           first.name, name_of(first.role), second.name, name_of(second.role)));
       if (merges.empty()) merges.assign(f.parameters.size(), -1);

@@ -216,6 +216,30 @@ TEST_CASE("one array for two parameters is refused where threads read what other
   CHECK_THROWS_WITH(handle(saxpy()).launch({4, 1, 1}, 1, overlap, {}), Contains("\"x\"") && Contains("\"y\"") && Contains("overlap"));
 }
 
+TEST_CASE("one array for two parameters is refused where a thread reads what it has written under the other name", "[jit]") {
+  const bool in_loop = GENERATE(false, true);
+  Function f;
+  f.kind = Function::Kind::kernel;
+  f.name = "again";
+  f.domain_rank = 1;
+  Builder b(f);
+  const MemoryId x = b.memory_parameter(DType::f32, 1, Role::in, "x"), y = b.memory_parameter(DType::f32, 1, Role::inout, "y");
+  const Values i = {b.index(0)};
+  const auto step = [&] { b.store(y, i, b.mul(b.load(x, i), b.load(x, i))); };
+  if (in_loop) {
+    b.for_(b.i32(0), b.domain(0), {}, [&](ValueId, const Values&) { step(); return Builder::LoopYield{}; });
+  } else {
+    step();
+    b.store(y, i, b.add(b.load(x, i), b.load(y, i)));
+  }
+  b.finish();
+  const auto a = Device::best().zeros<float>(4);
+  const Argument args[] = {array(a), array(a)};
+  const KernelHandle k = handle(std::move(f));
+  if (in_loop) CHECK_THROWS_WITH(k.launch({4, 1, 1}, 1, args, {}), Contains("\"x\"") && Contains("\"y\""));
+  else CHECK_NOTHROW(k.launch({4, 1, 1}, 1, args, {}));  // here the passes have moved all reads before the write
+}
+
 TEST_CASE("an eager launch checks indices and throws at once", "[jit]") {
   const Device dev = Device::best();
   const auto x = dev.zeros<float>(4), y = dev.zeros<float>(4);
