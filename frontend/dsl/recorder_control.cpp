@@ -174,23 +174,26 @@ void exit_if(Opcode kind, std::uint32_t cond, Loc at) {
 Mark mark() {
   State& s = state();
   const RegionId r = s.b.current();
-  return {r.index, static_cast<std::uint32_t>(s.f[r].ops.size())};
+  const auto& ops = s.f[r].ops;
+  return {r.index, ops.empty() ? ~0u : ops.back().index};
 }
 
 std::uint32_t short_circuit(bool is_or, std::uint32_t lhs, Mark after_lhs, Handle rhs, Loc at) {
   State& s = at_line(at);
   const RegionId here = s.b.current();
   if (here.index != after_lhs.region) throw Bug(at, "the sides of && or || are in different regions");
+  const auto& ops = s.f[here].ops;
+  const std::size_t keep = static_cast<std::size_t>(std::find(ops.rbegin(), ops.rend(), OpId{after_lhs.last_op}).base() - ops.begin());
   bool plain = true;  // cheap and without effects: evaluate both sides
-  for (std::size_t k = after_lhs.position; k < s.f[here].ops.size() && plain; ++k) {
+  for (std::size_t k = keep; k < s.f[here].ops.size() && plain; ++k) {
     const Opcode op = s.f[s.f[here].ops[k]].code;
     plain = is_elementwise(op) || op == Opcode::convert || op == Opcode::bitcast || op == Opcode::var_get ||
             op == Opcode::var_new || op == Opcode::extent || op == Opcode::domain;
   }
   if (plain) return apply(is_or ? Opcode::bit_or : Opcode::bit_and, lhs, read(rhs, at), at);
 
-  const RegionId right = s.open_region({});
-  s.move_ops(here, after_lhs.position, right);
+  const RegionId right = s.open_region({});  // `ops` is gone from here on
+  s.move_ops(here, keep, right);
   const ValueId value{read(rhs, at)};
   s.close_region({&value, 1});
   const RegionId other = s.open_region({});

@@ -24,9 +24,9 @@ struct Handle {
   std::uint32_t slot = ~0u;
   std::uint32_t epoch = 0;  // which recording the slot belongs to
 };
-/// A position in what was recorded.
+/// A position in what was recorded: after this op of this region.
 struct Mark {
-  std::uint32_t region, position;
+  std::uint32_t region, last_op;
 };
 
 // ---- the recorder, frontend/dsl/record*.cpp. Values and slots are named by their ids.
