@@ -149,8 +149,7 @@ struct Throw {
   auto program(int steps) const {
     return fx::program("throw", [*this, steps](fx::Buffer<Vec2> v0) {
       State s = begin(v0);
-      for (auto t : fx::range(steps)) {
-        (void)t;
+      for ([[maybe_unused]] auto t : fx::range(steps)) {
         step(s);
       }
       auto loss = device.zeros<T>(1);

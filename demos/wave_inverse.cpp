@@ -51,8 +51,7 @@ struct Pond {
     return fx::program("pond", [*this](fx::Buffer<T, 2> height, fx::Buffer<T, 2> target) {
       auto even = device.zeros<T>(n + 2, n + 2), odd = device.zeros<T>(n + 2, n + 2);
       place.over(n, n)(height, even);
-      for (auto t : fx::range((steps - 2) / 2)) {
-        (void)t;
+      for ([[maybe_unused]] auto t : fx::range((steps - 2) / 2)) {
         advance.over(n, n)(even, odd);
         advance.over(n, n)(odd, even);
       }

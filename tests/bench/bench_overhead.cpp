@@ -18,8 +18,7 @@ int main(int argc, char** argv) {
   suite.compare("empty launch, waited for", {{"fluxion", [&] { touch.over(16)(x); dev.wait(); }}}, [](double) { return 5e-6; });
   auto steps = fx::program("steps", [&](fx::Buffer<float> start) {
     auto y = fx::copy(start);
-    for (auto t : fx::range(kSteps)) {
-      (void)t;
+    for ([[maybe_unused]] auto t : fx::range(kSteps)) {
       touch.over(16)(y);
     }
     return y;
