@@ -11,8 +11,6 @@
 #include "program.h"
 
 namespace fluxion::cpu {
-__attribute__((weak)) std::shared_ptr<Executable> compile_program(const Function& f, const CompileOptions& options);
-__attribute__((weak)) std::shared_ptr<Executable> load_program(const Function& f, const CompileOptions& options, std::string_view object);
 namespace {
 
 constexpr const char* kSymbol = "kernel";
@@ -96,9 +94,7 @@ class CpuBackend final : public Backend {
   std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     switch (f.kind) {
       case Function::Kind::kernel: return std::make_shared<KernelCode>(f, options, std::string_view());
-      case Function::Kind::program:
-        if (!&compile_program) throw KernelError(f.loc, "cpu: programs are not supported yet");
-        return compile_program(f, options);
+      case Function::Kind::program: return compile_program(f, options);
       case Function::Kind::fn: break;
     }
     throw KernelError(f.loc, "\"" + f.name + "\" is a fn; call it from a kernel");
@@ -107,7 +103,7 @@ class CpuBackend final : public Backend {
     if (object.empty()) return nullptr;
     try {
       if (f.kind == Function::Kind::kernel) return std::make_shared<KernelCode>(f, options, object);
-      if (f.kind == Function::Kind::program && &load_program) return load_program(f, options, object);
+      if (f.kind == Function::Kind::program) return load_program(f, options, object);
     } catch (const DeviceError&) {  // a damaged or foreign object: the caller compiles
     }
     return nullptr;
