@@ -288,7 +288,8 @@ Node* Emitter::emit_invariant(ValueId v) {
 
 void Emitter::emit_region(RegionId r) {
   if (!region_planned_[r.index]) {
-    plan_groups(r);
+    plan_stores(r);
+    plan_loads(r);
     region_planned_[r.index] = 1;
   }
   zero_locals(r);

@@ -1,6 +1,8 @@
 // Loads, stores and accumulates by access class; local arrays; bounds checks, check and print.
 #include <llvm/IR/Intrinsics.h>
 
+#include <algorithm>
+
 #include "emitter.h"
 #include "fluxion/error.h"
 
@@ -120,13 +122,14 @@ llvm::SmallVector<Node*> Emitter::interleave(llvm::ArrayRef<Node*> leaves) {
   for (int k = 0; k < n; ++k) {
     Node* r = nullptr;
     for (int leaf = 0; leaf < n; ++leaf) {
+      if (!leaves[leaf]) continue;
       llvm::SmallVector<int, 64> mask;
       for (int j = 0; j < w; ++j) {
         const int item = k * w + j;
-        if (item % n == leaf) mask.push_back((leaf == 0 ? 0 : w) + item / n);
-        else mask.push_back(item % n < leaf ? j : -1);
+        if (item % n == leaf) mask.push_back((r ? w : 0) + item / n);
+        else mask.push_back(r && item % n < leaf ? j : -1);
       }
-      r = leaf == 0 ? b.CreateShuffleVector(leaves[0], leaves[0], mask) : b.CreateShuffleVector(r, leaves[leaf], mask);
+      r = b.CreateShuffleVector(r ? r : leaves[leaf], leaves[leaf], mask);
     }
     blocks.push_back(r);
   }
@@ -137,6 +140,10 @@ void Emitter::load(OpId o) {
   const Op& op = f[o];
   check_bounds(o);
   if (f[op.memory].space == Memory::Space::local) return local_access(o);
+  if (const auto row = rows_.find(o.index); row != rows_.end() && !mask_) {
+    if (!row->second.empty()) load_rows(row->second);
+    return;  // loaded with the first of its row
+  }
   const Layout& layout = layout_of(f[op.memory].element);
   const DType t = layout.leaves[op.leaf].dtype;
   llvm::Type* type = memory_type(t);
@@ -165,7 +172,7 @@ void Emitter::load(OpId o) {
 }
 
 // Stores (accumulates) of several leaves at one index, with nothing between that could notice, go together.
-void Emitter::plan_groups(RegionId r) {
+void Emitter::plan_stores(RegionId r) {
   const auto& ops = f[r].ops;
   std::vector<char> taken(ops.size());
   for (std::size_t i = 0; i < ops.size(); ++i) {
@@ -182,12 +189,14 @@ void Emitter::plan_groups(RegionId r) {
       const Op& op = f[ops[j]];
       if (!op.regions.empty() || op.code == Opcode::check || op.code == Opcode::print) break;
       if (op.memory != head.memory || op.code == Opcode::extent) continue;
-      if (op.code != head.code || !std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) break;
+      if (!std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) break;
       if (leaves >> op.leaf & 1) break;
+      if (op.code == Opcode::load) continue;  // of a leaf that the group does not write
+      if (op.code != head.code) break;
       leaves |= 1u << op.leaf;
       members.push_back(j);
     }
-    if (members.size() < 2 || (head.code == Opcode::store && members.size() < static_cast<std::size_t>(n))) continue;
+    if (members.size() < 2) continue;
     std::vector<OpId> group;
     for (std::size_t j : members) {
       group.push_back(ops[j]);
@@ -199,20 +208,111 @@ void Emitter::plan_groups(RegionId r) {
   }
 }
 
+// Gathers of neighbouring leaves at one index: a short vector load for each lane, then shuffles.
+void Emitter::plan_loads(RegionId r) {
+  const auto& ops = f[r].ops;
+  for (std::size_t i = 0; i < ops.size(); ++i) {
+    const Op& head = f[ops[i]];
+    if (head.code != Opcode::load || rows_.count(ops[i].index) || f[head.memory].space == Memory::Space::local) continue;
+    int n = 0;
+    DType t;
+    if (!packed_layout(f[head.memory].element, n, t) || n < 2 || size_of(t) < 4) continue;
+    if (classify(f, u, head).kind != Kind::gather) continue;
+    const int rank = f[head.memory].rank;
+    std::vector<OpId> same;
+    for (std::size_t j = i; j < ops.size(); ++j) {
+      const Op& op = f[ops[j]];
+      if (!op.regions.empty()) break;
+      if (op.memory != head.memory || op.code == Opcode::extent) continue;
+      if (op.code != Opcode::load) break;
+      if (!rows_.count(ops[j].index) && std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) same.push_back(ops[j]);
+    }
+    // Rows of 2 or 4 leaves around the first load.
+    for (int width : {4, 2}) {
+      if (width > static_cast<int>(W) || width * size_of(t) > 32) continue;
+      const int first = std::min<int>(head.leaf / width * width, n - width);
+      if (first < 0) continue;
+      std::vector<OpId> group;
+      for (OpId o : same)
+        if (f[o].leaf >= first && f[o].leaf < first + width) group.push_back(o);
+      if (2 * static_cast<int>(group.size()) < width + (width == 4 ? 1 : 2)) continue;  // 3 of 4, 2 of 2
+      for (OpId o : group) rows_[o.index] = {};
+      rows_[ops[i].index] = group;
+      break;
+    }
+  }
+}
+
+void Emitter::load_rows(llvm::ArrayRef<OpId> group) {
+  const Op& head = f[group[0]];
+  int n = 0, low = 1 << 16, high = 0;
+  DType t;
+  packed_layout(f[head.memory].element, n, t);
+  for (OpId o : group) low = std::min<int>(low, f[o].leaf), high = std::max<int>(high, f[o].leaf);
+  const int width = high - low < 2 ? 2 : 4;
+  low = std::min(low, n - width);
+  llvm::Type* type = scalar_type(t);
+  const llvm::Align align(size_of(t));
+  // Through the stack: one store and W loads are cheaper than taking a vector apart.
+  Node* pointers = place(head, low).pointers;
+  auto* list = slot(pointers->getType(), nullptr, 64);
+  b.CreateStore(pointers, list, /*isVolatile=*/true);
+  const auto row = [&](unsigned lane, llvm::Type* as) {
+    Node* p = b.CreateLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), list, lane), /*isVolatile=*/true);
+    return tag(b.CreateAlignedLoad(as, p, align), head.memory);
+  };
+  llvm::SmallVector<Node*> blocks;
+  llvm::SmallVector<Node*> parts;
+  for (unsigned lane = 0; lane < W; ++lane) parts.push_back(row(lane, llvm::FixedVectorType::get(type, static_cast<unsigned>(width))));
+  while (parts.size() > static_cast<std::size_t>(width)) {  // W parts of `width` items to `width` blocks of W
+    llvm::SmallVector<Node*> joined;
+    const auto size = llvm::cast<llvm::FixedVectorType>(parts[0]->getType())->getNumElements();
+    llvm::SmallVector<int, 64> mask;
+    for (unsigned k = 0; k < 2 * size; ++k) mask.push_back(static_cast<int>(k));
+    for (std::size_t k = 0; k < parts.size(); k += 2) joined.push_back(b.CreateShuffleVector(parts[k], parts[k + 1], mask));
+    parts = joined;
+  }
+  for (OpId o : group) set(f[o].results[0], deinterleave(parts, f[o].leaf - low));
+}
+
+/// True when a group of writes to consecutive elements is best done by shuffles and whole vectors.
+bool Emitter::shuffled(const Op& head, llvm::ArrayRef<OpId> group) {
+  int n = 0;
+  DType t;
+  if (mask_ || classify(f, u, head).kind != Kind::contiguous || !packed_layout(f[head.memory].element, n, t)) return false;
+  return n > 1 && !is_bool(t) && !is_half(t) && (n <= 4 || 2 * group.size() >= static_cast<std::size_t>(n));
+}
+
+/// Writes the leaves of `group` to W consecutive elements; the leaves between keep what they hold.
+void Emitter::write_elements(const Op& head, llvm::ArrayRef<OpId> group, bool add_up) {
+  const int rank = f[head.memory].rank;
+  int n = 0;
+  DType t;
+  packed_layout(f[head.memory].element, n, t);
+  llvm::SmallVector<Node*> leaves(static_cast<std::size_t>(n), nullptr);
+  for (OpId g : group) leaves[f[g].leaf] = vector(f[g].operands[rank]);
+  Node* first = place(head, 0).pointer;
+  llvm::Type* type = vec(scalar_type(t));
+  const llvm::Align align(size_of(t));
+  for (auto [k, block] : llvm::enumerate(interleave(leaves))) {
+    Node* p = b.CreateConstGEP1_64(type, first, k);
+    Node* v = block;
+    if (add_up) v = add(t, tag(b.CreateAlignedLoad(type, p, align), head.memory), v);
+    if (group.size() == static_cast<std::size_t>(n)) {
+      tag(b.CreateAlignedStore(v, p, align), head.memory);
+      continue;
+    }
+    llvm::SmallVector<llvm::Constant*, 64> written;
+    for (unsigned j = 0; j < W; ++j) written.push_back(b.getInt1(leaves[(k * W + j) % static_cast<unsigned>(n)] != nullptr));
+    tag(b.CreateMaskedStore(v, p, align, llvm::ConstantVector::get(written)), head.memory);
+  }
+}
+
 void Emitter::store(OpId o, llvm::ArrayRef<OpId> group) {
   const Op& op = f[o];
   const Layout& layout = layout_of(f[op.memory].element);
   const int rank = f[op.memory].rank;
-  if (group.size() > 1 && !mask_ && classify(f, u, op).kind == Kind::contiguous) {
-    llvm::SmallVector<Node*> leaves;
-    for (OpId g : group) leaves.push_back(vector(f[g].operands[rank]));
-    Node* first = place(op, 0).pointer;
-    llvm::Type* type = leaves[0]->getType();
-    const llvm::Align align(size_of(layout.leaves[0].dtype));
-    for (auto [k, block] : llvm::enumerate(interleave(leaves)))
-      tag(b.CreateAlignedStore(block, b.CreateConstGEP1_64(type, first, k), align), op.memory);
-    return;
-  }
+  if (shuffled(op, group)) return write_elements(op, group, false);
   for (OpId g : group) {
     const Op& one = f[g];
     const DType t = layout.leaves[one.leaf].dtype;
@@ -279,22 +379,7 @@ void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
   const DType t = layout.leaves[head.leaf].dtype;
   if (is_bool(t)) throw KernelError(head.loc, "accumulate: bools have no sum; use an integer");
   if (kind == Kind::gather || (is_half(t) && kind == Kind::uniform)) return accumulate_by_lane(o, group);
-  int n = 0;
-  DType packed;
-  if (kind == Kind::contiguous && group.size() > 1 && !mask_ && packed_layout(f[head.memory].element, n, packed) &&
-      group.size() == static_cast<std::size_t>(n)) {
-    llvm::SmallVector<Node*> leaves;
-    for (OpId g : group) leaves.push_back(vector(f[g].operands[rank]));
-    Node* first = place(head, 0).pointer;
-    llvm::Type* type = leaves[0]->getType();
-    const llvm::Align align(size_of(t));
-    for (auto [k, block] : llvm::enumerate(interleave(leaves))) {
-      Node* p = b.CreateConstGEP1_64(type, first, k);
-      Node* old = tag(b.CreateAlignedLoad(type, p, align), head.memory);
-      tag(b.CreateAlignedStore(add(t, old, block), p, align), head.memory);
-    }
-    return;
-  }
+  if (shuffled(head, group)) return write_elements(head, group, true);
   for (OpId g : group) {
     const Op& op = f[g];
     const DType leaf = layout.leaves[op.leaf].dtype;
@@ -332,15 +417,17 @@ void Emitter::accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group) {
   llvm::Type* type = scalar_type(t);
   const llvm::Align align(size_of(t));
   const std::size_t n = group.size();
-  const bool whole = n > 1 && n == layout.leaves.size();
   const Op& first = f[group[0]];
+  // Neighbouring leaves are one short vector.
+  const bool row = n > 1 && static_cast<std::size_t>(f[group[n - 1]].leaf - first.leaf) == n - 1;
+  const auto m = row ? n : 1;
   Place p = place(first, first.leaf);
   Node* pointers = p.pointers ? p.pointers : splat(p.pointer);
   auto* pointer_slot = slot(pointers->getType(), nullptr, 64);
   b.CreateStore(pointers, pointer_slot);
   llvm::SmallVector<Node*> values, slots;
   for (OpId g : group) values.push_back(vector(f[g].operands[rank]));
-  if (whole) {
+  if (row) {
     auto* all = slot(llvm::ArrayType::get(vec(type), n), nullptr, 64);
     for (auto [k, block] : llvm::enumerate(interleave(values))) b.CreateStore(block, b.CreateConstGEP1_64(vec(type), all, k));
     slots.push_back(all);
@@ -352,26 +439,25 @@ void Emitter::accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group) {
   }
   const auto add_at = [&](Node* lane) {
     Node* at = b.CreateLoad(b.getPtrTy(), b.CreateGEP(b.getPtrTy(), pointer_slot, lane));
-    const auto one = [&](llvm::Type* what, Node* from, Node* to) {
-      Node* v = b.CreateAlignedLoad(what, b.CreateGEP(type, from, whole ? b.CreateMul(lane, b.getInt64(n)) : lane), align);
+    for (std::size_t k = 0; k < slots.size(); ++k) {
+      llvm::Type* what = row ? llvm::FixedVectorType::get(type, static_cast<unsigned>(n)) : type;
+      const std::uint64_t offset = layout.leaves[f[group[k]].leaf].offset - layout.leaves[first.leaf].offset;
+      Node* to = offset ? b.CreateGEP(b.getInt8Ty(), at, b.getInt64(offset)) : at;
+      Node* v = b.CreateAlignedLoad(what, b.CreateGEP(type, slots[k], m == 1 ? lane : b.CreateMul(lane, b.getInt64(m))), align);
       Node* old = tag(b.CreateAlignedLoad(what, to, align), head.memory);
       tag(b.CreateAlignedStore(add(t, old, v), to, align), head.memory);
-    };
-    if (whole) return one(llvm::FixedVectorType::get(type, static_cast<unsigned>(n)), slots[0], at);
-    for (std::size_t k = 0; k < n; ++k) {
-      const std::uint64_t offset = layout.leaves[f[group[k]].leaf].offset - layout.leaves[first.leaf].offset;
-      one(type, slots[k], offset ? b.CreateGEP(b.getInt8Ty(), at, b.getInt64(offset)) : at);
     }
   };
   llvm::Type* i64 = b.getInt64Ty();
   BasicBlock *before = b.GetInsertBlock(), *loop = block("lane"), *after = block("lanes.done");
   if (!mask_) {
+    const unsigned step = std::min(W, 4u);
     b.CreateBr(loop);
     b.SetInsertPoint(loop);
     PHINode* lane = phi(i64);
     lane->addIncoming(b.getInt64(0), before);
-    add_at(lane);
-    Node* next = b.CreateAdd(lane, b.getInt64(1));
+    for (unsigned k = 0; k < step; ++k) add_at(k ? b.CreateAdd(lane, b.getInt64(k)) : lane);
+    Node* next = b.CreateAdd(lane, b.getInt64(step));
     lane->addIncoming(next, loop);
     b.CreateCondBr(b.CreateICmpULT(next, b.getInt64(W)), loop, after);
   } else {

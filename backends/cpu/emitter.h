@@ -100,8 +100,12 @@ class Emitter {
   Node* reduce(DType t, Node* v);
   bool packed_layout(LayoutId id, int& n, DType& t);
   llvm::SmallVector<Node*> interleave(llvm::ArrayRef<Node*> leaves);
+  bool shuffled(const Op& head, llvm::ArrayRef<OpId> group);
+  void write_elements(const Op& head, llvm::ArrayRef<OpId> group, bool add_up);
+  void plan_stores(RegionId r);
+  void plan_loads(RegionId r);
+  void load_rows(llvm::ArrayRef<OpId> group);
   Node* deinterleave(llvm::ArrayRef<Node*> blocks, int leaf);
-  void plan_groups(RegionId r);
   template <class I> I* tag(I* inst, MemoryId m) { tag_memory(inst, m.index); return inst; }
   void tag_memory(llvm::Instruction* inst, std::size_t index);
   Node* to_memory(DType t, Node* n);
@@ -182,6 +186,7 @@ class Emitter {
   struct Register { OpId op; llvm::AllocaInst* sum; llvm::AllocaInst* touched; };
   std::map<std::uint32_t, Register> registers_;  // by op
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
+  std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others
   std::vector<char> region_planned_;
   bool uses_arena_ = false;
 };

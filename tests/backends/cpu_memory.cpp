@@ -64,7 +64,7 @@ TEST_CASE("uniform strided and gathered accesses agree with the evaluator", "[ba
         const int l = static_cast<int>(leaf);
         if (to == 0) b.store(all, at, b.load(x, at, l), l);
         if (to == 1) b.store(scattered, far, b.load(x, at, l), l);
-        if (to == 2 && leaf == 0) b.store(one, at, b.load(x, twice, l), l);  // a single leaf of a struct
+        if (to == 2 && leaf < 2) b.store(one, at, b.load(x, twice, l), l);  // a part of a struct
       }
     }
     b.finish();
@@ -165,11 +165,15 @@ TEST_CASE("accumulates reach every element whatever the index looks like", "[bac
     std::vector<Data> data = {Data(t, {60}).fill(), Data(DType::i32, {60})};
     for (int j = 0; j < 60; ++j) data[1].as<std::int32_t>()[j] = (j * j) % 17;
     const int leaves = static_cast<int>(layout_of(e).leaves.size());
-    for (int place = 0; place < 6; ++place) {
+    for (int place = 0; place < 8; ++place) {
       const MemoryId sum = b.memory_parameter(e, 1, Role::accum, "sum");
       data.push_back(Data(e, {64}).fill(static_cast<std::uint32_t>(place)));
       const ValueId* idx = place == 0 ? at : place == 1 ? fixed : place == 2 ? next : place == 3 ? few : far;
       const auto add = [&] { for (int l = 0; l < leaves; ++l) b.accumulate(sum, {idx, 1}, v, l); };
+      if (place >= 6) {  // some leaves of an element
+        for (int l = leaves / 2; l < leaves; ++l) b.accumulate(sum, {place == 6 ? far : at, 1}, b.add(v, v), l);
+        continue;
+      }
       if (place == 5) {  // under a mask, by a loop's counter too
         b.if_(some, [&] { add(); b.accumulate(sum, fixed, v, leaves - 1); return Values{}; }, [] { return Values{}; });
         b.for_(b.i32(0), b.i32(3), {}, [&](ValueId j, const Values&) {
