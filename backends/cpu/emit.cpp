@@ -196,22 +196,29 @@ void Emitter::emit_units() {
 
 void Emitter::emit_lanes(Node* lo, Node* hi) {
   std::size_t ops = 0;
-  for (const Region& r : f.regions) ops += r.ops.size();
-  const bool twice = W > 1 && ops < 3000;  // one masked copy of a huge body, else a plain one and a masked tail
+  bool loops = false;
+  for (const Region& r : f.regions) {
+    ops += r.ops.size();
+    for (OpId o : r.ops) loops |= f[o].code == Opcode::for_ || f[o].code == Opcode::while_ || f[o].code == Opcode::if_;
+  }
+  // A huge body is emitted once, masked; else a plain one (two in a row when it is tiny) and a masked rest.
+  const bool plain = W == 1 || ops < 3000;
+  const unsigned copies = loops || W == 1 ? 1 : ops <= 24 ? 2 : 1;
   llvm::Type* i32 = b.getInt32Ty();
   Node* width = b.getInt32(W);
   Node* start = lo;
-  if (W == 1 || twice) {
+  if (plain) {
+    Node* step = b.getInt32(W * copies);
     BasicBlock *before = b.GetInsertBlock(), *loop = block("lanes"), *after = block("rest");
-    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, lo), width), loop, after);
+    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, lo), step), loop, after);
     b.SetInsertPoint(loop);
     PHINode* i = phi(i32, "i");
     i->addIncoming(lo, before);
-    emit_body(i, nullptr);
-    Node* next = b.CreateAdd(i, width, "", false, true);
+    for (unsigned k = 0; k < copies; ++k) emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
+    Node* next = b.CreateAdd(i, step, "", false, true);
     i->addIncoming(next, b.GetInsertBlock());
     BasicBlock* latch = b.GetInsertBlock();
-    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), width), loop, after);
+    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), step), loop, after);
     b.SetInsertPoint(after);
     PHINode* from = phi(i32);
     from->addIncoming(lo, before);
@@ -223,13 +230,14 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
   b.CreateCondBr(b.CreateICmpSLT(start, hi), loop, after);
   b.SetInsertPoint(loop);
   PHINode* i = nullptr;
-  if (!twice) {
+  const bool repeats = !plain || copies > 1;
+  if (repeats) {
     i = phi(i32, "i");
     i->addIncoming(start, before);
     start = i;
   }
   emit_body(start, b.CreateICmpSLT(lanes(), splat(b.CreateSub(hi, start))));
-  if (i) {  // near the end of i32, i + W may wrap: compare what is left
+  if (repeats) {  // near the end of i32, i + W may wrap: compare what is left
     Node* next = b.CreateAdd(i, width);
     i->addIncoming(next, b.GetInsertBlock());
     b.CreateCondBr(b.CreateICmpSGT(b.CreateSub(hi, i), width), loop, after);

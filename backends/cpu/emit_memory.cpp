@@ -189,7 +189,10 @@ void Emitter::plan_stores(RegionId r) {
       const Op& op = f[ops[j]];
       if (!op.regions.empty() || op.code == Opcode::check || op.code == Opcode::print) break;
       if (op.memory != head.memory || op.code == Opcode::extent) continue;
-      if (!std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) break;
+      if (!std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) {
+        if (op.code == Opcode::accumulate && head.code == op.code) continue;  // sums do not mind their order
+        break;
+      }
       if (leaves >> op.leaf & 1) break;
       if (op.code == Opcode::load) continue;  // of a leaf that the group does not write
       if (op.code != head.code) break;
