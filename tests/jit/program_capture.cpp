@@ -158,6 +158,101 @@ TEST_CASE("vjp and jvp of a program agree", "[jit][program]") {
   CHECK(fx::dot(w, dy).item() == Approx(fx::dot(dx, u).item()));
 }
 
+TEST_CASE("the tangent of a gradient is a Hessian-vector product", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto step = fx::kernel("step", [](fx::InOut<double> x, fx::In<double> a) {
+    auto i = fx::index();
+    x[i] = x[i] + 0.1 * fx::sin(x[i] * a[0]);
+  });
+  const auto p = fx::program("p", [&](fx::Buffer<double> x0, fx::Buffer<double> a) {
+    auto x = fx::copy(x0);
+    for (auto t : fx::range(6)) {
+      (void)t;
+      step.over(3)(x, a);
+    }
+    return fx::dot(x, x);
+  });
+  const auto g = fx::value_and_grad(p, fx::wrt<0>);
+  const std::vector<double> x = {0.2, -0.9, 1.7}, u = {1.0, -0.5, 0.25};
+  const auto a = dev.upload({1.3});
+  const auto [value, gradient, dvalue, dgradient] = fx::jvp(g)(dev.upload(x), a, dev.upload(u), dev.zeros<double>(1));
+  const auto at = [&](double h) {
+    std::vector<double> moved = x;
+    for (std::size_t i = 0; i < 3; ++i) moved[i] += h * u[i];
+    return std::get<1>(g(dev.upload(moved), a)).host();
+  };
+  const double h = 1e-5;
+  const auto plus = at(h), minus = at(-h), hvp = dgradient.host();
+  for (std::size_t i = 0; i < 3; ++i) CHECK(hvp[i] == Approx((plus[i] - minus[i]) / (2 * h)).epsilon(1e-7));
+  CHECK(dvalue.item() == Approx(fx::dot(gradient, dev.upload(u)).item()));
+  CHECK(value.item() == p(dev.upload(x), a).item());
+}
+
+TEST_CASE("programs return scalars and differentiate scalar parameters", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = fx::kernel("k", [](fx::InOut<double> y, fx::Double a) {
+    auto i = fx::index();
+    y[i] = y[i] * a;
+  });
+  const auto p = fx::program("p", [&](fx::Buffer<double> x, fx::Double a, fx::Int n) {
+    auto y = fx::copy(x);
+    for (auto t : fx::range(n)) k.over(2)(y, a + fx::Double(t));
+    return fx::sum(y);
+  });
+  const auto x = dev.upload({1.0, 2.0});
+  const auto [value, da] = fx::value_and_grad(p, fx::wrt<1>)(x, 2.0, 3);  // 3 a (a + 1) (a + 2)
+  CHECK(value.item() == Approx(72));
+  CHECK(da.item() == Approx(78));
+  const auto q = fx::program("q", [&](fx::Double a, fx::Int n) {
+    fx::Double s = 1.0;
+    for (auto t : fx::range(n)) {
+      (void)t;
+      s *= a;
+    }
+    return std::tuple(s, n + 1);
+  });
+  const auto [s, m] = q(1.5, 4);
+  CHECK(s.item() == 5.0625);
+  CHECK(m.item() == 5);
+  CHECK(fx::vjp(q)(1.5, 4, 2.0).item() == Approx(2 * 4 * 1.5 * 1.5 * 1.5));
+}
+
+TEST_CASE("a program that calls a program is one program", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = axpy();
+  const auto inner = fx::program("inner", [&](fx::Buffer<float> y, fx::Float a) {
+    k.over(2)(y, y * 1.0, a);
+    return y + 1.0;
+  });
+  const auto outer = fx::program("outer", [&](fx::Buffer<float> x) {
+    auto y = fx::copy(x);
+    auto z = fx::zeros<float>(2);
+    for (auto t : fx::range(3)) z.copy_from(inner(y, fx::Float(t)));
+    return std::tuple(y, z);
+  });
+  const auto [y, z] = outer(dev.upload({1.f, 2.f}));
+  CHECK(y.host() == std::vector<float>{6, 12});
+  CHECK(z.host() == std::vector<float>{7, 13});
+}
+
+TEST_CASE("a program sees what captured arrays hold at each call", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto scale = dev.upload({2.f});
+  const auto p = fx::program("p", [&](fx::Buffer<float> x) { return x * scale; });
+  const auto x = dev.upload({3.f});
+  CHECK(p(x).item() == 6.f);
+  scale.set({5.f});
+  CHECK(p(x).item() == 15.f);
+}
+
+TEST_CASE("programs specialise on shapes", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto p = fx::program("p", [&](fx::Buffer<float> x) { return fx::sum(x) * (1.0 / static_cast<double>(x.size())); });
+  CHECK(p(dev.upload({3.f})).item() == 3.f);
+  CHECK(p(dev.upload({3.f, 5.f})).item() == 4.f);
+  CHECK(p(dev.upload({3.f, 7.f})).item() == 5.f);
+}
+
 TEST_CASE("an array is not read on the host while a program is captured", "[jit][program]") {
   const fx::Device dev = fx::Device::cpu();
   const auto p = fx::program("p", [&](fx::Buffer<float> x) { return x * x.host()[0]; });
