@@ -101,13 +101,13 @@ void BufferClasses::join_what_must() {
 }
 
 void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
-  struct Pair { int depth, a, b; };
+  struct Pair { int depth, order, a, b; };
   std::vector<Pair> pairs;
   const auto pair = [&](RegionId at, ValueId a, int b) {
     if (b < 0 || !f_.type(a).is_array() || node_of_[a.index] < 0) return;
     const Value& v = f_[a];
     if (v.kind == Value::Kind::result && f_.ops[v.owner].code == Opcode::zeros) return;  // written anew where it is taken
-    pairs.push_back({lives_.depth(at), node_of_[a.index], b});
+    pairs.push_back({lives_.depth(at), static_cast<int>(pairs.size()), node_of_[a.index], b});
   };
   const auto visit = [&](auto&& self, RegionId r) -> void {
     for (OpId id : f_[r].ops) {
@@ -155,12 +155,12 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
   visit(visit, f_.body);
   const Values& end = f_.terminator(f_.body).operands;
   for (std::size_t k = 0; k < end.size(); ++k) pair(f_.body, end[k], output_nodes[k]);
-  std::stable_sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.depth > y.depth; });
+  std::sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.depth != y.depth ? x.depth > y.depth : x.order < y.order; });
   std::vector<std::pair<int, OpId>> loops;
   for (std::uint32_t i = 0; i < f_.ops.size(); ++i)
     if (const OpId id{i}; lives_.before(id) && (f_[id].code == Opcode::for_ || f_[id].code == Opcode::while_))
       loops.push_back({lives_.depth(lives_.region(id)) + 1, id});
-  std::stable_sort(loops.begin(), loops.end(), [](const auto& x, const auto& y) { return x.first > y.first; });
+  std::sort(loops.begin(), loops.end(), [](const auto& x, const auto& y) { return x.first != y.first ? x.first > y.first : x.second < y.second; });
   std::size_t loop = 0;
   for (const Pair& p : pairs) {
     // A loop is looked at when all inside it is joined, and before anything outside joins its carries.

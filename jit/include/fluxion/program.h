@@ -189,6 +189,7 @@ auto program(std::string name, const L& body, Loc at = Loc::here()) {
   const auto make = [&]<class... P>(TypeList<P...>) {
     auto trace = [body, at](const std::vector<detail::ProgramValue>& values) {
       std::vector<detail::ProgramValue> out;
+      (void)at;  // used where something is returned
       [&]<std::size_t... K>(std::index_sequence<K...>) {
         if constexpr (std::is_void_v<typename S::Result>) body(detail::ProgramType<P>::traced(values[K])...);
         else R::values(body(detail::ProgramType<P>::traced(values[K])...), out, at);
