@@ -52,7 +52,15 @@ class Forward {
   ValueId tangent_or_zero(ValueId v) {
     if (tangent[v.index].valid()) return tangent[v.index];
     const Type t = adjoint_of(f_.type(v), b_.loc);
-    return t.is_seq() ? b_.zeros(t, b_.seq_len(primal(v))) : b_.zero(t);
+    return zero_like(t, t.is_seq() ? primal(v) : ValueId{});
+  }
+  // Zeros in the shape of the primal sequence `seq`.
+  ValueId zero_like(const Type& t, ValueId seq) {
+    if (!t.is_seq()) return b_.zero(t);
+    if (!t.item().is_seq()) return b_.zeros(t, b_.seq_len(seq));
+    return b_.for_(b_.i32(0), b_.seq_len(seq), {}, [&](ValueId i, const Values&) {
+      return Builder::LoopYield{{}, {zero_like(t.item(), b_.seq_get(seq, i))}};
+    }).seqs[0];
   }
   /// The primal values, then the tangents of those that vary.
   Values both(const Values& v, std::span<const ValueId> as) {

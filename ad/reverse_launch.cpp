@@ -17,7 +17,9 @@ void Reverse::reverse_launch(const Op& op) {
 void Reverse::reverse_elementwise_arrays(const Op& op) {
   const ValueId r = op.results[0], y = adjoint[r.index];
   const bool arrays = f_.type(r).is_array();
-  if (op.code == Opcode::add || op.code == Opcode::sub || op.code == Opcode::neg) {
+  bool alike = true;
+  for (ValueId v : op.operands) alike &= f_.type(v) == f_.type(r);
+  if (alike && (op.code == Opcode::add || op.code == Opcode::sub || op.code == Opcode::neg)) {
     for (std::size_t k = 0; k < op.operands.size(); ++k) {
       const ValueId v = op.operands[k];
       if (!act_.active(v)) continue;
@@ -146,16 +148,33 @@ Function elementwise_kernel(const Function& f, const Op& op) {
   const MemoryId result = b.memory_parameter(t.element, out.domain_rank, Role::out, "r");
   Values at;
   for (int k = 0; k < out.domain_rank; ++k) at.push_back(b.index(k));
-  const auto leaves = static_cast<int>(layout_of(t.element).leaves.size());
-  for (int leaf = 0; leaf < leaves; ++leaf) {
-    Values x;
-    for (std::size_t k = 0; k < op.operands.size(); ++k) {
-      const bool one = memories[k].valid() && layout_of(out[memories[k]].element).leaves.size() == 1;
-      x.push_back(memories[k].valid() ? b.load(memories[k], at, one ? 0 : leaf) : scalars[k]);
+  // Leaf by leaf, halves in f32; a leaf that the op does not work on is that of the first array.
+  const auto& leaves = layout_of(t.element).leaves;
+  const auto wide = [](DType x) { return is_half(x) ? DType::f32 : x; };
+  const auto operand = [&](std::size_t k, std::size_t leaf) {
+    if (!memories[k].valid()) return scalars[k];
+    const bool one = layout_of(out[memories[k]].element).leaves.size() == 1;
+    const ValueId v = b.load(memories[k], at, one ? 0 : static_cast<int>(leaf));
+    return b.convert(v, wide(out.type(v).dtype()));
+  };
+  Values results;
+  for (std::size_t leaf = 0; leaf < leaves.size(); ++leaf) {
+    const DType to = leaves[leaf].dtype;
+    ValueId v{};
+    if (op.code == Opcode::convert) {
+      v = operand(0, leaf);
+    } else if (op.code == Opcode::select || (info(op.code).flags & flag::predicate) || accepts(info(op.code).operands, wide(to))) {
+      Values x;
+      for (std::size_t k = 0; k < op.operands.size(); ++k) x.push_back(operand(k, leaf));
+      v = b.emit(op.code, x);
+    } else {
+      std::size_t first = 0;
+      while (first + 1 < memories.size() && !(memories[first].valid() && out[memories[first]].element == t.element)) ++first;
+      v = operand(first, leaf);
     }
-    const DType to = layout_of(t.element).leaves[leaf].dtype;
-    b.store(result, at, op.code == Opcode::convert ? b.convert(x[0], to) : b.emit(op.code, x), leaf);
+    results.push_back(b.convert(v, to));
   }
+  for (std::size_t leaf = 0; leaf < leaves.size(); ++leaf) b.store(result, at, results[leaf], static_cast<int>(leaf));
   b.finish();
   return out;
 }

@@ -363,18 +363,20 @@ class Machine {
     }
     const ScalarOp f = is_elementwise(s.code) ? scalar_op(s.code, s.from) : nullptr;
     const auto one = [&](const std::uint64_t* v) { return f ? f(v) : s.code == Opcode::convert ? convert_bits(s.from, s.to, v[0]) : v[0]; };
-    put(op.results[0], map(f_.type(op.results[0]), x, types, one, op.loc));
+    put(op.results[0], map(s.code, f_.type(op.results[0]), x, types, one, op.loc));
   }
   EvalValue add(const Type& t, const EvalValue& a, const EvalValue& b) const {
-    return map(t, {a, b}, {t, t}, [&](const std::uint64_t* v) { return add_bits(t.dtype(), v[0], v[1]); }, {});
+    return map(Opcode::add, t, {a, b}, {t, t}, [&](const std::uint64_t* v) { return add_bits(t.dtype(), v[0], v[1]); }, {});
   }
   template <class F>
-  EvalValue map(const Type& result, const std::vector<EvalValue>& x, const std::vector<Type>& types, const F& f, Loc loc) const {
+  EvalValue map(Opcode code, const Type& result, const std::vector<EvalValue>& x, const std::vector<Type>& types, const F& f, Loc loc) const {
     EvalValue out;
     if (result.is_scalar()) {
       std::uint64_t v[3] = {};
       for (std::size_t i = 0; i < x.size(); ++i) v[i] = x[i].bits;
       out.bits = f(v);
+    } else if (result.is_array() && !result.element.is_scalar()) {
+      return map_leaves(code, result, x, types);
     } else if (result.is_array()) {
       out.array = make_array(result, 0);
       const DType to = result.dtype();
@@ -397,9 +399,43 @@ class Machine {
           if (types[i].is_seq() && length(x[i]) != n) throw KernelError(loc, fmt::format("\"{}\": sequences of {} and {} meet", f_.name, length(x[i]), n));
           y.push_back(types[i].is_seq() ? (*x[i].seq)[e] : x[i]);
         }
-        out.seq->push_back(map(result.item(), y, inner, f, loc));
+        out.seq->push_back(map(code, result.item(), y, inner, f, loc));
       }
     }
+    return out;
+  }
+
+  // Elements of several leaves: one leaf after the other, halves in f32. A leaf that the op does not work on
+  // (an integer that is added to by a float) keeps the value it has in the first array.
+  EvalValue map_leaves(Opcode code, const Type& result, const std::vector<EvalValue>& x, const std::vector<Type>& types) const {
+    EvalValue out;
+    out.array = make_array(result, 0);
+    const auto wide = [](DType t) { return is_half(t) ? DType::f32 : t; };
+    const Layout& layout = layout_of(result.element);
+    const auto operand = [&](std::size_t i, std::int64_t e, std::size_t leaf, bool widen) -> std::uint64_t {
+      if (types[i].is_scalar()) return x[i].bits;
+      const Layout& own = layout_of(types[i].element);
+      const Leaf& l = own.leaves[own.leaves.size() == 1 ? 0 : leaf];
+      const std::uint64_t v = load_bits(x[i].array->data() + e * own.size + l.offset, l.dtype);
+      return widen ? convert_bits(l.dtype, wide(l.dtype), v) : v;
+    };
+    std::size_t first = 0;
+    while (first + 1 < types.size() && !(types[first].element == result.element)) ++first;
+    for (std::int64_t e = 0; e < result.count(); ++e)
+      for (std::size_t leaf = 0; leaf < layout.leaves.size(); ++leaf) {
+        const DType t = layout.leaves[leaf].dtype;
+        std::uint64_t v[3] = {}, r = 0;
+        const bool fits = code == Opcode::select || (is_elementwise(code) && accepts(info(code).operands, wide(t)));
+        for (std::size_t i = 0; i < x.size() && i < 3; ++i) v[i] = operand(i, e, leaf, true);
+        if (code == Opcode::convert) {
+          const Layout& own = layout_of(types[0].element);
+          const DType from = types[0].is_scalar() ? types[0].dtype() : own.leaves[own.leaves.size() == 1 ? 0 : leaf].dtype;
+          r = convert_bits(wide(from), t, v[0]);
+        } else {
+          r = fits ? convert_bits(wide(t), t, scalar_op(code, wide(t))(v)) : operand(first, e, leaf, false);
+        }
+        store_bits(out.array->data() + e * layout.size + layout.leaves[leaf].offset, t, r);
+      }
     return out;
   }
 

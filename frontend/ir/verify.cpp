@@ -184,8 +184,9 @@ class Verifier {
     counts(o, row.arity, 1);
     const bool selects = o.code == Opcode::select;
     const Type& t = in(o, selects ? 1 : 0);
-    need(t.element.is_scalar(), "an elementwise op works on scalar elements");
-    if (!accepts(row.operands, t.dtype())) fail(fmt::format("{} does not take {}", row.name, name_of(t.dtype())));
+    need(t.element.is_scalar() || t.rank > 0, "an elementwise op works on scalars or arrays");
+    // Leaf by leaf on arrays of structs; those that the op does not take stay.
+    if (t.element.is_scalar() && !(t.rank > 0 && is_half(t.dtype())) && !accepts(row.operands, t.dtype())) fail(fmt::format("{} does not take {}", row.name, name_of(t.dtype())));
     if (selects && in(o, 0) != kBool) same(in(o, 0), with(t, DType::boolean), "the condition");
     for (std::size_t i = selects ? 2 : 1; i < o.operands.size(); ++i) same(in(o, i), t, "an operand");
     same(out(o, 0), row.flags & flag::predicate ? with(t, DType::boolean) : t, "the result");

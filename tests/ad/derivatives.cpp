@@ -73,3 +73,18 @@ TEST_CASE("the derivatives of derivatives are right", "[ad]") {
     }
   }
 }
+
+TEST_CASE("third derivatives agree in forward and reverse mode", "[ad]") {
+  const std::vector<Case> cases = all_cases();
+  for (const Case& k : cases) {
+    if (half_precision(k.f)) continue;
+    DYNAMIC_SECTION(k.name) {
+      const Arguments a = arguments(k.f, k.fill);
+      const Function p = program_of(k.f, a, k.domain), v = vjp(p), j = jvp(p);
+      const Arguments va = vjp_arguments(p, a, k.domain, 3), ja = jvp_arguments(p, a, 3);
+      require_right(vjp(v), vjp_arguments(v, va, k.domain, 4), k.domain, false, 1e-10);
+      require_right(jvp(v), jvp_arguments(v, va, 4), k.domain, false, 1e-10);
+      require_right(vjp(j), vjp_arguments(j, ja, k.domain, 4), k.domain, false, 1e-10);
+    }
+  }
+}

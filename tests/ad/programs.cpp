@@ -242,3 +242,14 @@ TEST_CASE("the gradient of an InOut program parameter is that of its old version
     CHECK(r[2].as<double>()[k] == Approx(1.5 * s * s * (std::sin(v) + v * std::cos(v))).epsilon(1e-12));
   }
 }
+
+TEST_CASE("arrays of elements with float and integer leaves are added leaf by leaf", "[ad][program]") {
+  const LayoutId particle = intern(Layout{{{DType::f64, 0}, {DType::f64, 8}, {DType::i32, 16}}, 24});
+  Program p("leaves");
+  const Type t = array(kN, particle);
+  const ValueId x = p.b.array_parameter(t, Role::in, "x"), y = p.b.array_parameter(t, Role::in, "y");
+  const ValueId r = p.b.mul(p.b.add(x, y), x);
+  const Function f = p.done({p.b.sub(r, p.b.emit(Opcode::neg, {y})), r});
+  require_right(f, tame(f));
+  require_right(vjp(f), vjp_arguments(f, tame(f), {}, 3));
+}
