@@ -2,6 +2,7 @@
 // Evaluator, constant folder and the gradient check use it; it defines the language's arithmetic.
 #pragma once
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 

@@ -1,0 +1,322 @@
+// The generator. Floats are kept in range by bounds that travel with the expressions: what is assigned or stored is
+// squashed to [-2, 2] first, smoothly where a `real` is wanted and by clamping where an `exact` is.
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "program.h"
+
+namespace fluxion::fuzz {
+namespace {
+
+struct Bounded {
+  Expr e;
+  double bound;
+};
+
+class Generator {
+ public:
+  Generator(std::uint64_t seed, DType real) : random_(seed * 0x9E3779B97F4A7C15u + 1) {
+    p_.seed = seed;
+    p_.real = real;
+    p_.w_accumulates = chance(2);
+  }
+  Program run() {
+    p_.body.push_back(store(kY, squashed(real(2))));  // an Out is written before anything else may happen
+    block(p_.body, 0, 4 + pick(8));
+    p_.body.push_back(store(kY, squashed(real(2))));
+    if (chance(2)) p_.body.push_back(sum(kG));
+    return std::move(p_);
+  }
+
+ private:
+  struct Name {
+    int id;
+    Kind kind;
+  };
+  Program p_;
+  std::mt19937_64 random_;
+  std::vector<Name> scope_;
+  std::vector<int> locals_;
+  int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
+
+  int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
+  bool chance(int one_in) { return pick(one_in) == 0; }
+
+  // ---- expressions
+  static Expr literal(Kind k, double v) { return {Expr::Form::literal, k, {}, v}; }
+  static Expr make(Opcode op, Kind k, std::vector<Expr> kids) { return {Expr::Form::op, k, op, 0, 0, std::move(kids)}; }
+  static Expr load(int memory, Kind k, Expr index) { return {Expr::Form::load, k, {}, 0, memory, {std::move(index)}}; }
+
+  bool variable(Kind k, Expr& out) {
+    std::vector<const Name*> fits;
+    for (const Name& n : scope_)
+      if (n.kind == k || (k == Kind::real && n.kind == Kind::exact)) fits.push_back(&n);
+    if (fits.empty()) return false;
+    const Name& n = *fits[static_cast<std::size_t>(pick(static_cast<int>(fits.size())))];
+    out = {Expr::Form::variable, n.kind, {}, 0, n.id};
+    return true;
+  }
+
+  Expr integer(int depth) {
+    Expr e;
+    if (depth == 0 || chance(3)) {
+      if (chance(2) && variable(Kind::integer, e)) return e;
+      switch (pick(7)) {
+        case 0: return {Expr::Form::thread, Kind::integer};
+        case 1: return {Expr::Form::scalar, Kind::integer, {}, 0, 1};
+        case 2: return {Expr::Form::extent, Kind::integer, {}, 0, pick(kMemories)};
+        case 3: return load(kP, Kind::integer, depth ? integer(depth - 1) : literal(Kind::integer, pick(7)));
+        case 4: return load(kQ, Kind::integer, depth ? integer(depth - 1) : literal(Kind::integer, pick(2)));
+        default: return literal(Kind::integer, pick(9) - 3);
+      }
+    }
+    constexpr Opcode kOps[] = {Opcode::add, Opcode::add, Opcode::sub, Opcode::mul, Opcode::div, Opcode::rem, Opcode::min,
+                               Opcode::max, Opcode::bit_and, Opcode::bit_or, Opcode::bit_xor, Opcode::shl, Opcode::shr};
+    switch (pick(8)) {
+      case 0: return make(chance(2) ? Opcode::neg : Opcode::abs, Kind::integer, {integer(depth - 1)});
+      case 1: return make(Opcode::select, Kind::integer, {boolean(depth - 1), integer(depth - 1), integer(depth - 1)});
+      case 2: return {Expr::Form::to_int, Kind::integer, {}, 0, 0, {exact(depth - 1).e}};
+      default: return make(kOps[pick(std::size(kOps))], Kind::integer, {integer(depth - 1), integer(depth - 1)});
+    }
+  }
+
+  Expr boolean(int depth) {
+    Expr e;
+    if (chance(4) && variable(Kind::boolean, e)) return e;
+    constexpr Opcode kTests[] = {Opcode::lt, Opcode::le, Opcode::gt, Opcode::ge, Opcode::ne, Opcode::eq};
+    const int below = depth > 0 ? depth - 1 : 0;
+    switch (depth > 0 ? pick(8) : pick(3)) {
+      case 0: return make(kTests[pick(4)], Kind::boolean, {exact(below).e, exact(below).e});
+      case 3: return make(Opcode::bit_not, Kind::boolean, {boolean(below)});
+      case 4: return make(chance(2) ? Opcode::bit_xor : Opcode::bit_or, Kind::boolean, {boolean(below), boolean(below)});
+      case 5: return {Expr::Form::both, Kind::boolean, {}, 0, 0, {boolean(below), boolean(below)}};
+      case 6: return {Expr::Form::either, Kind::boolean, {}, 0, 0, {boolean(below), boolean(below)}};
+      default: return make(kTests[pick(6)], Kind::boolean, {integer(below), integer(below)});
+    }
+  }
+
+  Expr number(Kind k) { return literal(k, (pick(25) - 12) / 8.0); }
+  static Expr one_plus_square(const Expr& e) {
+    return make(Opcode::add, e.kind, {literal(e.kind, 1), make(Opcode::mul, e.kind, {e, e})});
+  }
+
+  Bounded exact(int depth) {
+    Expr e;
+    if (depth == 0 || chance(4)) {
+      if (chance(2) && variable(Kind::exact, e)) return {e, 2};
+      switch (pick(4)) {
+        case 0: return {{Expr::Form::scalar, Kind::exact, {}, 0, 0}, 2};
+        case 1: return {number(Kind::exact), 2};
+        default: return {load(kX, Kind::exact, depth ? integer(1) : literal(Kind::integer, pick(7))), 2};
+      }
+    }
+    const Bounded a = exact(depth - 1), b = exact(depth - 1);
+    const double sum = a.bound + b.bound, most = std::max(a.bound, b.bound);
+    switch (pick(8)) {
+      case 0: return {make(Opcode::sub, Kind::exact, {a.e, b.e}), sum};
+      case 1: return {make(Opcode::min, Kind::exact, {a.e, b.e}), most};
+      case 2: return {make(Opcode::max, Kind::exact, {a.e, b.e}), most};
+      case 3: return {make(Opcode::select, Kind::exact, {boolean(depth - 1), a.e, b.e}), most};
+      case 4: return {make(chance(2) ? Opcode::abs : Opcode::neg, Kind::exact, {a.e}), a.bound};
+      case 5:
+        return {{Expr::Form::to_real, Kind::exact, {}, 0, 0, {make(Opcode::bit_and, Kind::integer, {integer(depth - 1), literal(Kind::integer, 3)})}}, 3};
+      case 6: return {make(Opcode::mul, Kind::exact, {a.e, b.e}), a.bound * b.bound};
+      default: return {make(Opcode::add, Kind::exact, {a.e, b.e}), sum};
+    }
+  }
+
+  Bounded real(int depth) {
+    Expr e;
+    if (depth == 0 || chance(5)) {
+      if (!chance(3) && variable(Kind::real, e)) return {e, 2};
+      const auto index = [&] { return depth ? integer(1) : literal(Kind::integer, pick(4)); };
+      switch (pick(7)) {
+        case 0: return exact(0);
+        case 1: return {load(kX, Kind::exact, index()), 2};
+        case 2: return {load(kY, Kind::real, literal(Kind::integer, 0)), 2};
+        case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
+        case 4:
+          if (!locals_.empty()) return {load(locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))], Kind::real, index()), 400};
+          [[fallthrough]];
+        default: return {load(kZ, Kind::real, index()), 400};
+      }
+    }
+    const Bounded a = real(depth - 1);
+    const auto unary = [&](Opcode op, double bound) -> Bounded { return {make(op, Kind::real, {a.e}), bound}; };
+    switch (pick(16)) {
+      case 0: return unary(Opcode::sin, 1);
+      case 1: return unary(Opcode::cos, 1);
+      case 2: return unary(Opcode::tanh, 1);
+      case 3: if (a.bound <= 4) return unary(Opcode::exp, std::exp(a.bound)); return unary(Opcode::erf, 1);
+      case 4: return {make(Opcode::log, Kind::real, {one_plus_square(a.e)}), std::log1p(a.bound * a.bound)};
+      case 5: return {make(Opcode::sqrt, Kind::real, {one_plus_square(a.e)}), a.bound + 1};
+      case 6: if (chance(3)) return {make(Opcode::atan2, Kind::real, {a.e, one_plus_square(real(0).e)}), 1.6}; [[fallthrough]];
+      case 7: {
+        const Bounded b = real(depth - 1);
+        return {make(Opcode::div, Kind::real, {a.e, one_plus_square(b.e)}), a.bound};
+      }
+      case 8: {
+        const Bounded b = squashed_bound(real(depth - 1));
+        return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), b.e}), 25};
+      }
+      case 9: {
+        const Bounded b = real(depth - 1), c = real(0);
+        return {make(Opcode::fma, Kind::real, {a.e, b.e, c.e}), a.bound * b.bound + c.bound};
+      }
+      case 10: {
+        const Bounded b = real(depth - 1);
+        return {make(Opcode::select, Kind::real, {boolean(1), a.e, b.e}), std::max(a.bound, b.bound)};
+      }
+      case 11: return unary(chance(2) ? Opcode::abs : Opcode::neg, a.bound);
+      case 12: {
+        const Bounded b = real(depth - 1);
+        return {make(chance(2) ? Opcode::min : Opcode::max, Kind::real, {a.e, b.e}), std::max(a.bound, b.bound)};
+      }
+      case 13:
+      case 14: {
+        const Bounded b = real(depth - 1);
+        return {make(Opcode::mul, Kind::real, {a.e, b.e}), a.bound * b.bound};
+      }
+      default: {
+        const Bounded b = real(depth - 1);
+        return {make(chance(3) ? Opcode::sub : Opcode::add, Kind::real, {a.e, b.e}), a.bound + b.bound};
+      }
+    }
+  }
+
+  Bounded squashed_bound(const Bounded& v) {
+    if (v.bound <= 2) return v;
+    if (v.e.kind == Kind::exact)
+      return {make(Opcode::max, Kind::exact, {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}), 2};
+    if (v.bound < 12 && chance(2)) return {make(Opcode::mul, Kind::real, {v.e, literal(Kind::real, 2 / v.bound)}), 2};
+    constexpr Opcode kSquash[] = {Opcode::sin, Opcode::cos, Opcode::tanh};
+    return {make(kSquash[pick(3)], Kind::real, {v.e}), 1};
+  }
+  Expr squashed(const Bounded& v) { return squashed_bound(v).e; }
+  Expr value(Kind k, int depth) {
+    switch (k) {
+      case Kind::exact: return squashed(exact(depth));
+      case Kind::real: return squashed(real(depth));
+      case Kind::integer: return integer(depth);
+      case Kind::boolean: return boolean(depth);
+    }
+    return {};
+  }
+
+  // ---- statements
+  Stmt store(int memory, Expr v) { return {Stmt::Form::store, v.kind, memory, {integer(1), std::move(v)}}; }
+  Stmt sum(int memory) { return {Stmt::Form::accumulate, Kind::real, memory, {integer(1), squashed(real(2))}}; }
+  Kind any_kind() {
+    constexpr Kind kKinds[] = {Kind::real, Kind::real, Kind::real, Kind::exact, Kind::integer, Kind::integer, Kind::boolean};
+    return kKinds[pick(std::size(kKinds))];
+  }
+  int declare(Kind k) {
+    scope_.push_back({p_.variables, k});
+    return p_.variables++;
+  }
+
+  void block(std::vector<Stmt>& out, int depth, int count) {
+    const std::size_t names = scope_.size(), locals = locals_.size();
+    while (count-- > 0 && statements_ < 40) statement(out, depth);
+    scope_.resize(names);
+    locals_.resize(locals);
+  }
+
+  void statement(std::vector<Stmt>& out, int depth) {
+    ++statements_;
+    switch (pick(20)) {
+      case 0:
+      case 1: {
+        const Kind k = any_kind();
+        Expr e = value(k, 3);
+        out.push_back({Stmt::Form::let, k, declare(k), {std::move(e)}});
+        return;
+      }
+      case 2: {
+        const Kind k = any_kind();
+        Expr c = boolean(2), then = value(k, 2), other = value(k, 2);
+        out.push_back({Stmt::Form::choose, k, declare(k), {std::move(c), std::move(then), std::move(other)}});
+        return;
+      }
+      case 3:
+        out.push_back({Stmt::Form::local, Kind::real, next_local_, {}});
+        locals_.push_back(next_local_++);
+        return;
+      case 4: out.push_back(store(kZ, squashed(real(3)))); return;
+      case 5: out.push_back(store(kQ, integer(2))); return;
+      case 6: out.push_back(store(kY, squashed(real(2)))); return;
+      case 7: {
+        if (locals_.empty()) return;
+        const int l = locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))];
+        out.push_back(chance(3) ? sum(l) : store(l, squashed(real(2))));
+        return;
+      }
+      case 8: out.push_back(sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : kZ)); return;
+      case 9:
+      case 10: {
+        if (depth >= 3) return;
+        Stmt s{Stmt::Form::branch, Kind::boolean, 0, {boolean(2)}};
+        block(s.a, depth + 1, 1 + pick(3));
+        if (chance(2)) block(s.b, depth + 1, 1 + pick(3));
+        out.push_back(std::move(s));
+        return;
+      }
+      case 11:
+      case 12: {
+        if (loops_ >= 2 || depth >= 3) return;
+        const auto small = [&](int most) { return make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, most)}); };
+        constexpr int kSteps[] = {1, 1, 1, -1, -1, 2, -2};
+        Stmt s{Stmt::Form::loop, Kind::integer, 0, {chance(2) ? literal(Kind::integer, pick(3)) : small(1), small(3), literal(Kind::integer, kSteps[pick(7)])}};
+        if (s.e[2].number < 0) std::swap(s.e[0], s.e[1]);
+        if (chance(8)) s.e[2] = make(Opcode::add, Kind::integer, {small(1), literal(Kind::integer, 1)});
+        loop(std::move(s), out, depth);
+        return;
+      }
+      case 13: {
+        if (loops_ >= 2 || depth >= 3) return;
+        // A counter of rounds left ends every while; it goes down first, so that `continue` cannot skip that.
+        const int fuel = declare(Kind::integer);
+        scope_.pop_back();  // nothing else may touch it
+        const Expr left = {Expr::Form::variable, Kind::integer, {}, 0, fuel}, zero = literal(Kind::integer, 0);
+        out.push_back({Stmt::Form::let, Kind::integer, fuel, {literal(Kind::integer, 1 + pick(4))}});
+        const Expr more = make(Opcode::gt, Kind::boolean, {left, zero});
+        Stmt s{Stmt::Form::repeat, Kind::boolean, 0, {{Expr::Form::both, Kind::boolean, {}, 0, 0, {more, boolean(2)}}}};
+        s.a.push_back({Stmt::Form::set, Kind::integer, fuel, {make(Opcode::sub, Kind::integer, {left, literal(Kind::integer, 1)})}});
+        ++loops_;
+        block(s.a, depth + 1, 2 + pick(4));
+        --loops_;
+        out.push_back(std::move(s));
+        return;
+      }
+      case 14:
+        if (loops_ > 0) out.push_back({chance(2) ? Stmt::Form::leave : Stmt::Form::skip, Kind::boolean, 0, {boolean(2)}});
+        return;
+      case 15:
+        if (chance(4)) out.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}});
+        return;
+      default: {
+        if (scope_.empty()) return;
+        const Name n = scope_[static_cast<std::size_t>(pick(static_cast<int>(scope_.size())))];
+        out.push_back({Stmt::Form::set, n.kind, n.id, {value(n.kind, 3)}});
+        return;
+      }
+    }
+  }
+
+  void loop(Stmt s, std::vector<Stmt>& out, int depth) {
+    const std::size_t names = scope_.size();
+    s.id = declare(Kind::integer);
+    ++loops_;
+    block(s.a, depth + 1, 2 + pick(4));
+    --loops_;
+    scope_.resize(names);
+    out.push_back(std::move(s));
+  }
+};
+
+}  // namespace
+
+Program generate(std::uint64_t seed, DType real) { return Generator(seed, real).run(); }
+
+}  // namespace fluxion::fuzz

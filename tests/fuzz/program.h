@@ -1,0 +1,73 @@
+// Random structured kernels: their syntax tree, and what is fixed about them.
+//
+// Every program is one kernel over `threads` points with the same parameters, so that only its body varies:
+//   x  In f[7]      read at any index          p  In i32[7]    likewise
+//   y  Out f[n]     its own element, stored first                z  InOut f[2n], q  InOut i32[2n]   own pairs
+//   w  InOut f[4]   read by all, or accumulated by all           g  Accum f[3]
+//   a  a float scalar, m  an integer scalar
+// Branches depend on integers and on floats made by exact ops only, so that every backend takes the same path.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "fluxion/op.h"
+
+namespace fluxion::fuzz {
+
+/// `exact` is a float that only exact ops have touched; it may stand where a `real` is wanted.
+enum class Kind : std::uint8_t { exact, real, integer, boolean };
+constexpr bool is_real(Kind k) { return k <= Kind::real; }
+
+enum MemoryName { kX, kP, kY, kZ, kQ, kW, kG, kMemories, kFirstLocal = 16 };
+inline constexpr int kReadLength = 7, kSharedLength = 4, kSums = 3, kLocalLength = 4;
+
+struct Expr {
+  enum class Form : std::uint8_t { literal, variable, thread, scalar, extent, load, op, to_real, to_int, both, either };
+  Form form = Form::literal;
+  Kind kind = Kind::integer;
+  Opcode op = Opcode::add;
+  double number = 0;         // literals
+  int id = 0;                // variable, scalar or memory
+  std::vector<Expr> kids{};  // load: the raw index
+};
+
+struct Stmt {
+  enum class Form : std::uint8_t {
+    let,         // id: a new variable, = e[0]
+    choose,      // id: a new variable without a value, then if e[0] it is e[1] else e[2]
+    set,         // id = e[0]
+    local,       // id: a new local array
+    store,       // memory id at e[0] = e[1]
+    accumulate,  // memory id at e[0] += e[1]
+    branch,      // if e[0] then a else b
+    loop,        // for id from e[0] to e[1] by e[2]: a
+    repeat,      // while e[0]: a
+    leave,       // break if e[0]
+    skip,        // continue if e[0]
+    stop,        // return if e[0]
+  };
+  Form form = Form::let;
+  Kind kind = Kind::integer;  // of the variable
+  int id = 0;
+  std::vector<Expr> e{};
+  std::vector<Stmt> a{}, b{};
+};
+
+struct Program {
+  std::uint64_t seed = 0;
+  DType real = DType::f64;
+  bool w_accumulates = false;
+  int variables = 0;
+  std::vector<Stmt> body;
+};
+
+Program generate(std::uint64_t seed, DType real);
+/// Every name is declared before its use and exits are inside loops.
+bool valid(const Program& p);
+std::string print(const Program& p);
+/// Smaller programs that could fail the same way, the smallest first.
+std::vector<Program> reductions(const Program& p);
+int size_of(const Program& p);
+
+}  // namespace fluxion::fuzz
