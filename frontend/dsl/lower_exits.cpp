@@ -30,6 +30,12 @@ class Lowering {
   Function run() {
     if (std::none_of(f_.ops.begin(), f_.ops.end(), [](const Op& op) { return is_exit(op.code); })) return f_;
     r_.copy_signature();
+    // What holds no exit of its own is copied as it is, but for loops in it that do.
+    r_.hook = [this](Rewriter&, OpId id) {
+      const bool exits = is_loop(f_[id].code) && has_exits(f_[id]);
+      if (exits) loop(f_[id]);
+      return exits;
+    };
     if (in(f_.body).returns) ret_ = flag();
     Context top{{}, {}, ret_};
     locals(f_.body);

@@ -210,3 +210,24 @@ TEST_CASE("every operation carries the line of the user", "[dsl]") {
     }
   }
 }
+
+TEST_CASE("exits of a loop inside an arm that has none itself", "[dsl]") {
+  same_as_host([](fx::Int n) {
+    fx::Int s = 0;
+    fx::if_(n > 1, [&] {
+      for (auto i : fx::range(n)) {
+        fx::continue_if((i & 1) == 0);
+        s += i;
+      }
+    }).else_([&] {
+      for (auto i : fx::range(4)) {
+        fx::break_if(i > n);
+        s -= i;
+      }
+    });
+    return s; }, [](int n) {
+    int s = 0;
+    if (n > 1) for (int i = 0; i < n; ++i) { if ((i & 1) == 0) continue; s += i; }
+    else for (int i = 0; i < 4; ++i) { if (i > n) break; s -= i; }
+    return s; });
+}

@@ -22,9 +22,12 @@ class Generator {
     p_.w_accumulates = chance(2);
   }
   Program run() {
-    p_.body.push_back(store(kY, squashed(real(2))));  // an Out is written before anything else may happen
-    block(p_.body, 0, 4 + pick(8));
+    out_may_be_read_ = false;  // not before its first store, which comes before anything else
     p_.body.push_back(store(kY, squashed(real(2))));
+    out_may_be_read_ = true;
+    for (Kind k : {Kind::real, Kind::real, Kind::integer}) let(p_.body, k);  // something for loops to carry
+    block(p_.body, 0, 5 + pick(8));
+    p_.body.push_back(store(kY, squashed(real(3))));
     if (chance(2)) p_.body.push_back(sum(kG));
     return std::move(p_);
   }
@@ -38,6 +41,7 @@ class Generator {
   std::mt19937_64 random_;
   std::vector<Name> scope_;
   std::vector<int> locals_;
+  bool out_may_be_read_ = false;
   int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
 
   int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
@@ -134,7 +138,7 @@ class Generator {
       switch (pick(7)) {
         case 0: return exact(0);
         case 1: return {load(kX, Kind::exact, index()), 2};
-        case 2: return {load(kY, Kind::real, literal(Kind::integer, 0)), 2};
+        case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
         case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
         case 4:
           if (!locals_.empty()) return {load(locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))], Kind::real, index()), 400};
@@ -219,20 +223,20 @@ class Generator {
   void block(std::vector<Stmt>& out, int depth, int count) {
     const std::size_t names = scope_.size(), locals = locals_.size();
     while (count-- > 0 && statements_ < 40) statement(out, depth);
+    if (!depth) return;
     scope_.resize(names);
     locals_.resize(locals);
+  }
+  void let(std::vector<Stmt>& out, Kind k) {
+    Expr e = value(k, 3);
+    out.push_back({Stmt::Form::let, k, declare(k), {std::move(e)}});
   }
 
   void statement(std::vector<Stmt>& out, int depth) {
     ++statements_;
-    switch (pick(20)) {
+    switch (pick(24)) {
       case 0:
-      case 1: {
-        const Kind k = any_kind();
-        Expr e = value(k, 3);
-        out.push_back({Stmt::Form::let, k, declare(k), {std::move(e)}});
-        return;
-      }
+      case 1: let(out, any_kind()); return;
       case 2: {
         const Kind k = any_kind();
         Expr c = boolean(2), then = value(k, 2), other = value(k, 2);

@@ -116,7 +116,12 @@ bool keeps_fuel(const std::vector<Stmt>& block) {
 
 /// y must hold something before it is read, in every thread.
 bool stores_out_first(const Program& p) {
-  return !p.body.empty() && p.body[0].form == Stmt::Form::store && p.body[0].id == kY;
+  const auto reads = [](const auto& self, const Expr& e) -> bool {
+    if (e.form == Expr::Form::load && e.id == kY) return true;
+    return std::any_of(e.kids.begin(), e.kids.end(), [&](const Expr& k) { return self(self, k); });
+  };
+  if (p.body.empty() || p.body[0].form != Stmt::Form::store || p.body[0].id != kY) return false;
+  return !reads(reads, p.body[0].e[0]) && !reads(reads, p.body[0].e[1]);
 }
 
 int weight(const Expr& e) {
