@@ -52,6 +52,13 @@ Angle angle_f32(Expr x) {
   return {m * v0 + ((m * (v1 >> 32)) >> 32), lit(shift, 0)};
 }
 
+// The upper half of a * b, in products of 32 bits: vector units have no other.
+Expr upper_product(Expr a, Expr b) {
+  const Expr al = a & 0xffffffffu, ah = a >> 32, bl = b & 0xffffffffu, bh = b >> 32;
+  const Expr m1 = ah * bl + ((al * bl) >> 32), m2 = al * bh + (m1 & 0xffffffffu);
+  return ah * bh + (m1 >> 32) + (m2 >> 32);
+}
+
 Angle angle_f64(Expr x) {
   const Expr bits = bits_of(x);
   const Expr m = (bits & 0x000fffffffffffff) | 0x0010000000000000;
@@ -70,9 +77,9 @@ Angle angle_f64(Expr x) {
   const Expr back = 63 - shift;
   Expr v[3];
   for (int i = 0; i < 3; ++i) v[i] = (w[i] << shift) | ((w[i + 1] >> 1) >> back);
-  const Expr middle = m * v[1], low = middle + mulhi(m, v[2]);
+  const Expr middle = m * v[1], low = middle + upper_product(m, v[2]);
   const Expr carry = select(low < middle, lit(low, 1), lit(low, 0));
-  return {m * v[0] + mulhi(m, v[1]) + carry, low};
+  return {m * v[0] + upper_product(m, v[1]) + carry, low};
 }
 
 // For large x; the nearest quarter turn is taken off in integers.

@@ -278,7 +278,7 @@ std::string check_native_as(const Program& p, Backend& backend, int width) {
   expected.pop_back(), got.pop_back();
   std::string wrong = compare_numbers<T>("native:", expected, got, p.w_accumulates);
   if (wrong.empty()) wrong = compare_numbers<T>("native-sums:", sums, sums_got, true);
-  if (!wrong.empty() || p.real != DType::f64 || p.seed % 3 != 0) return wrong;
+  if (!wrong.empty() || p.real != DType::f64 || p.seed % 8 != 1) return wrong;
 
   const Function adjoint = lower(run_passes(vjp(captured), capture_pipeline()), "cpu");
   const Arguments back = testing::vjp_arguments(captured, in, {kThreads, 1, 1}, p.seed);

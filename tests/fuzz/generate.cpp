@@ -194,8 +194,8 @@ class Generator {
     if (v.e.kind == Kind::exact)
       return {make(Opcode::max, Kind::exact, {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}), 2};
     if (v.bound < 12 && chance(2)) return {make(Opcode::mul, Kind::real, {v.e, literal(Kind::real, 2 / v.bound)}), 2};
-    constexpr Opcode kSquash[] = {Opcode::sin, Opcode::cos, Opcode::tanh};
-    return {make(kSquash[pick(3)], Kind::real, {v.e}), 1};
+    if (chance(2)) return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
+    return {make(chance(4) ? Opcode::sin : Opcode::tanh, Kind::real, {v.e}), 1};
   }
   Expr squashed(const Bounded& v) { return squashed_bound(v).e; }
   Expr value(Kind k, int depth) {
