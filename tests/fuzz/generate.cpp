@@ -20,6 +20,7 @@ class Generator {
     p_.seed = seed;
     p_.real = real;
     p_.w_accumulates = chance(2);
+    plain_ = !chance(3);
   }
   Program run() {
     out_may_be_read_ = false;  // not before its first store, which comes before anything else
@@ -42,6 +43,7 @@ class Generator {
   std::vector<Name> scope_;
   std::vector<int> locals_;
   bool out_may_be_read_ = false;
+  bool plain_ = false;  // without transcendentals, whose lowerings make native code large and slow to compile
   int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
 
   int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
@@ -148,7 +150,8 @@ class Generator {
     }
     const Bounded a = real(depth - 1);
     const auto unary = [&](Opcode op, double bound) -> Bounded { return {make(op, Kind::real, {a.e}), bound}; };
-    switch (pick(16)) {
+    constexpr int kPlain[] = {5, 7, 9, 10, 11, 12, 13, 14, 15};
+    switch (plain_ ? kPlain[pick(std::size(kPlain))] : pick(16)) {
       case 0: return unary(Opcode::sin, 1);
       case 1: return unary(Opcode::cos, 1);
       case 2: return unary(Opcode::tanh, 1);
@@ -194,7 +197,7 @@ class Generator {
     if (v.e.kind == Kind::exact)
       return {make(Opcode::max, Kind::exact, {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}), 2};
     if (v.bound < 12 && chance(2)) return {make(Opcode::mul, Kind::real, {v.e, literal(Kind::real, 2 / v.bound)}), 2};
-    if (chance(2)) return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
+    if (plain_ || chance(2)) return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
     return {make(chance(4) ? Opcode::sin : Opcode::tanh, Kind::real, {v.e}), 1};
   }
   Expr squashed(const Bounded& v) { return squashed_bound(v).e; }
