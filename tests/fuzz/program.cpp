@@ -210,8 +210,12 @@ int size_of(const Program& p) { return weight(p.body); }
 
 std::vector<Program> reductions(const Program& p) {
   std::vector<Program> all = Reducer(p).run();
-  std::stable_sort(all.begin(), all.end(), [](const Program& a, const Program& b) { return size_of(a) < size_of(b); });
-  return all;
+  std::vector<std::pair<int, std::size_t>> order;  // equal sizes in the order they were found
+  for (std::size_t i = 0; i < all.size(); ++i) order.emplace_back(size_of(all[i]), i);
+  std::sort(order.begin(), order.end());
+  std::vector<Program> sorted;
+  for (const auto& [size, i] : order) sorted.push_back(std::move(all[i]));
+  return sorted;
 }
 
 }  // namespace fluxion::fuzz

@@ -128,12 +128,8 @@ inline Arguments run(const Function& f, const Arguments& arguments, const RunOpt
     }
     case Function::Kind::kernel: {
       Arguments all = arguments;
-      std::size_t i = 0;
       for (const Parameter& p : f.parameters) {
-        if (!is_scratch(f, p)) {
-          ++i;
-          continue;
-        }
+        if (!is_scratch(f, p)) continue;
         const Memory& m = f[p.memory];
         Data d = arguments.at(static_cast<std::size_t>(m.like));
         if (m.role == Role::out) {
