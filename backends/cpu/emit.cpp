@@ -59,6 +59,17 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& opt
       uses_arena_ = true;
     }
   }
+  std::size_t ops = 0;
+  bool branches = false, sums = false;
+  for (const Region& r : f.regions) {
+    ops += r.ops.size();
+    for (OpId o : r.ops) {
+      branches |= !f[o].regions.empty();
+      sums |= f[o].code == Opcode::accumulate;
+    }
+  }
+  // Two tiny bodies in a row hide the loop; four keep as many sums apart, an addition has to wait for the last one.
+  copies_ = branches || W == 1 || ops > 24 ? 1 : sums ? 4 : 2;
   if (opt.fast) {
     llvm::FastMathFlags flags;
     flags.setAllowReassoc();
@@ -147,8 +158,11 @@ void Emitter::load_arguments() {
     if (!fixed) continue;
     const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
     if (is_half(t) || is_bool(t)) continue;
-    Register r{OpId{o}, slot(vec(scalar_type(t))), slot(b.getInt1Ty())};
-    b.CreateStore(minus_zero(t, true), r.sum);
+    Register r{OpId{o}, {}, slot(b.getInt1Ty())};
+    for (unsigned k = 0; k < copies_; ++k) {
+      r.sums.push_back(slot(vec(scalar_type(t))));
+      b.CreateStore(minus_zero(t, true), r.sums.back());
+    }
     b.CreateStore(b.getFalse(), r.touched);
     registers_.emplace(o, r);
   }
@@ -196,14 +210,10 @@ void Emitter::emit_units() {
 
 void Emitter::emit_lanes(Node* lo, Node* hi) {
   std::size_t ops = 0;
-  bool loops = false;
-  for (const Region& r : f.regions) {
-    ops += r.ops.size();
-    for (OpId o : r.ops) loops |= f[o].code == Opcode::for_ || f[o].code == Opcode::while_ || f[o].code == Opcode::if_;
-  }
-  // A huge body is emitted once, masked; else a plain one (two in a row when it is tiny) and a masked rest.
+  for (const Region& r : f.regions) ops += r.ops.size();
+  // A huge body is emitted once, masked; else a plain one (some in a row when it is tiny) and a masked rest.
   const bool plain = W == 1 || ops < 3000;
-  const unsigned copies = loops || W == 1 ? 1 : ops <= 24 ? 2 : 1;
+  const unsigned copies = copies_;
   llvm::Type* i32 = b.getInt32Ty();
   Node* width = b.getInt32(W);
   Node* start = lo;
@@ -214,7 +224,11 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
     b.SetInsertPoint(loop);
     PHINode* i = phi(i32, "i");
     i->addIncoming(lo, before);
-    for (unsigned k = 0; k < copies; ++k) emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
+    for (unsigned k = 0; k < copies; ++k) {
+      copy_ = k;
+      emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
+    }
+    copy_ = 0;
     Node* next = b.CreateAdd(i, step, "", false, true);
     i->addIncoming(next, b.GetInsertBlock());
     BasicBlock* latch = b.GetInsertBlock();
@@ -273,7 +287,12 @@ void Emitter::finish_accumulators() {
     llvm::Type* t = scalar_type(leaf.dtype);
     const llvm::Align align(size_of(leaf.dtype));
     Node* old = tag(b.CreateAlignedLoad(t, p, align), op.memory);
-    tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, b.CreateLoad(vec(t), r.sum))), p, align), op.memory);
+    Node* sum = nullptr;
+    for (llvm::AllocaInst* s : r.sums) {
+      Node* part = b.CreateLoad(vec(t), s);
+      sum = sum ? add(leaf.dtype, sum, part) : part;
+    }
+    tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, sum)), p, align), op.memory);
     b.CreateBr(after);
     b.SetInsertPoint(after);
   }

@@ -368,8 +368,9 @@ bool Emitter::accumulate_in_register(OpId o) {
   const Register& r = it->second;
   const Op& op = f[o];
   const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
-  Node* old = b.CreateLoad(vec(scalar_type(t)), r.sum);
-  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), r.sum);
+  llvm::AllocaInst* sum = r.sums[copy_];
+  Node* old = b.CreateLoad(vec(scalar_type(t)), sum);
+  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), sum);
   b.CreateStore(b.getTrue(), r.touched);
   return true;
 }

@@ -183,12 +183,13 @@ class Emitter {
   std::vector<llvm::MDNode*> scope_, others_;  // by memory; one more for the arenas
   Node* domain_[3] = {};
   Node* domain64_[3] = {};
-  struct Register { OpId op; llvm::AllocaInst* sum; llvm::AllocaInst* touched; };
+  struct Register { OpId op; std::vector<llvm::AllocaInst*> sums; llvm::AllocaInst* touched; };  // a sum a copy of the body
   std::map<std::uint32_t, Register> registers_;  // by op
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others
   std::vector<char> region_planned_;
   bool uses_arena_ = false;
+  unsigned copies_ = 1, copy_ = 0;  // bodies in a row, and which one is being emitted
 };
 
 }  // namespace fluxion::cpu

@@ -108,11 +108,10 @@ struct Variant {
 };
 /// The widths and instruction sets that this machine can run.
 inline std::vector<Variant> variants() {
-  std::vector<Variant> v = {{16, ""}, {4, ""}, {1, ""}, {16, "sse2"}, {8, "sse2"}};
+  std::vector<Variant> v = {{16, ""}, {4, ""}, {1, ""}, {8, "sse2"}};
   try {
     (void)cpu_backend()->fingerprint({.features = "avx2"});
     v.push_back({16, "avx2"});
-    v.push_back({4, "avx2"});
   } catch (const DeviceError&) {
     WARN("skipped: no AVX2 here");
   }
