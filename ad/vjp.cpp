@@ -1,8 +1,11 @@
 // Signatures of the reverse mode: parameters in and out, seeds and gradients; reverse.h does the rest.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "access.h"
 #include "fluxion/error.h"
+#include "fluxion/passes.h"
 #include "names.h"
 #include "prepare.h"
 #include "reverse.h"
@@ -17,8 +20,11 @@ bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
 
 // ---- kernels
 
-KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
-  const Function f = prepare(original);
+namespace {
+
+// `unread` by parameter: what the adjoint would keep of its values is used by nobody, so it needs no scratch.
+KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet,
+                    const std::vector<char>& unread) {
   const Structure s(f);
   const auto touched = accesses(f);
   const std::size_t count = f.parameters.size();
@@ -126,7 +132,7 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
     if (!is_memory(parameter)) continue;
     const Memory& m = f[parameter.memory];
     MemoryPlan& plan = r.memory[parameter.memory.index];
-    if (parameter.role == Role::inout && reread[p]) {
+    if (parameter.role == Role::inout && reread[p] && !unread[p]) {
       plan.memory = scratch(p, m.element, Role::inout, primal_at[p], "_now");
       plan.primal = MemoryPlan::Primal::unstable;
     }
@@ -153,6 +159,34 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
   b.finish();
   result.function = std::make_shared<Function>(tidy(out));
   return result;
+}
+
+}  // namespace
+
+KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
+  const Function f = prepare(original);
+  std::vector<char> unread(f.parameters.size());
+  KernelAdjoint result = build(f, wrt, cotangents, quiet, unread);
+  bool scratch = false;
+  for (const KernelAdjoint::Slot& slot : result.slots) scratch |= slot.kind == KernelAdjoint::Slot::Kind::scratch;
+  if (!scratch) return result;
+  // Scratch that only feeds itself is unread too: as a local it would be dead.
+  Function trial = *result.function;
+  for (Memory& m : trial.memories)
+    if (m.scratch) m.space = Memory::Space::local, m.scope = trial.body, m.length = 1;
+  trial = dce(trial);
+  std::set<std::string> read;
+  for (const Op& op : trial.ops)
+    if (op.code == Opcode::load) read.insert(trial[op.memory].name);
+  bool again = false;
+  for (std::size_t q = 0; q < result.slots.size(); ++q) {
+    const auto p = static_cast<std::size_t>(result.slots[q].parameter);
+    const bool copy = result.slots[q].kind == KernelAdjoint::Slot::Kind::scratch && f.parameters[p].role == Role::inout;
+    if (!copy || read.contains(result.function->parameters[q].name)) continue;
+    unread[p] = 1;
+    again = true;
+  }
+  return again ? build(f, wrt, cotangents, quiet, unread) : result;
 }
 
 namespace {

@@ -191,6 +191,16 @@ TEST_CASE("a linear loop keeps no state", "[ad][fn]") {
   CHECK_THAT(print(g), !Catch::Contains("seq"));
 }
 
+TEST_CASE("a linear change in place needs no scratch", "[ad]") {
+  Kernel k("linear");
+  M x = k.inout(), w = k.in();
+  V t = k.index();
+  for_(i(0), i(4), {}, [&](V j, auto) { x.set(t, x[t] * 0.5 + w[j]); return std::vector<V>{}; });
+  const Function f = k.done(), v = vjp(f);
+  CHECK_THAT(print(v), !Catch::Contains("like"));
+  CHECK(check(f, arguments(f), {{6, 1, 1}}).dots < 1e-12);
+}
+
 TEST_CASE("what cannot be differentiated is refused with the reason", "[ad][errors]") {
   Fn f("bits");
   V x = f.x();
