@@ -33,7 +33,7 @@ int choose_width(const Function& f, const CompileOptions& options) {
   for (const Op& op : f.ops)
     if (op.code == Opcode::print) return 1;  // points print one after the other
   if (options.width == 0) return 16;
-  if (options.width < 0 || options.width > 64 || !std::has_single_bit(static_cast<unsigned>(options.width)))
+  if (options.width < 0 || options.width > 32 || !std::has_single_bit(static_cast<unsigned>(options.width)))
     throw KernelError(f.loc, "SIMD width " + std::to_string(options.width) + " is not 1, 2, 4, 8, 16 or 32");
   return options.width;
 }

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -44,7 +45,10 @@ class Pool {
     if (asleep_.load() > 0) generation_.notify_all();
     work(mine);
     open_.store(false);
-    while (inside_.load() != 0) _mm_pause();
+    for (int spins = 0; inside_.load() != 0; ++spins) {
+      if (spins < 4096) _mm_pause();
+      else std::this_thread::yield();  // a worker that was descheduled needs the core
+    }
     return true;
   }
 

@@ -1,4 +1,6 @@
 // Access classes, tails, 2-D and 3-D domains, structs, halves, local arrays, accumulates, bounds, check, print.
+#include <sys/mman.h>
+
 #include "run_kernel.h"
 
 using namespace fluxion;
@@ -11,7 +13,7 @@ LayoutId struct_layout() {  // {f32, f64, i16, bool} with C's offsets
   l.size = 24;
   return intern(l);
 }
-const std::vector<Variant> kFew = {{16, ""}, {1, ""}, {8, "sse2"}};
+const std::vector<Variant> kFew = {{16, ""}, {32, ""}, {2, ""}, {8, "sse2"}};
 }  // namespace
 
 TEST_CASE("contiguous accesses work for every domain size around the width", "[backends][cpu]") {
@@ -146,6 +148,30 @@ TEST_CASE("local arrays belong to one point", "[backends][cpu]") {
     b.finish();
     agrees(f, {{45, 1, 1}}, {Data(DType::f32, {45}).fill(), Data(DType::f32, {45})});
   }
+}
+
+TEST_CASE("arrays beyond 2 GiB are gathered and scattered with 64-bit offsets", "[backends][cpu]") {
+  constexpr std::int64_t n = 600'000'000;
+  void* p = mmap(nullptr, n * 4, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  REQUIRE(p != MAP_FAILED);
+  Function f = kernel("far");
+  Builder b(f);
+  const MemoryId x = b.memory_parameter(DType::f32, 1, Role::inout, "x"), index = b.memory_parameter(DType::i32, 1, Role::in, "index");
+  const ValueId i[] = {b.index(0)}, at[] = {b.load(index, i)}, before[] = {b.sub(at[0], b.i32(1))};
+  b.store(x, before, b.add(b.load(x, at), b.constant_float(DType::f32, 1)));
+  b.finish();
+  std::vector<std::int32_t> where(20);
+  auto* values = static_cast<float*>(p);
+  for (int k = 0; k < 20; ++k) {
+    where[static_cast<std::size_t>(k)] = static_cast<std::int32_t>(n - 1 - 29'000'000ll * k);
+    values[where[static_cast<std::size_t>(k)]] = static_cast<float>(k);
+  }
+  const ArrayArgument arrays[] = {{p, {n, 1, 1}}, {where.data(), {20, 1, 1}}};
+  FailureSlot failure;
+  cpu_backend()->compile(f, {})->run({{20, 1, 1}, arrays, {}}, failure);
+  failure.rethrow();
+  for (int k = 0; k < 20; ++k) CHECK(values[where[static_cast<std::size_t>(k)] - 1] == static_cast<float>(k + 1));
+  munmap(p, n * 4);
 }
 
 TEST_CASE("accumulates reach every element whatever the index looks like", "[backends][cpu]") {
