@@ -50,15 +50,15 @@ const std::shared_ptr<Storage>& storage_of(const ArrayState& array) {
   return array.storage;
 }
 
-void check_array(const Array& a, LayoutId element, int rank) {
+void check_array(const Array& a, LayoutId element, int rank, Loc at) {
   if (!a) return;
   if (a.element() == element && a.rank() == rank) return;
-  throw ShapeError({}, fmt::format("an array of {} axes of {} is no buffer of {} axes of {}", a.rank(), to_string(a.element()), rank,
+  throw ShapeError(at, fmt::format("an array of {} axes of {} is no buffer of {} axes of {}", a.rank(), to_string(a.element()), rank,
                                    to_string(element)));
 }
 
-void throw_count(std::size_t given, std::int64_t wanted) {
-  throw ShapeError({}, fmt::format("{} values for a buffer of {}", given, wanted));
+void throw_count(std::size_t given, std::int64_t wanted, Loc at) {
+  throw ShapeError(at, fmt::format("{} values for a buffer of {}", given, wanted));
 }
 
 }  // namespace detail
@@ -128,13 +128,13 @@ void Array::write(const void* from) const {
   stream.submit(kName, [storage, bytes, n](FailureSlot&) { std::memcpy(storage->data, bytes->data(), n); }, n <= kSmallCopy);
 }
 
-void Array::copy_from(const Array& other) const {
+void Array::copy_from(const Array& other, Loc at) const {
   detail::ArrayState& to = state();
   const detail::ArrayState& from = other.state();
   if (to.element != from.element || to.rank != from.rank || to.extent != from.extent)
-    throw ShapeError({}, fmt::format("copy_from: the shapes differ: {} of [{}] and {} of [{}]", to_string(to.element),
+    throw ShapeError(at, fmt::format("copy_from: the shapes differ: {} of [{}] and {} of [{}]", to_string(to.element),
                                      fmt::join(shape(), ", "), to_string(from.element), fmt::join(other.shape(), ", ")));
-  if (detail::Tracer* t = detail::tracer()) return t->copy(to, from, {});
+  if (detail::Tracer* t = detail::tracer()) return t->copy(to, from, at);
   if (&to == &from || to.storage == from.storage) return;
   const auto target = detail::storage_of(to), source = detail::storage_of(from);
   if (to.device != from.device) from.device.wait();
@@ -143,14 +143,15 @@ void Array::copy_from(const Array& other) const {
   static const std::string kName = "copy of an array";
   to.device.state().stream.submit(
       kName, [target, source, n](FailureSlot&) { std::memmove(target->data, source->data, n); }, n <= kSmallCopy);
+  if (to.device != from.device) to.device.wait();  // what the other device runs next may write `from`
 }
 
-void Array::fill(const void* element) const {
+void Array::fill(const void* element, Loc at) const {
   detail::ArrayState& s = state();
   if (detail::Tracer* t = detail::tracer()) {
-    const Array filled = make(s.device, s.element, shape(), Fill::zeros);
-    detail::combine_into(Opcode::add, filled, detail::single_value(s.element, element), {});
-    return t->copy(s, filled.state(), {});
+    const Array filled = make(s.device, s.element, shape(), Fill::zeros, at);
+    detail::combine_into(Opcode::add, filled, detail::single_value(s.element, element), at);
+    return t->copy(s, filled.state(), at);
   }
   const auto storage = detail::storage_of(s);
   const std::size_t size = layout_of(s.element).size, n = bytes_of(s);

@@ -135,7 +135,6 @@ const std::shared_ptr<const Function>& KernelHandle::function() const {
   if (!state_) throw KernelError({}, "an empty kernel is used; make it with fluxion::kernel");
   return state_->function;
 }
-int KernelHandle::domain_parameter() const { return state_->domain_parameter; }
 
 KernelHandle KernelHandle::copy() const {
   function();
@@ -281,7 +280,9 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     for (const Work::Copy& c : work.copies) std::memcpy(c.to, c.from, c.bytes);
     std::vector<EvalMemory> memories;
     for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
-    evaluate_kernel(*v->function, domain, memories, work.scalars, {});
+    EvalOptions evaluate;
+    evaluate.print = [](std::string_view line) { print_line(line); };
+    evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate);
     return;
   }
 

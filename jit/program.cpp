@@ -84,6 +84,12 @@ double launch_cost(const Function& f, RegionId r) {
   return sum;
 }
 
+/// Arrays that wrap the user's memory may share some of it.
+bool overlap(const Storage& a, const Storage& b) {
+  const auto x = reinterpret_cast<std::uintptr_t>(a.data), y = reinterpret_cast<std::uintptr_t>(b.data);
+  return x < y + b.bytes && y < x + a.bytes;
+}
+
 }  // namespace
 
 bool ProgramParameter::has_float() const { return float_layout(element); }
@@ -95,6 +101,7 @@ struct ProgramHandle::State {
   Loc at;
   std::vector<Step> steps;
   CompileOptions options;
+  bool race = false;                         // runs in the evaluator
   std::mutex mutex;  // held while specialising
   std::vector<std::shared_ptr<Specialisation>> specialisations;
 
@@ -108,8 +115,10 @@ ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> par
   state_->parameters = std::move(parameters);
   state_->body = std::move(body);
   state_->at = at;
-  state_->options.bounds = debug_flags().bounds;
-  state_->options.nan = debug_flags().nan;
+  const DebugFlags debug = debug_flags();
+  state_->options.bounds = debug.bounds;
+  state_->options.nan = debug.nan;
+  state_->race = debug.race;
 }
 
 namespace {
@@ -121,6 +130,7 @@ template <class S> std::shared_ptr<S> copy_of(const S& s) {
   out->at = s.at;
   out->steps = s.steps;
   out->options = s.options;
+  out->race = s.race;
   return out;
 }
 }  // namespace
@@ -218,7 +228,7 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const
   s->function = std::make_shared<const Function>(f);
   s->cost = launch_cost(f, f.body);
   if (compile) {
-    s->code = fluxion::detail::specialise(f, options, s->device);
+    s->code = fluxion::detail::specialise(f, options, race ? Device::reference() : s->device);
     specialisations.push_back(s);
   }
   return s;
@@ -232,6 +242,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
   work.code = s->code;
   work.function = s->function;
   work.cost = s->cost;
+  work.nan = state_->options.nan;
   std::vector<std::pair<const Storage*, std::size_t>> used;  // and the parameter
   for (std::size_t p = 0; p < f.parameters.size(); ++p) {
     const Parameter& q = f.parameters[p];
@@ -254,7 +265,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
                                        a ? to_string(array_type(*a)) : std::string("empty"), to_string(t)));
     const auto& storage = storage_of(*a);
     for (const auto& [other, k] : used)
-      if (other == storage.get() && (q.role != Role::in || f.parameters[k].role != Role::in))
+      if (overlap(*other, *storage) && (q.role != Role::in || f.parameters[k].role != Role::in))
         throw KernelError(at, fmt::format("program \"{}\" gets one array as \"{}\" and as \"{}\" and writes to it; pass a copy", state_->name,
                                           f.parameters[k].name, q.name));
     used.push_back({storage.get(), p});

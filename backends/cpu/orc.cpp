@@ -183,7 +183,7 @@ std::string emit(llvm::Module& module, llvm::TargetMachine& machine, llvm::CodeG
 
 const Target& target(std::string_view forced) {
   static std::mutex mutex;
-  static std::map<std::string, Target, std::less<>> targets;
+  static auto& targets = *new std::map<std::string, Target, std::less<>>;  // never destroyed, as the session
   std::lock_guard lock(mutex);
   const auto it = targets.find(forced);
   if (it != targets.end()) return it->second;

@@ -24,7 +24,6 @@ int default_threads() {
 
 class Pool {
  public:
-  ~Pool() { stop(); }
   int size() {
     std::lock_guard lock(mutex_);
     return wanted();
@@ -104,8 +103,9 @@ class Pool {
   int chunks_ = 0;
   FailureSlot* failure_ = nullptr;
 };
+// Never destroyed: launches that are pending when main returns still run on it.
 Pool& pool() {
-  static Pool p;
+  static Pool& p = *new Pool;
   return p;
 }
 

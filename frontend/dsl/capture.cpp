@@ -22,6 +22,8 @@ void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std:
   std::copy(out.begin(), out.end(), results);
 }
 
+std::string ir_of(const Function& f) { return print(f); }
+
 void refuse_half(DType t, Loc at) {
   if (is_half(t)) throw KernelError(at, "a function returns half precision, which is for memory only; return fx::Float");
 }

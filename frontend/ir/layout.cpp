@@ -19,8 +19,9 @@ struct Table {
     }
   }
 };
+// Never destroyed: launches that are pending when main returns still ask.
 Table& table() {
-  static Table t;
+  static Table& t = *new Table;
   return t;
 }
 }  // namespace

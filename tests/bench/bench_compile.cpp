@@ -61,9 +61,9 @@ double output_of(const std::string& command) {
 int main(int argc, char** argv) {
   bench::Suite suite(argc, argv);
   if (!suite.child().empty()) return child(suite.child());
-  char cache[] = "/tmp/fluxion-bench-XXXXXX";
-  if (!mkdtemp(cache)) throw std::runtime_error("no temporary folder");
-  setenv("FLUXION_CACHE_DIR", cache, 1);
+  std::string cache = (std::filesystem::temp_directory_path() / "fluxion-bench-XXXXXX").string();
+  if (!mkdtemp(cache.data())) throw std::runtime_error("no temporary folder");
+  setenv("FLUXION_CACHE_DIR", cache.c_str(), 1);
   auto best = [&](const std::string& what) {
     double least = std::numeric_limits<double>::infinity();
     for (int round = 0; round < 9; ++round) {

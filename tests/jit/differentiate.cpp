@@ -97,6 +97,12 @@ TEST_CASE("device functions have gradients and values with gradients and tangent
   CHECK(fx::vjp(f, fx::wrt<1>)(2.f, 3.f, 2.f) == Approx(2 * gy).epsilon(1e-5));
 }
 
+TEST_CASE("a function and its gradient show their text", "[jit][ad]") {
+  auto f = fx::fn("f", [](fx::Float x) { return fx::sin(x) * x; });
+  CHECK_THAT(f.ir(), Catch::Contains("fn @f(") && Catch::Contains("= sin ") && !Catch::Contains("cos"));
+  CHECK_THAT(fx::grad(f).ir(), Catch::Contains("= sin ") && Catch::Contains("= cos "));
+}
+
 TEST_CASE("a gradient is used inside a kernel and differentiated again", "[jit][ad]") {
   const fx::Device dev = GENERATE(from_range(devices()));
   auto f = fx::fn([](fx::Float x) { return fx::sin(x) * x; });

@@ -1,4 +1,5 @@
 // The typed kernel: capture to result on every device.
+#include <fluxion/backend.h>
 #include <fluxion/fluxion.h>
 #include <fmt/format.h>
 
@@ -60,4 +61,27 @@ TEST_CASE("a kernel that reads outside its array is told so with its line when r
   });
   auto x = dev.zeros<float>(3), y = dev.zeros<float>(3);
   CHECK_THROWS_WITH(k.eager()(x, y), Contains("kernel.cpp") && Contains("3"));
+}
+
+TEST_CASE("an eager launch prints", "[jit]") {
+  static std::string said;
+  said.clear();
+  fx::set_print_sink([](std::string_view line, void*) { said += line; }, nullptr);
+  const auto k = fx::kernel("k", [](fx::In<float> x) { fx::print("x is {}", x[fx::index()]); });
+  k.eager()(fx::Device::best().upload({1.5f}));
+  fx::set_print_sink(nullptr, nullptr);
+  CHECK(said == "x is 1.5");
+}
+
+TEST_CASE("shape errors of whole buffers have the line of the user", "[jit]") {
+  const fx::Device dev = fx::Device::best();
+  const auto a = dev.zeros<float>(2), b = dev.zeros<float>(3);
+  CHECK_THROWS_WITH(a + b, Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK_THROWS_WITH(a -= b, Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK_THROWS_WITH(a.copy_from(b), Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK_THROWS_WITH(a.set({1.f}), Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK_THROWS_WITH(b.item(), Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK_THROWS_WITH((fx::Buffer<int>(a)), Contains("kernel.cpp:" + std::to_string(__LINE__)));
+  CHECK((2 * (a + 1) - a / 4.f).host() == std::vector<float>{2, 2});
+  CHECK((-fx::ones_like(a)).host() == std::vector<float>{-1, -1});
 }

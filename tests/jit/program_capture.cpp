@@ -2,6 +2,7 @@
 // in the evaluator.
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstdlib>
 
 #include "fluxion/fluxion.h"
 
@@ -300,6 +301,39 @@ TEST_CASE("one array as two parameters of a program that writes one is refused",
   const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) { k.over(2)(y, x, 1.f); });
   const auto x = dev.zeros<float>(2);
   CHECK_THROWS_WITH(p(x, x), Catch::Contains("gets one array as"));
+}
+
+TEST_CASE("overlapping memory of the user as two parameters of a program that writes one is refused", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = axpy();
+  const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) { k.over(2)(y, x, 1.f); });
+  std::vector<float> memory(4, 1.f);
+  const auto part = [&](int first) { return fx::Buffer<float>::wrap(memory.data() + first, {2}, dev); };
+  CHECK_THROWS_WITH(p(part(0), part(1)), Catch::Contains("gets one array as"));
+  p(part(0), part(2));
+  CHECK(part(0).host() == std::vector<float>{2, 2});
+}
+
+TEST_CASE("with FLUXION_DEBUG programs report NaNs and races too", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto divide = fx::kernel("divide", [](fx::In<float> x, fx::Out<float> y) { y[fx::index()] = x[fx::index()] / x[fx::index()]; });
+  const auto shift = fx::kernel("shift", [](fx::InOut<float> y) {
+    auto i = fx::index();
+    y[i] = y[fx::min(i + 1, 3)];
+  });
+  ::setenv("FLUXION_DEBUG", "nan", 1);
+  const auto nan = fx::program("p", [&](fx::Buffer<float> x) {
+    auto y = fx::zeros<float>(2);
+    divide.over(2)(x, y);
+    return y;
+  });
+  ::setenv("FLUXION_DEBUG", "race", 1);
+  const auto race = fx::program("q", [&](fx::Buffer<float> y) { shift.over(4)(y); });
+  ::unsetenv("FLUXION_DEBUG");
+  CHECK(nan(dev.upload({1.f, 2.f})).host() == std::vector<float>{1, 1});
+  CHECK_THROWS_WITH(nan(dev.upload({1.f, 0.f})).host(), Catch::Contains("\"result 0\"") && Catch::Contains("(1, 0, 0)"));
+  const auto y = dev.zeros<float>(4);
+  CHECK_THROWS_WITH((race(y), y.host()), Catch::Contains("program_capture.cpp"));
 }
 
 TEST_CASE("a failing check inside a program reports its line", "[jit][program]") {

@@ -123,6 +123,8 @@ template <class L> std::shared_ptr<const Function> capture_fn(std::string name, 
   return recording.finish(yields);
 }
 
+/// The text form of a function.
+FLUXION_API std::string ir_of(const Function& f);
 /// Evaluates a function on the host: bits in, bits out.
 FLUXION_API void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std::uint64_t* results, int m);
 
@@ -159,6 +161,8 @@ class Fn<R(A...)> {
 
   explicit Fn(std::shared_ptr<const Function> f) : f_(std::move(f)) {}
   const std::shared_ptr<const Function>& function() const { return f_; }
+  /// The text form.
+  std::string ir() const { return detail::ir_of(*f_); }
 
   template <class... X> requires(sizeof...(X) == sizeof...(A))
   auto operator()(X&&... x) const {

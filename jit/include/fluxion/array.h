@@ -61,8 +61,8 @@ class FLUXION_API Array {
   // ---- bytes, row-major; the heavy ends of what Buffer offers
   void read(void* to, Loc at = {}) const;            // waits
   void write(const void* from) const;   // in order with the launches; `from` is read before it returns
-  void copy_from(const Array& other) const;
-  void fill(const void* element) const;
+  void copy_from(const Array& other, Loc at = {}) const;
+  void fill(const void* element, Loc at = {}) const;
 
   detail::ArrayState& state() const;    // throws ShapeError on an empty handle
   const std::shared_ptr<detail::ArrayState>& shared() const { return state_; }
@@ -73,7 +73,7 @@ class FLUXION_API Array {
 
 namespace detail {
 /// Throws ShapeError unless the array has this element and rank.
-FLUXION_API void check_array(const Array& a, LayoutId element, int rank);
+FLUXION_API void check_array(const Array& a, LayoutId element, int rank, Loc at = {});
 }  // namespace detail
 
 }  // namespace fluxion

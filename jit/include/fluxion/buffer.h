@@ -20,7 +20,7 @@ FLUXION_API Array sum(const Array& a, Loc at);              // one element of th
 FLUXION_API Array dot(const Array& a, const Array& b, Loc at);  // one scalar: the sum over elements and leaves
 /// The number that all leaves of `element` hold; throws KernelError when they differ.
 FLUXION_API double single_value(LayoutId layout, const void* element);
-[[noreturn]] FLUXION_API void throw_count(std::size_t given, std::int64_t wanted);
+[[noreturn]] FLUXION_API void throw_count(std::size_t given, std::int64_t wanted, Loc at);
 }  // namespace detail
 
 template <class T, int N>
@@ -34,7 +34,7 @@ class Buffer {
 
   Buffer() = default;
   /// Throws ShapeError unless the array has elements T and N axes.
-  Buffer(const Array& a) : array_(a) { detail::check_array(a, detail::element_of<T>(), N); }
+  Buffer(const Array& a, Loc at = Loc::here()) : array_(a) { detail::check_array(a, detail::element_of<T>(), N, at); }
   operator const Array&() const { return array_; }
   const Array& array() const { return array_; }
   explicit operator bool() const { return static_cast<bool>(array_); }
@@ -68,13 +68,14 @@ class Buffer {
   }
   /// The only element; throws ShapeError when there are more.
   T item(Loc at = Loc::here()) const {
-    if (size() != 1) throw_not_one(size());
+    if (size() != 1) detail::throw_count(1, size(), at);
     T out;
     array_.read(&out, at);
     return out;
   }
-  void set(const std::vector<T>& values) const {
-    check_count(values.size());
+  /// Copies; throws ShapeError for another number of values than elements.
+  void set(const std::vector<T>& values, Loc at = Loc::here()) const {
+    check_count(values.size(), at);
     if constexpr (std::is_same_v<T, bool>) {
       std::unique_ptr<bool[]> raw(new bool[values.size()]);
       for (std::size_t i = 0; i < values.size(); ++i) raw[i] = values[i];
@@ -83,53 +84,68 @@ class Buffer {
       array_.write(values.data());
     }
   }
-  void set(std::span<const T> values) const { check_count(values.size()); array_.write(values.data()); }
-  void set(std::initializer_list<T> values) const { set(std::span<const T>(values.begin(), values.size())); }
-  void fill(const T& value) const { array_.fill(&value); }
-  void copy_from(const Buffer& other) const { array_.copy_from(other.array_); }
+  void set(std::span<const T> values, Loc at = Loc::here()) const { check_count(values.size(), at); array_.write(values.data()); }
+  void set(std::initializer_list<T> values, Loc at = Loc::here()) const { set(std::span<const T>(values.begin(), values.size()), at); }
+  void fill(const T& value, Loc at = Loc::here()) const { array_.fill(&value, at); }
+  /// The elements of a buffer of the same shape, from any device.
+  void copy_from(const Buffer& other, Loc at = Loc::here()) const { array_.copy_from(other.array_, at); }
 
-  // ---- arithmetic on every leaf; equal shapes
-  friend Buffer operator+(const Buffer& a, const Buffer& b) { return detail::combine(Opcode::add, a.array_, b.array_, {}); }
-  friend Buffer operator-(const Buffer& a, const Buffer& b) { return detail::combine(Opcode::sub, a.array_, b.array_, {}); }
-  friend Buffer operator*(const Buffer& a, const Buffer& b) { return detail::combine(Opcode::mul, a.array_, b.array_, {}); }
-  friend Buffer operator/(const Buffer& a, const Buffer& b) { return detail::combine(Opcode::div, a.array_, b.array_, {}); }
-  friend Buffer operator+(const Buffer& a, double s) { return detail::combine(Opcode::add, a.array_, s, false, {}); }
-  friend Buffer operator-(const Buffer& a, double s) { return detail::combine(Opcode::sub, a.array_, s, false, {}); }
-  friend Buffer operator*(const Buffer& a, double s) { return detail::combine(Opcode::mul, a.array_, s, false, {}); }
-  friend Buffer operator/(const Buffer& a, double s) { return detail::combine(Opcode::div, a.array_, s, false, {}); }
-  friend Buffer operator+(double s, const Buffer& a) { return detail::combine(Opcode::add, a.array_, s, true, {}); }
-  friend Buffer operator-(double s, const Buffer& a) { return detail::combine(Opcode::sub, a.array_, s, true, {}); }
-  friend Buffer operator*(double s, const Buffer& a) { return detail::combine(Opcode::mul, a.array_, s, true, {}); }
-  friend Buffer operator/(double s, const Buffer& a) { return detail::combine(Opcode::div, a.array_, s, true, {}); }
-  Buffer operator-() const { return detail::map(Opcode::neg, array_, {}); }
-  const Buffer& operator+=(const Buffer& b) const { detail::combine_into(Opcode::add, array_, b.array_, {}); return *this; }
-  const Buffer& operator-=(const Buffer& b) const { detail::combine_into(Opcode::sub, array_, b.array_, {}); return *this; }
-  const Buffer& operator*=(const Buffer& b) const { detail::combine_into(Opcode::mul, array_, b.array_, {}); return *this; }
-  const Buffer& operator/=(const Buffer& b) const { detail::combine_into(Opcode::div, array_, b.array_, {}); return *this; }
-  const Buffer& operator+=(double s) const { detail::combine_into(Opcode::add, array_, s, {}); return *this; }
-  const Buffer& operator-=(double s) const { detail::combine_into(Opcode::sub, array_, s, {}); return *this; }
-  const Buffer& operator*=(double s) const { detail::combine_into(Opcode::mul, array_, s, {}); return *this; }
-  const Buffer& operator/=(double s) const { detail::combine_into(Opcode::div, array_, s, {}); return *this; }
+  // ---- arithmetic on every leaf; equal shapes. The operands note the user's line.
+  struct Operand {
+    const Array& array;
+    Loc loc;
+    Operand(const Buffer& b, Loc at = Loc::here()) : array(b.array_), loc(at) {}
+    Operand(const Array& a, Loc at = Loc::here()) : array(a), loc(at) {}
+  };
+  struct Number {
+    double value;
+    Loc loc;
+    Number(double v, Loc at = Loc::here()) : value(v), loc(at) {}
+  };
+  friend Buffer operator+(const Buffer& a, Operand b) { return detail::combine(Opcode::add, a.array_, b.array, b.loc); }
+  friend Buffer operator-(const Buffer& a, Operand b) { return detail::combine(Opcode::sub, a.array_, b.array, b.loc); }
+  friend Buffer operator*(const Buffer& a, Operand b) { return detail::combine(Opcode::mul, a.array_, b.array, b.loc); }
+  friend Buffer operator/(const Buffer& a, Operand b) { return detail::combine(Opcode::div, a.array_, b.array, b.loc); }
+  friend Buffer operator+(const Buffer& a, Number s) { return detail::combine(Opcode::add, a.array_, s.value, false, s.loc); }
+  friend Buffer operator-(const Buffer& a, Number s) { return detail::combine(Opcode::sub, a.array_, s.value, false, s.loc); }
+  friend Buffer operator*(const Buffer& a, Number s) { return detail::combine(Opcode::mul, a.array_, s.value, false, s.loc); }
+  friend Buffer operator/(const Buffer& a, Number s) { return detail::combine(Opcode::div, a.array_, s.value, false, s.loc); }
+  friend Buffer operator+(Number s, const Buffer& a) { return detail::combine(Opcode::add, a.array_, s.value, true, s.loc); }
+  friend Buffer operator-(Number s, const Buffer& a) { return detail::combine(Opcode::sub, a.array_, s.value, true, s.loc); }
+  friend Buffer operator*(Number s, const Buffer& a) { return detail::combine(Opcode::mul, a.array_, s.value, true, s.loc); }
+  friend Buffer operator/(Number s, const Buffer& a) { return detail::combine(Opcode::div, a.array_, s.value, true, s.loc); }
+  friend Buffer operator-(Operand a) { return detail::map(Opcode::neg, a.array, a.loc); }
+  const Buffer& operator+=(Operand b) const { detail::combine_into(Opcode::add, array_, b.array, b.loc); return *this; }
+  const Buffer& operator-=(Operand b) const { detail::combine_into(Opcode::sub, array_, b.array, b.loc); return *this; }
+  const Buffer& operator*=(Operand b) const { detail::combine_into(Opcode::mul, array_, b.array, b.loc); return *this; }
+  const Buffer& operator/=(Operand b) const { detail::combine_into(Opcode::div, array_, b.array, b.loc); return *this; }
+  const Buffer& operator+=(Number s) const { detail::combine_into(Opcode::add, array_, s.value, s.loc); return *this; }
+  const Buffer& operator-=(Number s) const { detail::combine_into(Opcode::sub, array_, s.value, s.loc); return *this; }
+  const Buffer& operator*=(Number s) const { detail::combine_into(Opcode::mul, array_, s.value, s.loc); return *this; }
+  const Buffer& operator/=(Number s) const { detail::combine_into(Opcode::div, array_, s.value, s.loc); return *this; }
 
  private:
-  void check_count(std::size_t n) const {
-    if (static_cast<std::int64_t>(n) != size()) detail::throw_count(n, size());
+  void check_count(std::size_t n, Loc at) const {
+    if (static_cast<std::int64_t>(n) != size()) detail::throw_count(n, size(), at);
   }
-  static void throw_not_one(std::int64_t n) { detail::throw_count(1, n); }
   Array array_;
 };
 
-template <class T, int N> Buffer<T, N> zeros_like(const Buffer<T, N>& a) {
-  return Array::make(a.device(), a.array().element(), a.shape(), Array::Fill::zeros);
+template <class T, int N> Buffer<T, N> zeros_like(const Buffer<T, N>& a, Loc at = Loc::here()) {
+  return Array::make(a.device(), a.array().element(), a.shape(), Array::Fill::zeros, at);
 }
-template <class T, int N> Buffer<T, N> empty_like(const Buffer<T, N>& a) {
-  return Array::make(a.device(), a.array().element(), a.shape(), Array::Fill::none);
+template <class T, int N> Buffer<T, N> empty_like(const Buffer<T, N>& a, Loc at = Loc::here()) {
+  return Array::make(a.device(), a.array().element(), a.shape(), Array::Fill::none, at);
 }
 /// Ones in every leaf: the cotangent that makes a vjp the gradient of a sum.
-template <class T, int N> Buffer<T, N> ones_like(const Buffer<T, N>& a) { return zeros_like(a) += 1.0; }
-template <class T, int N> Buffer<T, N> copy(const Buffer<T, N>& a) {
-  Buffer<T, N> out = empty_like(a);
-  out.copy_from(a);
+template <class T, int N> Buffer<T, N> ones_like(const Buffer<T, N>& a, Loc at = Loc::here()) {
+  Buffer<T, N> out = zeros_like(a, at);
+  detail::combine_into(Opcode::add, out.array(), 1.0, at);
+  return out;
+}
+template <class T, int N> Buffer<T, N> copy(const Buffer<T, N>& a, Loc at = Loc::here()) {
+  Buffer<T, N> out = empty_like(a, at);
+  out.copy_from(a, at);
   return out;
 }
 /// One element: the sum of all.

@@ -110,16 +110,19 @@ struct VjpParameters<TypeList<P...>, std::integer_sequence<int, K...>, I...> {
   using type = Concat<typename Differential<P>::Primal..., typename Differential<P>::Cotangent...,
                       GradientIf<K, typename Differential<P>::Gradient, I...>...>;
 };
-/// Positions of typed parameters as positions of the Function's, where a vector is several scalars.
-template <class... P, int... I> std::vector<int> positions(WithRespectTo<I...>) {
-  constexpr int kCount[] = {ArgumentOf<P>::kCount..., 0};
+/// Positions of typed parameters as positions of the Function's, where parameter k is count[k] scalars.
+template <int... I> std::vector<int> leaf_positions(const int* count, WithRespectTo<I...>) {
   std::vector<int> out;
   for (const int i : std::initializer_list<int>{I...}) {
     int first = 0;
-    for (int k = 0; k < i; ++k) first += kCount[k];
-    for (int k = 0; k < kCount[i]; ++k) out.push_back(first + k);
+    for (int k = 0; k < i; ++k) first += count[k];
+    for (int k = 0; k < count[i]; ++k) out.push_back(first + k);
   }
   return out;
+}
+template <class... P, int... I> std::vector<int> positions(WithRespectTo<I...> w) {
+  constexpr int kCount[] = {ArgumentOf<P>::kCount..., 0};
+  return leaf_positions(kCount, w);
 }
 
 }  // namespace detail
@@ -187,15 +190,9 @@ FLUXION_API FunctionPointer fn_vjp(const FunctionPointer& f, const std::vector<i
 FLUXION_API FunctionPointer fn_grad(const FunctionPointer& f, const std::vector<int>& wrt);
 FLUXION_API FunctionPointer fn_value_and_grad(const FunctionPointer& f, const std::vector<int>& wrt);
 
-template <class... A, int... I> std::vector<int> value_positions(TypeList<A...>, WithRespectTo<I...>) {
+template <class... A, int... I> std::vector<int> value_positions(TypeList<A...>, WithRespectTo<I...> w) {
   constexpr int kCount[] = {kHandles<A>..., 0};
-  std::vector<int> out;
-  for (const int i : std::initializer_list<int>{I...}) {
-    int first = 0;
-    for (int k = 0; k < i; ++k) first += kCount[k];
-    for (int k = 0; k < kCount[i]; ++k) out.push_back(first + k);
-  }
-  return out;
+  return leaf_positions(kCount, w);
 }
 
 }  // namespace detail

@@ -29,7 +29,6 @@ class FLUXION_API KernelHandle {
   KernelHandle() = default;
   explicit KernelHandle(std::shared_ptr<const Function> f);
   const std::shared_ptr<const Function>& function() const;
-  int domain_parameter() const;
 
   // ---- copies with other options
   KernelHandle eager() const;
