@@ -22,9 +22,7 @@ bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
 
 namespace {
 
-// `unread` by parameter: what the adjoint would keep of its values is used by nobody, so it needs no scratch.
-KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet,
-                    const std::vector<char>& unread) {
+KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
   const Structure s(f);
   const auto touched = accesses(f);
   const std::size_t count = f.parameters.size();
@@ -132,7 +130,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     if (!is_memory(parameter)) continue;
     const Memory& m = f[parameter.memory];
     MemoryPlan& plan = r.memory[parameter.memory.index];
-    if (parameter.role == Role::inout && reread[p] && !unread[p]) {
+    if (parameter.role == Role::inout && reread[p]) {
       plan.memory = scratch(p, m.element, Role::inout, primal_at[p], "_now");
       plan.primal = MemoryPlan::Primal::unstable;
     }
@@ -161,32 +159,50 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   return result;
 }
 
+/// As locals, scratch that nobody but itself reads is dead.
+Function with_locals(const Function& f, const std::set<std::string>& names) {
+  Function g = f;
+  for (Memory& m : g.memories)
+    if (m.scratch && names.contains(m.name)) m.space = Memory::Space::local, m.scope = g.body, m.length = 1;
+  return dce(g);
+}
+
+void erase_parameter(Function& f, std::size_t p) {  // of a memory that no op names
+  const std::uint32_t m = f.parameters[p].memory.index;
+  f.parameters.erase(f.parameters.begin() + static_cast<std::ptrdiff_t>(p));
+  f.memories.erase(f.memories.begin() + m);
+  const auto shift = [m](MemoryId& x) { x.index -= x.valid() && x.index > m; };
+  for (Op& op : f.ops) shift(op.memory);
+  for (Parameter& q : f.parameters) shift(q.memory);
+}
+
+// Often all that is recorded is needed by nobody, or was known without a load: then the scratch goes.
+void drop_unread_scratch(KernelAdjoint& k) {
+  std::set<std::string> unread;
+  for (const Memory& m : k.function->memories)
+    if (m.scratch) unread.insert(m.name);
+  if (unread.empty()) return;
+  const Function trial = with_locals(*k.function, unread);
+  for (const Region& r : trial.regions)
+    for (OpId o : r.ops)
+      if (trial[o].code == Opcode::load) unread.erase(trial[trial[o].memory].name);
+  if (unread.empty()) return;
+  Function f = with_locals(*k.function, unread);
+  for (std::size_t p = f.parameters.size(); p-- > 0;) {
+    const Parameter& parameter = f.parameters[p];
+    if (!is_memory(parameter) || !f[parameter.memory].scratch || !unread.contains(parameter.name)) continue;
+    erase_parameter(f, p);
+    k.slots.erase(k.slots.begin() + static_cast<std::ptrdiff_t>(p));
+  }
+  k.function = std::make_shared<Function>(std::move(f));
+}
+
 }  // namespace
 
 KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
-  const Function f = prepare(original);
-  std::vector<char> unread(f.parameters.size());
-  KernelAdjoint result = build(f, wrt, cotangents, quiet, unread);
-  bool scratch = false;
-  for (const KernelAdjoint::Slot& slot : result.slots) scratch |= slot.kind == KernelAdjoint::Slot::Kind::scratch;
-  if (!scratch) return result;
-  // Scratch that only feeds itself is unread too: as a local it would be dead.
-  Function trial = *result.function;
-  for (Memory& m : trial.memories)
-    if (m.scratch) m.space = Memory::Space::local, m.scope = trial.body, m.length = 1;
-  trial = dce(trial);
-  std::set<std::string> read;
-  for (const Op& op : trial.ops)
-    if (op.code == Opcode::load) read.insert(trial[op.memory].name);
-  bool again = false;
-  for (std::size_t q = 0; q < result.slots.size(); ++q) {
-    const auto p = static_cast<std::size_t>(result.slots[q].parameter);
-    const bool copy = result.slots[q].kind == KernelAdjoint::Slot::Kind::scratch && f.parameters[p].role == Role::inout;
-    if (!copy || read.contains(result.function->parameters[q].name)) continue;
-    unread[p] = 1;
-    again = true;
-  }
-  return again ? build(f, wrt, cotangents, quiet, unread) : result;
+  KernelAdjoint result = build(prepare(original), wrt, cotangents, quiet);
+  drop_unread_scratch(result);
+  return result;
 }
 
 namespace {

@@ -201,6 +201,17 @@ TEST_CASE("a linear change in place needs no scratch", "[ad]") {
   CHECK(check(f, arguments(f), {{6, 1, 1}}).dots < 1e-12);
 }
 
+TEST_CASE("a stored integer that is known without a load is not read from the old version", "[ad]") {
+  Kernel k("known");
+  M q = k.inout(DType::i32), z = k.inout(), w = k.in();
+  V t = k.index(), at = t + op(Opcode::bit_and, op(Opcode::neg, i(1)), i(0));
+  q.set(at, i(0));
+  z.set(t, select((q[t + op(Opcode::bit_and, i(2), i(1))]) == 0.0, w[t], c(0)) * z[t]);
+  const Function f = k.done();
+  CHECK_THAT(print(vjp(f)), !Catch::Contains("like"));
+  CHECK(check(f, arguments(f), {{6, 1, 1}}).dots < 1e-12);
+}
+
 TEST_CASE("what cannot be differentiated is refused with the reason", "[ad][errors]") {
   Fn f("bits");
   V x = f.x();
