@@ -67,7 +67,7 @@ Merges find_merges(const Function& f, std::span<const Argument> arguments) {
     if (!b || f[f.parameters[q].memory].scratch) continue;
     for (std::size_t p = 0; p < q; ++p) {
       const ArrayState* a = arguments[p].array.get();
-      if (!a || (!merges.empty() && merges[p] >= 0)) continue;
+      if (!a) continue;
       const Parameter &first = f.parameters[p], &second = f.parameters[q];
       if (first.role == Role::in && second.role == Role::in) continue;
       bool same = a == b;
@@ -86,8 +86,9 @@ Merges find_merges(const Function& f, std::span<const Argument> arguments) {
                                           "pass a copy as one of them",
                                           first.name, name_of(first.role), second.name, name_of(second.role)));
       if (merges.empty()) merges.assign(f.parameters.size(), -1);
-      merges[q] = static_cast<int>(p);
-      break;
+      // All parameters on one array become the first of them, those that only read it too.
+      if (merges[q] < 0) merges[q] = merges[p] < 0 ? static_cast<int>(p) : merges[p];
+      else if (merges[q] != static_cast<int>(p) && merges[p] < 0) merges[p] = merges[q];
     }
   }
   return merges;

@@ -157,8 +157,8 @@ void Emitter::seq_get(OpId o) {
 void Emitter::seq_write(OpId o) {
   const Op& op = f[o];
   const Type item = f.type(op.operands[0]).item();
-  if (item.is_seq() && op.code == Opcode::seq_add_at)
-    throw KernelError(op.loc, "cpu: a sequence of sequences cannot be added to; only its items can");
+  if (item.is_seq() && item.item().is_seq() && op.code == Opcode::seq_add_at)
+    throw KernelError(op.loc, "cpu: sequences three deep cannot be added to; differentiate once less, or the last time with jvp");
   Held s = seq(op.operands[0]);
   const ValueId at = op.operands[1];
   Node* index = u.uniform(at) ? scalar(at) : vector(at);
@@ -169,7 +169,12 @@ void Emitter::seq_write(OpId o) {
   }
   if (!u.sequences.in_place(op.results[0])) s = copy_seq(s, f.type(op.operands[0]), o);
   if (item.is_seq()) {
-    const Held h = seq_as(op.operands[2], Class::varying, Class::varying);
+    Held h = seq_as(op.operands[2], Class::varying, Class::varying);
+    if (op.code == Opcode::seq_add_at) {
+      Held old;
+      old.v = read_item(s, index, item, old.length);
+      h = sum_of(old, h, item, o);
+    }
     write_item(s, index, item, h.v, h.length);
   } else {
     Node* v = vector(op.operands[2]);
@@ -178,6 +183,39 @@ void Emitter::seq_write(OpId o) {
     write_item(s, index, item, v, nullptr);
   }
   set(op.results[0], s);
+}
+
+/// A fresh seq of old[i] + more[i], as long as `more` in each lane; what `old` has too few is 0 (zeros of a seq of
+/// seqs holds empty ones).
+Held Emitter::sum_of(const Held& old, const Held& more, const Type& t, OpId o) {
+  const Type item = t.item();
+  Node* n = longest(more.length);
+  n = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, n, b.getInt32(0));
+  Node* fresh = allocate(b.CreateMul(b.CreateZExt(n, b.getInt64Ty()), b.getInt64(record_size(item))), o);
+  BasicBlock *before = b.GetInsertBlock(), *loop = block("sum"), *after = block("summed");
+  b.CreateCondBr(b.CreateICmpSGT(n, b.getInt32(0)), loop, after);
+  b.SetInsertPoint(loop);
+  PHINode* i = phi(b.getInt32Ty());
+  i->addIncoming(b.getInt32(0), before);
+  Node *outer = mask_, *unused = nullptr;
+  const auto read = [&](const Held& s) {  // 0 beyond the end
+    Node* there = b.CreateICmpSLT(splat(i), s.length);
+    mask_ = both(outer, there);
+    Node* v = read_item(s, i, item, unused);
+    return b.CreateSelect(there, v, llvm::Constant::getNullValue(v->getType()));
+  };
+  Node* v = add(item.dtype(), read(old), read(more));
+  mask_ = nullptr;
+  write_item({fresh, nullptr}, i, item, v, nullptr);
+  mask_ = outer;
+  Node* next = b.CreateAdd(i, b.getInt32(1));
+  i->addIncoming(next, b.GetInsertBlock());
+  b.CreateCondBr(b.CreateICmpSLT(next, n), loop, after);
+  b.SetInsertPoint(after);
+  Held r{fresh, more.length};
+  Node* offset = b.CreateMul(b.CreateSExt(lanes(), vec(b.getInt64Ty())), splat(b.getInt64(lane_size(item))));
+  r.v = b.CreateGEP(b.getInt8Ty(), r.v, offset);
+  return r;
 }
 
 Held Emitter::copy_seq(const Held& s, const Type& t, OpId o) {

@@ -150,6 +150,7 @@ class Emitter {
   void seq_elementwise(OpId o);
   Node* seq_addresses(const Held& s, Node* index, const Type& item);  // <W x ptr>
   Node* longest(Node* length);  // over the active lanes
+  Held sum_of(const Held& old, const Held& more, const Type& t, OpId o);
   Held copy_seq(const Held& s, const Type& t, OpId o);
   template <class I> I* tag_arena(I* inst) { tag_memory(inst, f.memories.size()); return inst; }
   Node* read_item(const Held& s, Node* index, const Type& item, Node*& length);
