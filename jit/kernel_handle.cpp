@@ -12,6 +12,7 @@
 #include "fluxion/ad.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/pipeline.h"
+#include "fluxion/recorder.h"
 #include "runtime.h"
 
 namespace fluxion::detail {
@@ -194,12 +195,13 @@ KernelHandle KernelHandle::with_options_of(const KernelHandle& other) const {
 std::string KernelHandle::ir() const { return print(*function()); }
 
 std::string KernelHandle::dump(std::string_view what, const Device& device) const {
+  const Function& f = *function();
   if (what == "ir") return ir();
-  if (what == "lowered") return print(lower(*function(), device.state().backend->name()));
+  if (what == "lowered") return print(lower(f, device.state().backend->name()));
   std::string text = state_->variant(&device, state_->options, {})->code->dump(what);
   if (text.empty())
-    throw KernelError(function()->loc, fmt::format("kernel \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm",
-                                                   function()->name, device.name(), what));
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm", f.name,
+                                         device.name(), what));
   return text;
 }
 
@@ -209,6 +211,9 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   constexpr ShapeError* kShape = nullptr;
   constexpr KernelError* kKernel = nullptr;
   constexpr DeviceError* kDevice = nullptr;
+  if (recording() && recording_kind() != Function::Kind::program)
+    fail(kKernel, fmt::format("it is launched while \"{}\" is captured, which would run it once, now; launch it from a program, or make what "
+                              "they share an fx::fn", recorded().name));
   const std::size_t passed = passed_parameters(f);
   if (arguments.size() != passed) fail(kKernel, fmt::format("{} arguments for {} parameters", arguments.size(), passed));
 

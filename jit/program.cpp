@@ -135,15 +135,19 @@ template <class S> std::shared_ptr<S> copy_of(const S& s) {
 }
 }  // namespace
 
+ProgramHandle::State& ProgramHandle::made(Loc at) const {
+  if (!state_) throw KernelError(at, "an empty program is used; make it with fluxion::program");
+  return *state_;
+}
 ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt) const {
   ProgramHandle out;
-  out.state_ = copy_of(*state_);
+  out.state_ = copy_of(made({}));
   out.state_->steps.push_back({t, std::move(wrt)});
   return out;
 }
 ProgramHandle ProgramHandle::with(const CompileOptions& options) const {
   ProgramHandle out;
-  out.state_ = copy_of(*state_);
+  out.state_ = copy_of(made({}));
   out.state_->options = options;
   return out;
 }
@@ -235,7 +239,9 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const
 }
 
 std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc at) const {
-  if (!state_) throw KernelError(at, "an empty program is called; make it with fluxion::program");
+  const State& program = made(at);
+  if (recording())
+    throw KernelError(at, fmt::format("program \"{}\" is called while \"{}\" is captured, which would run it once, now", program.name, recorded().name));
   const auto s = state_->specialise(arguments, at, true);
   const Function& f = *s->function;
   Work work;
@@ -286,7 +292,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
 }
 
 std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> arguments, Loc at) const {
-  if (!state_->steps.empty())
+  if (!made(at).steps.empty())
     throw KernelError(at, fmt::format("a derivative of program \"{}\" is called inside another program; differentiate the whole instead", state_->name));
   std::vector<ProgramValue> values;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
@@ -301,7 +307,7 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
 }
 
 std::string ProgramHandle::dump(std::string_view what, std::span<const Argument> arguments) const {
-  const auto s = state_->specialise(arguments, {}, what != "ir" && what != "lowered");
+  const auto s = made({}).specialise(arguments, {}, what != "ir" && what != "lowered");
   if (what == "ir") return print(*s->function);
   if (what == "lowered") return print(lower(*s->function, s->device.state().backend->name()));
   const std::string text = s->code->dump(what);

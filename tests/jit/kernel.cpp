@@ -85,3 +85,26 @@ TEST_CASE("shape errors of whole buffers have the line of the user", "[jit]") {
   CHECK((2 * (a + 1) - a / 4.f).host() == std::vector<float>{2, 2});
   CHECK((-fx::ones_like(a)).host() == std::vector<float>{-1, -1});
 }
+
+TEST_CASE("a kernel is not launched while another one is captured", "[jit]") {
+  const fx::Device dev = fx::Device::best();
+  const auto inner = fx::kernel("inner", [](fx::InOut<float> y) { y[fx::index()] = 1.f; });
+  const auto y = dev.zeros<float>(1);
+  CHECK_THROWS_WITH(fx::kernel("outer", [&](fx::InOut<float> x) {
+    inner(y);
+    x[fx::index()] = 2.f;
+  }), Contains("kernel.cpp") && Contains("\"inner\"") && Contains("\"outer\" is captured"));
+  CHECK(y.item() == 0.f);
+}
+
+TEST_CASE("kernels and programs that were never made say so", "[jit]") {
+  const fx::Kernel<fx::InOut<float>> k;
+  const fx::Program<fx::TypeList<>, fx::TypeList<fx::Buffer<float>>> p;
+  const auto y = fx::Device::best().zeros<float>(1);
+  CHECK_THROWS_WITH(k(y), Contains("empty kernel"));
+  CHECK_THROWS_WITH(k.dump("llvm"), Contains("empty kernel"));
+  CHECK_THROWS_WITH(fx::vjp(k), Contains("empty kernel"));
+  CHECK_THROWS_WITH(p(y), Contains("empty program"));
+  CHECK_THROWS_WITH(fx::vjp(p), Contains("empty program"));
+  CHECK_THROWS_WITH(p.dump("ir", y), Contains("empty program"));
+}

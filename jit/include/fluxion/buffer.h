@@ -201,7 +201,7 @@ template <class T, class... E>
 Buffer<T, static_cast<int>(sizeof...(E)) + 1> Device::upload(const std::vector<T>& values, std::int64_t n, E... extents) const {
   const std::int64_t shape[] = {n, static_cast<std::int64_t>(extents)...};
   Buffer<T, static_cast<int>(sizeof...(E)) + 1> b = Array::make(*this, detail::element_of<T>(), shape, Array::Fill::memory);
-  b.set(values);
+  b.set(values, Loc{});
   return b;
 }
 

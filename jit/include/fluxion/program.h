@@ -53,6 +53,7 @@ class FLUXION_API ProgramHandle {
 
  private:
   struct State;
+  State& made(Loc at) const;  // throws KernelError when there is none
   std::shared_ptr<State> state_;
 };
 
