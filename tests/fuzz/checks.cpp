@@ -207,7 +207,7 @@ std::string check_second_order(const Program& p) {
 namespace {
 
 /// What testing::run gives, computed by compiled code.
-Arguments run_native(const Function& f, const Arguments& arguments, int threads, Backend& backend, int width) {
+Arguments run_native(const Function& f, const Arguments& arguments, int threads, Backend& backend, const CompileOptions& options) {
   Arguments all = arguments;
   for (std::size_t k = arguments.size(); k < f.parameters.size(); ++k) {  // scratch comes last
     const Memory& m = f[f.parameters[k].memory];
@@ -229,8 +229,6 @@ Arguments run_native(const Function& f, const Arguments& arguments, int threads,
     std::memcpy(&bits, all[k].bytes.data(), all[k].bytes.size());
     scalars.push_back(bits);
   }
-  CompileOptions options;
-  options.width = width;
   FailureSlot failure;
   Launch launch;
   launch.domain = {threads, 1, 1};
@@ -268,12 +266,12 @@ std::string compare_numbers(const char* what, const Arguments& expected, const A
 }
 
 template <class T>
-std::string check_native_as(const Program& p, Backend& backend, int width) {
+std::string check_native_as(const Program& p, Backend& backend, const CompileOptions& options) {
   constexpr int kThreads = 37;  // more than two vectors at every width, and a tail
   const Arguments in = arguments(converted<T>(inputs(p, kThreads)));
   const Function captured = run_passes(*capture(p), capture_pipeline()), f = lower(captured, "cpu");
   verify(f);
-  Arguments expected = testing::run(f, in, {{kThreads, 1, 1}}), got = run_native(f, in, kThreads, backend, width);
+  Arguments expected = testing::run(f, in, {{kThreads, 1, 1}}), got = run_native(f, in, kThreads, backend, options);
   const Arguments sums = {expected[4]}, sums_got = {got[4]};
   expected.pop_back(), got.pop_back();
   std::string wrong = compare_numbers<T>("native:", expected, got, p.w_accumulates);
@@ -283,13 +281,13 @@ std::string check_native_as(const Program& p, Backend& backend, int width) {
   const Function adjoint = lower(run_passes(vjp(captured), capture_pipeline()), "cpu");
   const Arguments back = testing::vjp_arguments(captured, in, {kThreads, 1, 1}, p.seed);
   return compare_numbers<T>("native-vjp:", testing::run(adjoint, back, {{kThreads, 1, 1}}),
-                            run_native(adjoint, back, kThreads, backend, width), true);
+                            run_native(adjoint, back, kThreads, backend, options), true);
 }
 
 }  // namespace
 
-std::string check_native(const Program& p, Backend& backend, int width) {
-  return p.real == DType::f32 ? check_native_as<float>(p, backend, width) : check_native_as<double>(p, backend, width);
+std::string check_native(const Program& p, Backend& backend, const CompileOptions& options) {
+  return p.real == DType::f32 ? check_native_as<float>(p, backend, options) : check_native_as<double>(p, backend, options);
 }
 
 }  // namespace fluxion::fuzz

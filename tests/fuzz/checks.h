@@ -15,8 +15,8 @@ std::string check_values(const Program& p);
 std::string check_derivatives(const Program& p);
 /// Derivatives of derivatives, forward and reverse against each other. f64 only.
 std::string check_second_order(const Program& p);
-/// The native backend at a SIMD width against the evaluator on the same lowered function.
-std::string check_native(const Program& p, Backend& backend, int width);
+/// The native backend at some SIMD width and instruction set against the evaluator on the same lowered function.
+std::string check_native(const Program& p, Backend& backend, const CompileOptions& options);
 
 /// Runs one of the above; an exception is a finding, too.
 template <class Check>
