@@ -9,7 +9,7 @@
 
 namespace fluxion::ad {
 
-Function prepare(const Function& f) { return cse(forward_stores(cse(rotate_whiles(f)))); }
+Function prepare(const Function& f) { return cse(forward_stores(cse(fold(rotate_whiles(f))))); }
 
 Function tidy(const Function& f) { return dce(cse(forward_stores(fold(f)))); }
 
