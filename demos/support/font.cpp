@@ -7,11 +7,15 @@ std::string_view glyph(char c) {
   switch (c) {
     case 'A': return "062046 1434";
     case 'B': return "060030413233 03334445360606";
-    case 'C': return "41301001051636" "45";
+    case 'C':
+      return "41301001051636"
+             "45";
     case 'D': return "06003041453606";
     case 'E': return "40000646 0333";
     case 'F': return "400006 0333";
-    case 'G': return "4130100105163645" "4323";
+    case 'G':
+      return "4130100105163645"
+             "4323";
     case 'H': return "0006 4046 0343";
     case 'I': return "1030 2026 1636";
     case 'J': return "404536160504";
@@ -33,13 +37,17 @@ std::string_view glyph(char c) {
     case 'Z': return "00400646";
     case '0': return "103041453616050110 3115";
     case '1': return "112026 1636";
-    case '2': return "0110304142" "0646";
+    case '2':
+      return "0110304142"
+             "0646";
     case '3': return "01103041423313 334445361605";
     case '4': return "36300444";
     case '5': return "400002324345361605";
     case '6': return "41301001051636454433130304";
     case '7': return "004016";
-    case '8': return "103041423313020110 13040516364544" "33";
+    case '8':
+      return "103041423313020110 13040516364544"
+             "33";
     case '9': return "051636454130100102133342";
     case '.': return "2526";
     case ',': return "2516";

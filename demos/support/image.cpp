@@ -34,15 +34,23 @@ float advance(char c) { return std::islower(static_cast<unsigned char>(c)) ? 0.7
 }  // namespace
 
 Color diverging(float t) {
-  static constexpr std::array<Color, 7> kStops{{{0.10f, 0.20f, 0.45f}, {0.20f, 0.48f, 0.76f}, {0.62f, 0.80f, 0.91f},
-                                                {0.97f, 0.965f, 0.95f}, {0.97f, 0.72f, 0.56f}, {0.83f, 0.33f, 0.26f},
+  static constexpr std::array<Color, 7> kStops{{{0.10f, 0.20f, 0.45f},
+                                                {0.20f, 0.48f, 0.76f},
+                                                {0.62f, 0.80f, 0.91f},
+                                                {0.97f, 0.965f, 0.95f},
+                                                {0.97f, 0.72f, 0.56f},
+                                                {0.83f, 0.33f, 0.26f},
                                                 {0.45f, 0.05f, 0.16f}}};
   return ramp(kStops, 0.5f + 0.5f * t);
 }
 
 Color sequential(float t) {
-  static constexpr std::array<Color, 6> kStops{{{0.10f, 0.05f, 0.22f}, {0.29f, 0.17f, 0.48f}, {0.18f, 0.41f, 0.56f},
-                                                {0.13f, 0.62f, 0.53f}, {0.53f, 0.82f, 0.32f}, {0.99f, 0.91f, 0.34f}}};
+  static constexpr std::array<Color, 6> kStops{{{0.10f, 0.05f, 0.22f},
+                                                {0.29f, 0.17f, 0.48f},
+                                                {0.18f, 0.41f, 0.56f},
+                                                {0.13f, 0.62f, 0.53f},
+                                                {0.53f, 0.82f, 0.32f},
+                                                {0.99f, 0.91f, 0.34f}}};
   return ramp(kStops, t);
 }
 
@@ -140,8 +148,7 @@ float Image::text_width(float size, std::string_view text) {
   return width;
 }
 
-void Image::heat_map(std::span<const float> values, int nx, int ny, int x, int y, int width, int height,
-                     float scale) {
+void Image::heat_map(std::span<const float> values, int nx, int ny, int x, int y, int width, int height, float scale) {
   for (int py = 0; py < height; ++py)
     for (int px = 0; px < width; ++px) {
       const auto cell = static_cast<std::size_t>(py * ny / height) * nx + px * nx / width;
@@ -172,11 +179,12 @@ void Image::write_png(const std::string& path) const {
 
 std::vector<float> text_mask(int width, int height, std::string_view text) {
   // As large as fits in four fifths of the picture.
-  const float size = std::min(0.5f * static_cast<float>(height),
-                              0.8f * static_cast<float>(width) / Image::text_width(1, text));
+  const float size =
+      std::min(0.5f * static_cast<float>(height), 0.8f * static_cast<float>(width) / Image::text_width(1, text));
   Image image(width, height, {0, 0, 0});
   const float drawn = Image::text_width(size, text) - size * 0.28f;
-  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1}, 0.22f);
+  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1},
+             0.22f);
   std::vector<float> mask(static_cast<std::size_t>(width) * height);
   for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = static_cast<float>(image.rgb()[i * 3]) / 255;
   return mask;

@@ -50,26 +50,35 @@ struct Run::Parameter {
       used = 0;
     }
     if (used != text.size() || text.empty())
-      throw std::runtime_error("--set " + key + "=" + text + ": not a number of the right kind; the default is " + this->text());
+      throw std::runtime_error("--set " + key + "=" + text + ": not a number of the right kind; the default is " +
+                               this->text());
     if (auto* const* s = std::get_if<std::string*>(&value)) **s = text;
   }
 };
 
 Run::Run(std::string name, std::string what, int iterations)
-    : name_(std::move(name)), what_(std::move(what)), out_("out/" + name_), iterations_(iterations),
-      terminal_(isatty(STDOUT_FILENO) != 0), json_(std::make_unique<Json>()) {}
+    : name_(std::move(name)),
+      what_(std::move(what)),
+      out_("out/" + name_),
+      iterations_(iterations),
+      terminal_(isatty(STDOUT_FILENO) != 0),
+      json_(std::make_unique<Json>()) {}
 Run::~Run() = default;
 
 void Run::parameter(const char* key, double& value, const char* what) { parameters_.push_back({key, what, &value}); }
 void Run::parameter(const char* key, int& value, const char* what) { parameters_.push_back({key, what, &value}); }
-void Run::parameter(const char* key, std::string& value, const char* what) { parameters_.push_back({key, what, &value}); }
+void Run::parameter(const char* key, std::string& value, const char* what) {
+  parameters_.push_back({key, what, &value});
+}
 
 int Run::start(int argc, char** argv, const std::function<void()>& body) {
   CLI::App app(what_, name_);
   std::vector<std::string> settings;
   bool no_pictures = false;
   app.add_option("--device", device_, "where to run: cpu, reference, ... (the best there is)");
-  app.add_option("--iterations", iterations_, "number of updates")->check(CLI::Range(0, 1000000))->capture_default_str();
+  app.add_option("--iterations", iterations_, "number of updates")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
   app.add_option("--seed", seed_, "seed of what is random")->capture_default_str();
   app.add_option("--set", settings, "KEY=VALUE, any number of times; the keys are below");
   app.add_flag("--check", check_, "check the gradient in f64 against central differences, and stop");
@@ -162,7 +171,8 @@ void Run::check_gradient(const std::function<double(const std::vector<double>&)>
     }
     const double difference = (f(up) - f(down)) / (2 * h);
     const double error = std::abs(slope - difference) / std::max(std::abs(difference), 1e-300);
-    std::printf("direction %d: gradient %.12g, central difference %.12g, relative difference %.2e\n", k, slope, difference, error);
+    std::printf("direction %d: gradient %.12g, central difference %.12g, relative difference %.2e\n", k, slope,
+                difference, error);
     worst = std::isfinite(error) ? std::max(worst, error) : std::numeric_limits<double>::infinity();
   }
   const bool good = worst < 1e-6;
@@ -174,7 +184,8 @@ void Run::check_gradient(const std::function<double(const std::vector<double>&)>
 void Run::finish() {
   if (!losses_.empty()) {
     progress(true);
-    std::printf("loss %.6g -> %.6g in %d iterations\n", losses_.front(), losses_.back(), static_cast<int>(losses_.size()) - 1);
+    std::printf("loss %.6g -> %.6g in %d iterations\n", losses_.front(), losses_.back(),
+                static_cast<int>(losses_.size()) - 1);
     if (pictures_ && losses_.size() > 1) {
       plot(name_, "iteration", {{"loss", losses_, kBlue}}).write_png(path("loss.png"));
       wrote(path("loss.png"));

@@ -30,8 +30,8 @@ class Run {
   const std::string& device() const { return device_; }  // "" is the best there is
   int iterations() const { return iterations_; }
   std::uint64_t seed() const { return seed_; }
-  bool check() const { return check_; }          // --check: check the gradient in f64 instead of optimising
-  bool quiet() const { return !pictures_; }      // --no-pictures
+  bool check() const { return check_; }      // --check: check the gradient in f64 instead of optimising
+  bool quiet() const { return !pictures_; }  // --no-pictures
   /// A file in the output folder, which is made when first asked for.
   std::string path(const std::string& file);
 

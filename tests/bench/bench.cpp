@@ -26,10 +26,14 @@ double seconds_of(clockid_t clock) {
 
 std::string human(double s) {
   char text[32];
-  if (s >= 1) std::snprintf(text, sizeof text, "%.2f s", s);
-  else if (s >= 1e-3) std::snprintf(text, sizeof text, "%.2f ms", s * 1e3);
-  else if (s >= 1e-6) std::snprintf(text, sizeof text, "%.2f us", s * 1e6);
-  else std::snprintf(text, sizeof text, "%.1f ns", s * 1e9);
+  if (s >= 1)
+    std::snprintf(text, sizeof text, "%.2f s", s);
+  else if (s >= 1e-3)
+    std::snprintf(text, sizeof text, "%.2f ms", s * 1e3);
+  else if (s >= 1e-6)
+    std::snprintf(text, sizeof text, "%.2f us", s * 1e6);
+  else
+    std::snprintf(text, sizeof text, "%.1f ns", s * 1e9);
   return text;
 }
 
@@ -91,11 +95,16 @@ double children_cpu_seconds() {
 
 Suite::Suite(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!std::strcmp(argv[i], "--threads")) threads_ = std::max(1, std::atoi(argv[i + 1]));
-    else if (!std::strcmp(argv[i], "--json")) json_ = argv[i + 1];
-    else if (!std::strcmp(argv[i], "--only")) only_ = argv[i + 1];
-    else if (!std::strcmp(argv[i], "--child")) child_ = argv[i + 1];
-    else throw std::runtime_error(std::string("unknown option ") + argv[i]);
+    if (!std::strcmp(argv[i], "--threads"))
+      threads_ = std::max(1, std::atoi(argv[i + 1]));
+    else if (!std::strcmp(argv[i], "--json"))
+      json_ = argv[i + 1];
+    else if (!std::strcmp(argv[i], "--only"))
+      only_ = argv[i + 1];
+    else if (!std::strcmp(argv[i], "--child"))
+      child_ = argv[i + 1];
+    else
+      throw std::runtime_error(std::string("unknown option ") + argv[i]);
   }
   setenv("FLUXION_THREADS", std::to_string(threads_).c_str(), 1);
   if (!std::strcmp(kPeer, "clang-19") || !child_.empty()) return;
@@ -144,9 +153,10 @@ void Suite::row(const std::string& name, const std::vector<std::pair<std::string
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(json_.c_str(), "a"), std::fclose);
   if (!file) throw std::runtime_error("cannot write " + json_);
   std::fprintf(file.get(), "{\"case\": \"%s\", \"threads\": %d, \"seconds\": {", name.c_str(), threads_);
-  for (const auto& [who, s] : seconds) std::fprintf(file.get(), "\"%s\": %.6g, ", who.c_str(), s);
-  if (std::isfinite(limit)) std::fprintf(file.get(), "\"limit\": %.6g}}\n", limit);
-  else std::fprintf(file.get(), "\"limit\": null}}\n");
+  for (std::size_t k = 0; k < seconds.size(); ++k)
+    std::fprintf(file.get(), "%s\"%s\": %.6g", k ? ", " : "", seconds[k].first.c_str(), seconds[k].second);
+  if (std::isfinite(limit)) std::fprintf(file.get(), ", \"limit\": %.6g", limit);
+  std::fprintf(file.get(), "}}\n");
 }
 
 }  // namespace bench

@@ -45,7 +45,9 @@ double wall_seconds();
 
 /// Keeps the compiler from dropping what it computes.
 template <class T>
-void keep(const T& value) { asm volatile("" : : "g"(&value) : "memory"); }
+void keep(const T& value) {
+  asm volatile("" : : "g"(&value) : "memory");
+}
 
 /// What compiled the peers: "clang-19", or another compiler's name where that one is missing.
 inline constexpr const char* kPeer = FLUXION_PEER_NAME;

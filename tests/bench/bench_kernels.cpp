@@ -37,10 +37,15 @@ void saxpy(bench::Suite& suite, const fx::Device& dev, int n, const char* name, 
   k.over(n)(x, y, 1e-3f);
   peer::saxpy(0, n, 1e-3f, hx.data(), hy.data());
   same(y.host(), hy, 1e-6f, name);
-  suite.compare(name,
-                {{"fluxion", [&] { k.over(n)(x, y, 1e-3f); dev.wait(); }},
-                 {kPeer, [&] { suite.split(n, [&](int b, int e) { peer::saxpy(b, e, 1e-3f, hx.data(), hy.data()); }); }}},
-                [=](double peer) { return peer * slack; });
+  suite.compare(
+      name,
+      {{"fluxion",
+        [&] {
+          k.over(n)(x, y, 1e-3f);
+          dev.wait();
+        }},
+       {kPeer, [&] { suite.split(n, [&](int b, int e) { peer::saxpy(b, e, 1e-3f, hx.data(), hy.data()); }); }}},
+      [=](double peer) { return peer * slack; });
 }
 
 void stencil(bench::Suite& suite, const fx::Device& dev, int n, const char* name) {
@@ -56,8 +61,16 @@ void stencil(bench::Suite& suite, const fx::Device& dev, int n, const char* name
   peer::stencil(1, n - 1, n, host.data(), result.data());
   same(out.host(), result, 1e-6f, name);
   suite.compare(name,
-                {{"fluxion", [&] { k.over(n - 2, n - 2)(in, out); dev.wait(); }},
-                 {kPeer, [&] { suite.split(n - 2, [&](int b, int e) { peer::stencil(b + 1, e + 1, n, host.data(), result.data()); }); }}},
+                {{"fluxion",
+                  [&] {
+                    k.over(n - 2, n - 2)(in, out);
+                    dev.wait();
+                  }},
+                 {kPeer,
+                  [&] {
+                    suite.split(n - 2,
+                                [&](int b, int e) { peer::stencil(b + 1, e + 1, n, host.data(), result.data()); });
+                  }}},
                 [](double peer) { return peer / 0.9; });
 }
 
@@ -65,7 +78,8 @@ void mandelbrot(bench::Suite& suite, const fx::Device& dev) {
   constexpr int kWidth = 512, kHeight = 384, kLimit = 256;
   auto k = fx::kernel("mandelbrot", [](fx::Out<int, 2> out) {
     auto [i, j] = fx::index<2>();
-    fx::Float cx = -2.0f + 2.6f * fx::cast<float>(j) / float(kWidth), cy = -1.2f + 2.4f * fx::cast<float>(i) / float(kHeight);
+    fx::Float cx = -2.0f + 2.6f * fx::cast<float>(j) / float(kWidth),
+              cy = -1.2f + 2.4f * fx::cast<float>(i) / float(kHeight);
     fx::Float x = 0, y = 0;
     fx::Int count = 0;
     for (auto _ : fx::while_([&] { return count < kLimit && x * x + y * y <= 4.0f; })) {
@@ -86,14 +100,23 @@ void mandelbrot(bench::Suite& suite, const fx::Device& dev) {
   for (std::size_t i = 0; i < ours.size(); ++i) other += ours[i] != result[i];
   if (other > ours.size() / 100) throw std::runtime_error("mandelbrot: ours and the peer's results differ");
   suite.compare("mandelbrot",
-                {{"fluxion", [&] { k.over(kHeight, kWidth)(out); dev.wait(); }},
-                 {kPeer, [&] { suite.split(kHeight, [&](int b, int e) { peer::mandelbrot(b, e, kWidth, kHeight, kLimit, result.data()); }); }}},
+                {{"fluxion",
+                  [&] {
+                    k.over(kHeight, kWidth)(out);
+                    dev.wait();
+                  }},
+                 {kPeer,
+                  [&] {
+                    suite.split(kHeight,
+                                [&](int b, int e) { peer::mandelbrot(b, e, kWidth, kHeight, kLimit, result.data()); });
+                  }}},
                 [](double peer) { return peer / 5; });
 }
 
 void nbody(bench::Suite& suite, const fx::Device& dev) {
   constexpr int kN = 4096;
-  auto k = fx::kernel("nbody", [](fx::In<float> x, fx::In<float> y, fx::In<float> z, fx::Out<float> ax, fx::Out<float> ay, fx::Out<float> az) {
+  auto k = fx::kernel("nbody", [](fx::In<float> x, fx::In<float> y, fx::In<float> z, fx::Out<float> ax,
+                                  fx::Out<float> ay, fx::Out<float> az) {
     auto i = fx::index();
     fx::Float px = x[i], py = y[i], pz = z[i], sx = 0, sy = 0, sz = 0;
     for (auto j : fx::range(x.extent(0))) {
@@ -110,13 +133,21 @@ void nbody(bench::Suite& suite, const fx::Device& dev) {
   const auto hx = ramp(kN, 1), hy = ramp(kN + 3, 2), hz = ramp(kN + 7, 3);
   std::vector<float> rx(kN), ry(kN), rz(kN);
   auto up = [&](const std::vector<float>& v) { return dev.upload(std::vector<float>(v.begin(), v.begin() + kN)); };
-  auto x = up(hx), y = up(hy), z = up(hz), ax = dev.zeros<float>(kN), ay = dev.zeros<float>(kN), az = dev.zeros<float>(kN);
+  auto x = up(hx), y = up(hy), z = up(hz), ax = dev.zeros<float>(kN), ay = dev.zeros<float>(kN),
+       az = dev.zeros<float>(kN);
   k.over(kN)(x, y, z, ax, ay, az);
-  auto theirs = [&](int b, int e) { peer::nbody(b, e, kN, hx.data(), hy.data(), hz.data(), rx.data(), ry.data(), rz.data()); };
+  auto theirs = [&](int b, int e) {
+    peer::nbody(b, e, kN, hx.data(), hy.data(), hz.data(), rx.data(), ry.data(), rz.data());
+  };
   theirs(0, kN);
   same(ax.host(), rx, 2e-2f, "nbody");
   suite.compare("nbody",
-                {{"fluxion", [&] { k.over(kN)(x, y, z, ax, ay, az); dev.wait(); }}, {kPeer, [&] { suite.split(kN, theirs); }}},
+                {{"fluxion",
+                  [&] {
+                    k.over(kN)(x, y, z, ax, ay, az);
+                    dev.wait();
+                  }},
+                 {kPeer, [&] { suite.split(kN, theirs); }}},
                 [](double peer) { return peer / 5; });
 }
 

@@ -27,18 +27,19 @@ auto collide() {
       fx::Float ny = dy / d;
       fx::Float overlap = reach - d;
       fx::Float push = 0;
-      fx::if_(kind[j] == 0, [&] {
-        push = 100.0f * overlap;
-      }).elif(kind[j] == 1, [&] {
-        push = 50.0f * overlap * overlap;
-        work += push * overlap / 3.0f;
-      }).else_([&] {
-        fx::Float s = overlap;
-        for (auto k : fx::range(4)) {
-          s = 0.5f * (s + overlap / (s + 1e-6f)) + fx::cast<float>(k) * 1e-3f;
-        }
-        push = 10.0f * s;
-      });
+      fx::if_(kind[j] == 0, [&] { push = 100.0f * overlap; })
+          .elif (kind[j] == 1,
+                 [&] {
+                   push = 50.0f * overlap * overlap;
+                   work += push * overlap / 3.0f;
+                 })
+          .else_([&] {
+            fx::Float s = overlap;
+            for (auto k : fx::range(4)) {
+              s = 0.5f * (s + overlap / (s + 1e-6f)) + fx::cast<float>(k) * 1e-3f;
+            }
+            push = 10.0f * s;
+          });
       u[0] = u[0] - dt * push * nx / mass;
       u[1] = u[1] - dt * push * ny / mass;
       work += 0.5f * push * overlap;
@@ -56,7 +57,7 @@ auto collide() {
     fx::if_(left < r && u[0] < 0.0f, [&] {
       u[0] = -0.9f * u[0];
       count += 1;
-    }).elif(left > 1.0f - r && u[0] > 0.0f, [&] {
+    }).elif (left > 1.0f - r && u[0] > 0.0f, [&] {
       u[0] = -0.9f * u[0];
       count += 1;
     });
@@ -64,7 +65,7 @@ auto collide() {
       u[1] = -0.9f * u[1];
       u[0] = 0.99f * u[0];
       count += 1;
-    }).elif(low > 1.0f - r && u[1] > 0.0f, [&] {
+    }).elif (low > 1.0f - r && u[1] > 0.0f, [&] {
       u[1] = -0.9f * u[1];
       count += 1;
     });
