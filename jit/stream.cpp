@@ -11,8 +11,8 @@ template <class E> [[noreturn]] void throw_named(const E& e, const std::string& 
   std::string what = e.what();
   const std::string at = to_string(e.where());
   if (!at.empty() && what.rfind(at + ": ", 0) == 0) what.erase(0, at.size() + 2);
-  if (name.empty() || what.find('"' + name + '"') != std::string::npos) throw E(e.where(), what);
-  throw E(e.where(), fmt::format("kernel \"{}\": {}", name, what));
+  if (name.empty() || what.find(name) != std::string::npos) throw E(e.where(), what);
+  throw E(e.where(), fmt::format("{}: {}", name, what));
 }
 
 void call_guarded(void (*call)(void*, FailureSlot&), void* f, FailureSlot& slot) {

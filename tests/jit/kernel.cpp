@@ -108,3 +108,13 @@ TEST_CASE("kernels and programs that were never made say so", "[jit]") {
   CHECK_THROWS_WITH(fx::vjp(p), Contains("empty program"));
   CHECK_THROWS_WITH(p.dump("ir", y), Contains("empty program"));
 }
+
+TEST_CASE("a failing check names kernel and place and values", "[jit]") {
+  const fx::Device dev = GENERATE(from_range(devices()));
+  const auto k = fx::kernel("weigh", [](fx::In<float> x) {
+    auto i = fx::index();
+    fx::check(x[i] > 0.f, "negative: {}", x[i]);
+  });
+  k(dev.upload({1.f, -2.5f}));
+  CHECK_THROWS_WITH(dev.wait(), Contains("kernel.cpp:" + std::to_string(__LINE__ - 3) + ": kernel \"weigh\": negative: -2.5"));
+}

@@ -200,6 +200,8 @@ using fn_t = typename FnOf<typename Named<std::remove_cvref_t<typename Signature
 }  // namespace detail
 
 /// Captures a function of scalars, vectors and structs, for use inside kernels and on the host.
+/// Throws   KernelError, with the user's line, for what cannot be captured; a function has no memory, so it is pure
+/// Cost     a call in a kernel inlines the body; a call on the host runs it in the evaluator, some microseconds
 template <class L> detail::fn_t<L> fn(std::string name, const L& lambda, Loc at = Loc::here()) {
   return detail::fn_t<L>(detail::capture_fn(std::move(name), lambda, at));
 }

@@ -168,7 +168,7 @@ template <detail::CapturedFloat A> Bool isnan(A&& a, Loc at = Loc::here()) {
 }
 
 // ---- where the kernel runs
-/// The point's index in a launch over one axis.
+/// The point's index in a launch over one axis, 0 .. domain() - 1; index<2>() and index<3>() are in vec.h.
 inline Int index(Loc at = Loc::here()) { return {detail::Raw{detail::index_value(0, 1, at)}, at}; }
 /// The launch's size along an axis, slowest first.
 inline Int domain(int axis = 0, Loc at = Loc::here()) { return {detail::Raw{detail::domain_extent(axis, at)}, at}; }

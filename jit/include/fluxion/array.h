@@ -31,6 +31,8 @@ struct ArrayState : std::enable_shared_from_this<ArrayState> {
 
 }  // namespace detail
 
+/// Memory of a device with element layout and 1 to 3 axes, row-major, the last axis contiguous. Buffer<T, N> is the typed form.
+/// Throws   ShapeError where an empty handle is used
 class FLUXION_API Array {
  public:
   Array() = default;

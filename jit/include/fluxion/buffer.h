@@ -23,6 +23,7 @@ FLUXION_API double single_value(LayoutId layout, const void* element);
 [[noreturn]] FLUXION_API void throw_count(std::size_t given, std::int64_t wanted, Loc at);
 }  // namespace detail
 
+/// Copies share the memory; copy() makes another. Reading waits for the launches before it and throws what went wrong in them.
 template <class T, int N>
 class Buffer {
   static_assert(N >= 1 && N <= 3, "a buffer has 1 to 3 axes");

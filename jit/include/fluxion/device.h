@@ -35,7 +35,8 @@ class FLUXION_API Device {
   /// Waits for all launches on this device; throws the first error that one of them met.
   void wait() const;
 
-  // ---- arrays on this device; the extents are slowest axis first
+  // ---- arrays on this device; the extents are slowest axis first. ShapeError for an extent below 0 or over 2^31 - 1,
+  // DeviceError where memory runs out. zeros and full are filled with a value, empty holds anything.
   template <class T, class... E> Buffer<T, static_cast<int>(sizeof...(E))> zeros(E... extents) const;
   template <class T, class... E> Buffer<T, static_cast<int>(sizeof...(E))> empty(E... extents) const;
   template <class T, class... E> Buffer<T, static_cast<int>(sizeof...(E))> full(const T& value, E... extents) const;
