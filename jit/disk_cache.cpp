@@ -1,5 +1,6 @@
 // The disk cache. A file is: magic, length of the key, length of the object, checksum of both, key, object.
 // The whole key is stored and compared, so that no two functions can be taken for one another.
+// The directory is kept below a size by dropping what was used longest ago.
 #include "disk_cache.h"
 
 #include <elf.h>
@@ -9,9 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
 namespace fluxion::detail {
@@ -100,6 +104,40 @@ bool make_directories(const std::string& path) {
   return ::stat(path.c_str(), &s) == 0 && S_ISDIR(s.st_mode) && is_private(s);
 }
 
+std::uint64_t size_limit() {
+  const char* text = std::getenv("FLUXION_CACHE_BYTES");
+  const long long n = text ? std::atoll(text) : 0;
+  return n > 0 ? static_cast<std::uint64_t>(n) : std::uint64_t{1} << 30;
+}
+
+// Other processes may do the same at this moment: what is gone already is no matter.
+void trim(const std::string& directory, std::uint64_t limit) {
+  namespace fs = std::filesystem;
+  struct Entry {
+    fs::file_time_type used;
+    std::uint64_t bytes;
+    fs::path path;
+  };
+  std::vector<Entry> entries;
+  std::uint64_t total = 0;
+  std::error_code e;
+  for (auto it = fs::directory_iterator(directory, e); !e && it != fs::directory_iterator(); it.increment(e)) {
+    std::error_code gone;
+    if (it->path().filename().string().find(".flo") == std::string::npos || !it->is_regular_file(gone)) continue;
+    const std::uint64_t bytes = it->file_size(gone);
+    const auto used = gone ? fs::file_time_type() : it->last_write_time(gone);
+    if (gone) continue;
+    entries.push_back({used, bytes, it->path()});
+    total += bytes;
+  }
+  if (total <= limit) return;
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.used < b.used; });
+  for (std::size_t k = 0; k + 1 < entries.size() && total > limit / 4 * 3; ++k) {
+    fs::remove(entries[k].path, e);
+    total -= entries[k].bytes;
+  }
+}
+
 std::string build_id() {
   struct Search { const void* inside; std::string id; } search{reinterpret_cast<const void*>(&cache_directory), {}};
   dl_iterate_phdr(
@@ -184,6 +222,7 @@ std::optional<std::string> cache_load(std::string_view key) {
   if (found != key) return {};
   const Header expected = header_of(found, object);
   if (std::memcmp(&expected, &h, sizeof h) != 0) return {};
+  ::futimens(file.fd, nullptr);  // used now
   return object;
 }
 
@@ -202,6 +241,12 @@ void cache_store(std::string_view key, std::string_view object) {
   }
   // A reader sees the old entry or the whole new one.
   if (!written || ::rename(draft.c_str(), path.c_str()) != 0) ::unlink(draft.c_str());
+  // Looking through the directory costs milliseconds: at the first entry, then each time an eighth has come on top.
+  static std::atomic<std::uint64_t> since{~std::uint64_t{0} / 2};
+  const std::uint64_t limit = size_limit();
+  if (since.fetch_add(object.size() + key.size()) < limit / 8) return;
+  since = 0;
+  trim(directory, limit);
 }
 
 }  // namespace fluxion::detail

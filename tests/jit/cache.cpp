@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -168,4 +169,24 @@ TEST_CASE("a directory that cannot be made only costs compiling", "[jit][cache]"
   Counts counts;
   run(chain(11));
   CHECK(counts() == Three{0, 0, 1});
+}
+
+TEST_CASE("a directory that grows too large loses what was used longest ago", "[jit][cache]") {
+  const CacheDirectory directory;
+  const auto files = [&] { return std::distance(fs::directory_iterator(directory.path), fs::directory_iterator()); };
+  run(chain(3));
+  const fs::path first = directory.only_file();
+  const auto hour = std::chrono::hours(1);
+  fs::last_write_time(first, fs::last_write_time(first) - 2 * hour);
+  run(chain(4));
+  for (const auto& e : fs::directory_iterator(directory.path))
+    if (e.path() != first) fs::last_write_time(e.path(), fs::last_write_time(e.path()) - hour);
+  clear_memory_cache();
+  run(chain(3));  // from disk: used just now
+  CHECK(files() == 2);
+  ::setenv("FLUXION_CACHE_BYTES", std::to_string(fs::file_size(first) * 57 / 20).c_str(), 1);
+  run(chain(5));  // three of 2.85
+  ::unsetenv("FLUXION_CACHE_BYTES");
+  CHECK(files() == 2);
+  CHECK(fs::exists(first));
 }
