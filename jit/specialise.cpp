@@ -59,7 +59,7 @@ std::shared_ptr<Executable> make(const Function& f, const CompileOptions& option
 }
 
 double cost_of(const Function& f, RegionId r) {
-  constexpr double kUnknownTrips = 64;
+  constexpr double kUnknownTrips = 1000;  // high, so that what may take long does not keep the caller
   double sum = 0;
   for (const OpId id : f[r].ops) {
     const Op& op = f[id];
@@ -99,7 +99,7 @@ std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& 
 }
 
 void enqueue(const Device& device, Work work) {
-  constexpr double kSmall = 200e3;  // scalar ops: some tens of microseconds on one core
+  constexpr double kSmall = 4e6;  // scalar ops: some tens of microseconds of SIMD code; waking a thread costs about five
   const bool small = work.cost < kSmall;
   const std::string name = work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel",
                                                        work.function->name)
