@@ -138,7 +138,6 @@ class Emitter {
 
   // ---- emit_seq.cpp
   Node* allocate(Node* bytes, OpId o);
-  Node* record_bytes(const Type& item);
   std::uint64_t record_size(const Type& item) const;
   Node* arena_top();
   void set_arena_top(Node* p);

@@ -49,12 +49,6 @@ struct Data {
   }
 };
 
-template <class T> Data data_of(const std::vector<T>& v) {
-  Data d(dtype_of<T>, {static_cast<std::int64_t>(v.size())});
-  if constexpr (!std::is_same_v<T, bool>) std::memcpy(d.bytes.data(), v.data(), d.bytes.size());
-  return d;
-}
-
 /// Half a ulp is 0.5; equal values and two NaNs are 0; numbers that may be flushed are equal to each other.
 template <class T> double ulps(T a, T b) {
   if (a == b || (a != a && b != b)) return 0;

@@ -19,7 +19,6 @@ FLUXION_RECORDS std::uint32_t close_then();                         // emits the
 /// Goes into the else of `op` (`depth` ifs deep along the else arms), taking along what was recorded since.
 FLUXION_RECORDS void open_else(std::uint32_t op, int depth);
 FLUXION_RECORDS void close_else(int depth);
-FLUXION_RECORDS std::uint32_t last_in_else(std::uint32_t op);
 FLUXION_RECORDS void exit_if(Opcode kind, std::uint32_t cond, Loc at);
 
 struct LoopEnd {};
