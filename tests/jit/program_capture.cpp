@@ -189,6 +189,28 @@ TEST_CASE("the tangent of a gradient is a Hessian-vector product", "[jit][progra
   CHECK(value.item() == p(dev.upload(x), a).item());
 }
 
+TEST_CASE("tangents and gradients of half precision arrays of a program are f32", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto k = fx::kernel("square", [](fx::In<fx::half> x, fx::Out<fx::half> y) {
+    auto i = fx::index();
+    y[i] = x[i] * x[i];
+  });
+  const auto p = fx::program("p", [&](fx::Buffer<fx::half> x, fx::Float a) {
+    auto y = fx::zeros_like(x);
+    k(x, y);
+    return std::tuple(y, a * 2.f);
+  });
+  const auto x = dev.upload({fx::half(3.f)});
+  auto [y, b, dy, db] = fx::jvp(p)(x, 1.f, dev.upload({2.f}), 5.f);
+  static_assert(std::is_same_v<decltype(dy), fx::Buffer<float>>);
+  CHECK(static_cast<float>(y.item()) == 9.f);
+  CHECK(dy.item() == 12.f);
+  CHECK(db.item() == 10.f);
+  auto [gx, ga] = fx::vjp(p)(x, 1.f, dev.upload({1.f}), 1.f);
+  CHECK(gx.item() == 6.f);
+  CHECK(ga.item() == 2.f);
+}
+
 TEST_CASE("programs return scalars and differentiate scalar parameters", "[jit][program]") {
   const fx::Device dev = device();
   const auto k = fx::kernel("k", [](fx::InOut<double> y, fx::Double a) {

@@ -72,7 +72,7 @@ template <class T, int N> struct ProgramType<Buffer<T, N>> {
   using Result = Buffer<T, N>;
   static constexpr bool kFloat = has_float_leaf<T>();
   using Adjoint = Buffer<adjoint_t<T>, N>;    // of an argument
-  using Cotangent = Buffer<adjoint_t<T>, N>;  // of a result
+  using Cotangent = Buffer<adjoint_t<T>, N>;  // of a result, and a tangent
   static ProgramParameter parameter() { return {element_of<T>(), N}; }
   static Argument argument(Host b) { return {b.array().shared(), 0, ~0u}; }
   static Buffer<T, N> traced(const ProgramValue& v) { return Buffer<T, N>(Array(v.array)); }
@@ -235,8 +235,8 @@ auto vjp(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...> =
 template <class... R, class... P>
 auto jvp(const Program<TypeList<R...>, TypeList<P...>>& p) {
   using namespace detail;
-  using Tangents = typename JoinedAll<ListIf<ProgramType<P>::kFloat, P>...>::type;
-  using Out = typename JoinedAll<ListIf<ProgramType<R>::kFloat, R>...>::type;
+  using Tangents = typename JoinedAll<ListIf<ProgramType<P>::kFloat, typename ProgramType<P>::Cotangent>...>::type;
+  using Out = typename JoinedAll<ListIf<ProgramType<R>::kFloat, typename ProgramType<R>::Cotangent>...>::type;
   return Program<typename Joined<TypeList<R...>, Out>::type, typename Joined<TypeList<P...>, Tangents>::type>(
       p.handle().transformed(ProgramHandle::Transform::jvp, {}));
 }
