@@ -115,7 +115,8 @@ void Array::read(void* to, Loc at) const {
   if (const std::size_t n = bytes_of(s)) std::memcpy(to, storage->data, n);
 }
 
-void Array::write(const void* from) const {
+void Array::write(const void* from, Loc at, bool fresh) const {
+  if (detail::Tracer* t = detail::tracer(); t && !fresh) t->host_write(at);
   const detail::ArrayState& s = state();
   const auto storage = detail::storage_of(s);
   const std::size_t n = bytes_of(s);

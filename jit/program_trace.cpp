@@ -117,6 +117,10 @@ class ProgramTracer final : public Tracer {
     throw KernelError(at, fmt::format("program \"{}\" reads an array on the host, but a program is captured before it runs; "
                                       "return the array and read what the call gives", name_));
   }
+  void host_write(Loc at) override {
+    throw KernelError(at, fmt::format("program \"{}\" sets an array from the host, which would happen once, at capture; use fill, copy_from an "
+                                      "upload, or pass the values as a parameter", name_));
+  }
   Device device() const override { return device_; }
 
   std::vector<std::shared_ptr<ArrayState>> captured;

@@ -70,6 +70,8 @@ class Tracer {
   virtual bool rebind(const std::shared_ptr<ArrayState>& to, const std::shared_ptr<ArrayState>& from, bool temporary) = 0;
   /// Throws: the values of arrays are not known yet.
   virtual void host_read(Loc at) = 0;
+  /// Throws: the write would happen once, at capture.
+  virtual void host_write(Loc at) = 0;
   virtual Device device() const = 0;
 };
 Tracer*& tracer();

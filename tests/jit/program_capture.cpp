@@ -282,6 +282,25 @@ TEST_CASE("an array is not read on the host while a program is captured", "[jit]
   CHECK_THROWS_WITH(p(dev.zeros<float>(2)), Catch::Contains("program_capture.cpp") && Catch::Contains("reads an array on the host"));
 }
 
+TEST_CASE("an array is not set from the host while a program is captured but new ones are uploaded", "[jit][program]") {
+  const fx::Device dev = device();
+  const auto w = dev.upload({1.f});
+  const auto x = dev.upload({2.f});
+  const auto sets = fx::program("sets", [&](fx::Buffer<float> x) {
+    w.set({5.f});
+    return fx::sum(x * w);
+  });
+  CHECK_THROWS_WITH(sets(x), Catch::Contains("program_capture.cpp:" + std::to_string(__LINE__ - 3)) && Catch::Contains("once, at capture"));
+  CHECK(w.item() == 1.f);
+  const auto uploads = fx::program("uploads", [&](fx::Buffer<float> x) {
+    w.copy_from(dev.upload({5.f}));
+    return fx::sum(x * w);
+  });
+  CHECK(uploads(x).item() == 10.f);
+  w.fill(1.f);
+  CHECK(uploads(x).item() == 10.f);
+}
+
 TEST_CASE("a buffer that a captured loop re-binds is refused", "[jit][program]") {
   const fx::Device dev = fx::Device::cpu();
   const auto swap = fx::program("p", [&](fx::Buffer<float> x) {

@@ -62,7 +62,9 @@ class FLUXION_API Array {
 
   // ---- bytes, row-major; the heavy ends of what Buffer offers
   void read(void* to, Loc at = {}) const;            // waits
-  void write(const void* from) const;   // in order with the launches; `from` is read before it returns
+  /// In order with the launches; `from` is read before it returns. Only a `fresh` array, which nobody has seen, may be
+  /// written while a program is captured.
+  void write(const void* from, Loc at = {}, bool fresh = false) const;
   void copy_from(const Array& other, Loc at = {}) const;
   void fill(const void* element, Loc at = {}) const;
 

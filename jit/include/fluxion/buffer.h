@@ -21,6 +21,16 @@ FLUXION_API Array dot(const Array& a, const Array& b, Loc at);  // one scalar: t
 /// The number that all leaves of `element` hold; throws KernelError when they differ.
 FLUXION_API double single_value(LayoutId layout, const void* element);
 [[noreturn]] FLUXION_API void throw_count(std::size_t given, std::int64_t wanted, Loc at);
+/// `fresh`: the array was just made, so that a program may be captured.
+template <class T> void write_values(const Array& a, const std::vector<T>& values, Loc at, bool fresh) {
+  if constexpr (std::is_same_v<T, bool>) {
+    std::unique_ptr<bool[]> raw(new bool[values.size()]);
+    for (std::size_t i = 0; i < values.size(); ++i) raw[i] = values[i];
+    a.write(raw.get(), at, fresh);
+  } else {
+    a.write(values.data(), at, fresh);
+  }
+}
 }  // namespace detail
 
 /// Copies share the memory; copy() makes another. Reading waits for the launches before it and throws what went wrong in them.
@@ -77,15 +87,9 @@ class Buffer {
   /// Copies; throws ShapeError for another number of values than elements.
   void set(const std::vector<T>& values, Loc at = Loc::here()) const {
     check_count(values.size(), at);
-    if constexpr (std::is_same_v<T, bool>) {
-      std::unique_ptr<bool[]> raw(new bool[values.size()]);
-      for (std::size_t i = 0; i < values.size(); ++i) raw[i] = values[i];
-      array_.write(raw.get());
-    } else {
-      array_.write(values.data());
-    }
+    detail::write_values(array_, values, at, false);
   }
-  void set(std::span<const T> values, Loc at = Loc::here()) const { check_count(values.size(), at); array_.write(values.data()); }
+  void set(std::span<const T> values, Loc at = Loc::here()) const { check_count(values.size(), at); array_.write(values.data(), at); }
   void set(std::initializer_list<T> values, Loc at = Loc::here()) const { set(std::span<const T>(values.begin(), values.size()), at); }
   void fill(const T& value, Loc at = Loc::here()) const { array_.fill(&value, at); }
   /// The elements of a buffer of the same shape, from any device.
@@ -186,7 +190,7 @@ template <class T, class... E> Buffer<T, static_cast<int>(sizeof...(E))> Device:
 template <class T> Buffer<T, 1> Device::upload(const std::vector<T>& values) const {
   const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
   Buffer<T, 1> b = Array::make(*this, detail::element_of<T>(), shape, Array::Fill::memory);
-  b.set(values);
+  detail::write_values(b.array(), values, {}, true);
   return b;
 }
 template <class T> Buffer<T, 1> Device::upload(std::initializer_list<T> values) const {
@@ -195,14 +199,15 @@ template <class T> Buffer<T, 1> Device::upload(std::initializer_list<T> values) 
 template <class T> Buffer<T, 1> Device::upload(std::span<const T> values) const {
   const std::int64_t shape[] = {static_cast<std::int64_t>(values.size())};
   Buffer<T, 1> b = Array::make(*this, detail::element_of<T>(), shape, Array::Fill::memory);
-  b.set(values);
+  b.array().write(values.data(), {}, true);
   return b;
 }
 template <class T, class... E>
 Buffer<T, static_cast<int>(sizeof...(E)) + 1> Device::upload(const std::vector<T>& values, std::int64_t n, E... extents) const {
   const std::int64_t shape[] = {n, static_cast<std::int64_t>(extents)...};
   Buffer<T, static_cast<int>(sizeof...(E)) + 1> b = Array::make(*this, detail::element_of<T>(), shape, Array::Fill::memory);
-  b.set(values, Loc{});
+  if (static_cast<std::int64_t>(values.size()) != b.size()) detail::throw_count(values.size(), b.size(), {});
+  detail::write_values(b.array(), values, {}, true);
   return b;
 }
 
