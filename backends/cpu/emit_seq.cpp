@@ -157,8 +157,6 @@ void Emitter::seq_get(OpId o) {
 void Emitter::seq_write(OpId o) {
   const Op& op = f[o];
   const Type item = f.type(op.operands[0]).item();
-  if (item.is_seq() && item.item().is_seq() && op.code == Opcode::seq_add_at)
-    throw KernelError(op.loc, "cpu: sequences three deep cannot be added to; differentiate once less, or the last time with jvp");
   Held s = seq(op.operands[0]);
   const ValueId at = op.operands[1];
   Node* index = u.uniform(at) ? scalar(at) : vector(at);
@@ -197,16 +195,21 @@ Held Emitter::sum_of(const Held& old, const Held& more, const Type& t, OpId o) {
   b.SetInsertPoint(loop);
   PHINode* i = phi(b.getInt32Ty());
   i->addIncoming(b.getInt32(0), before);
-  Node *outer = mask_, *unused = nullptr;
-  const auto read = [&](const Held& s) {  // 0 beyond the end
+  Node* outer = mask_;
+  const auto read = [&](const Held& s) {  // 0 or empty beyond the end
     Node* there = b.CreateICmpSLT(splat(i), s.length);
     mask_ = both(outer, there);
-    Node* v = read_item(s, i, item, unused);
-    return b.CreateSelect(there, v, llvm::Constant::getNullValue(v->getType()));
+    const auto or_none = [&](Node* x) { return b.CreateSelect(there, x, llvm::Constant::getNullValue(x->getType())); };
+    Held h;
+    h.v = or_none(read_item(s, i, item, h.length));
+    if (h.length) h.length = or_none(h.length);
+    mask_ = outer;
+    return h;
   };
-  Node* v = add(item.dtype(), read(old), read(more));
+  const Held x = read(old), y = read(more);
+  const Held z = item.is_seq() ? sum_of(x, y, item, o) : Held{add(item.dtype(), x.v, y.v), nullptr};
   mask_ = nullptr;
-  write_item({fresh, nullptr}, i, item, v, nullptr);
+  write_item({fresh, nullptr}, i, item, z.v, z.length);
   mask_ = outer;
   Node* next = b.CreateAdd(i, b.getInt32(1));
   i->addIncoming(next, b.GetInsertBlock());

@@ -292,3 +292,16 @@ TEST_CASE("torture 29: gradients of some parameters are those of all", "[jit][to
     for (size_t i = 0; i < 3; ++i) CHECK(ge.host()[i] == Approx(gb.host()[i]));
   }
 }
+
+TEST_CASE("torture 21: reverse over reverse of loops three deep and ragged", "[jit][torture]") {
+  auto k = fx::kernel("deep", [](fx::In<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Local<double, 4> a;
+    for (auto t : fx::range(4)) a[t] = x[(i + t) % x.size()];
+    for (auto p : fx::range(i % 3 + 1))
+      for (auto q : fx::range(p, i % 4))
+        for (auto r : fx::range(q + 1)) a[(p + q + r) % 4] += a[q % 4] * a[(r + i) % 4] * 0.5;
+    y[i] = a[0] * a[1] + a[2] * a[3];
+  });
+  torture(k, {floats(n), floats(n)}, kPoints);
+}
