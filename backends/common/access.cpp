@@ -1,6 +1,8 @@
 // Access classes from the uniformity of indices; ownership from affine forms over the domain.
 #include "access.h"
 
+#include <algorithm>
+
 namespace fluxion {
 using Class = Uniformity::Class;
 
@@ -69,9 +71,18 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
   }
 }
 
+namespace {
+/// The offset along the slowest axis when `d` is that axis's index plus an offset and a launch-invariant symbol.
+bool follows_slowest_axis(const DomainForm& d) {
+  return d.known && d.coefficient[0] == 1 && d.coefficient[1] == 0 && d.coefficient[2] == 0;
+}
+}  // namespace
+
 std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity& u) {
   std::vector<Accumulates> out(f.memories.size());
   std::vector<std::vector<DomainForm>> first(f.memories.size());
+  struct Span { bool known = true; std::int64_t low = 0, high = 0; };
+  std::vector<Span> spans(f.memories.size());
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
     if (!u.nesting.region[o].valid() || !op.memory.valid()) continue;
@@ -80,6 +91,8 @@ std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity
     if (op.code != Opcode::accumulate || f[op.memory].space == Memory::Space::local) continue;
     std::vector<DomainForm> forms;
     for (int k = 0; k < f[op.memory].rank; ++k) forms.push_back(domain_form(f, u, op.operands[k]));
+    Span& span = spans[op.memory.index];
+    if (a.sites == 0) span.low = span.high = forms[0].constant;
     if (a.sites++ == 0) {
       a.own = true;
       for (int axis = 0; axis < f.domain_rank; ++axis) {  // some index depends on this axis alone
@@ -95,7 +108,12 @@ std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity
     }
     for (std::size_t k = 0; k < forms.size(); ++k)
       a.own &= forms[k].known && forms[k] == first[op.memory.index][k];
+    span.known &= follows_slowest_axis(forms[0]) && forms[0].symbol == first[op.memory.index][0].symbol;
+    span.low = std::min(span.low, forms[0].constant);
+    span.high = std::max(span.high, forms[0].constant);
   }
+  for (std::size_t m = 0; m < out.size(); ++m)
+    if (out[m].sites > 0 && spans[m].known) out[m].halo = spans[m].high - spans[m].low;
   return out;
 }
 

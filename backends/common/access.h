@@ -33,6 +33,8 @@ struct Accumulates {
   int sites = 0;
   bool own = false;         // no two points of the domain accumulate to one element
   bool only = true;         // nothing else touches the memory
+  /// Every site adds at (index of the slowest axis + constant, ...): how far the constants lie apart; else -1.
+  std::int64_t halo = -1;
 };
 /// By memory.
 std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity& u);

@@ -73,6 +73,9 @@ struct KernelPlan {
   bool may_fail = false;      // has checks, sequences or bounds checks: the launch sets up an escape
   bool ordered = false;       // one chunk
   std::vector<Sharing> sharing;     // by memory parameter
+  /// When all merged memory is added to near the point's own place along the slowest axis: how far apart at most; else
+  /// -1. Chunks of that many rows then meet their neighbours' only: every other chunk runs, then the rest, in place.
+  std::int64_t halo = -1;
   std::vector<LayoutId> elements;   // by memory parameter
   std::vector<Site> sites;
 };

@@ -23,6 +23,9 @@ constexpr int kMaxCopies = 16;
 struct Cut {
   std::int64_t segment, segments, units;
   int chunks;
+  bool alternate = false;  // neighbouring chunks add to the same rows: run every other one, then the rest
+  std::int64_t grain = 1;  // units that stay together
+  std::int64_t begin(int chunk) const { return units / grain * chunk / chunks * grain; }
 };
 
 Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* arrays) {
@@ -36,8 +39,21 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
     if (plan.sharing[k] == Sharing::merge)
       cells += static_cast<double>(arrays[k].extent[0] * arrays[k].extent[1] * arrays[k].extent[2]) *
                static_cast<double>(layout_of(plan.elements[k]).leaves.size());
+  if (plan.halo >= 0 && plan.adds > 0 && chunks > 1) {
+    // Rows of the slowest axis; of a one-dimensional domain, segments of it.
+    const bool line = plan.rank == 1;
+    Cut c{fast, 1, rows, 1, true, rows / domain[0]};
+    if (line) {
+      c.segment = std::max<std::int64_t>(1024, (plan.halo + 63) / 64 * 64);
+      c.segments = c.units = (fast + c.segment - 1) / c.segment;
+      c.grain = 1;
+    }
+    const std::int64_t apart = line ? 1 : std::max<std::int64_t>(1, plan.halo);
+    c.chunks = static_cast<int>(std::min<std::int64_t>(static_cast<std::int64_t>(chunks), c.units / c.grain / apart));
+    if (c.chunks > 1) return c;
+  }
   if (plan.adds > 0) chunks = std::min({chunks, static_cast<double>(kMaxCopies), points * plan.adds / (2 * std::max(cells, 1.0))});
-  Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks))};
+  Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks)), false, 1};
   if (c.chunks > 1 && rows < 4 * c.chunks) {  // few rows: cut them
     const std::int64_t pieces = rows >= c.chunks ? 4 : (c.chunks + rows - 1) / rows;
     const std::int64_t grain = std::max(plan.width, 64);
@@ -124,7 +140,7 @@ std::size_t elements(const KernelArray& a) { return static_cast<std::size_t>(a.e
 void chunk_of(void* data, int chunk, ThreadContext* context) {
   auto& job = *static_cast<Job*>(data);
   if (job.failed.load(std::memory_order_relaxed)) return;
-  const std::int64_t begin = job.cut.units * chunk / job.cut.chunks, end = job.cut.units * (chunk + 1) / job.cut.chunks;
+  const std::int64_t begin = job.cut.begin(chunk), end = job.cut.begin(chunk + 1);
   if (!job.copies) {
     if (!run_chunk(*job.plan, job.kernel, job.args, begin, end, context)) job.failed = true;
     return;
@@ -138,6 +154,9 @@ void chunk_of(void* data, int chunk, ThreadContext* context) {
   args.arrays = arrays.data();
   if (!run_chunk(*job.plan, job.kernel, &args, begin, end, context)) job.failed = true;
 }
+
+void even_chunk(void* data, int half, ThreadContext* context) { chunk_of(data, 2 * half, context); }
+void odd_chunk(void* data, int half, ThreadContext* context) { chunk_of(data, 2 * half + 1, context); }
 
 constexpr std::size_t kBlock = 2048;  // elements added up at a time, so that copies stay in cache
 
@@ -180,6 +199,11 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
   args.scalars = scalars;
   if (c.chunks == 1) return run_chunk(plan, kernel, &args, 0, c.units, context);
   Job job(plan, kernel, args, c);
+  if (c.alternate) {
+    parallel((c.chunks + 1) / 2, even_chunk, &job, context);
+    parallel(c.chunks / 2, odd_chunk, &job, context);
+    return !job.failed;
+  }
   if (plan.adds > 0) {
     for (std::size_t k = 0; k < plan.sharing.size(); ++k) {
       job.offset.push_back(job.bytes);

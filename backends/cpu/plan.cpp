@@ -63,13 +63,18 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   plan.cost = e.cost;
   plan.adds = e.adds;
   plan.may_fail = options.bounds;
+  bool near = true;
   for (const Parameter& p : f.parameters) {
     if (p.kind != Parameter::Kind::memory) continue;
     const Accumulates& a = accumulates[p.memory.index];
     plan.elements.push_back(f[p.memory].element);
     plan.sharing.push_back(a.sites == 0 || a.own ? Sharing::none : a.only ? Sharing::merge : Sharing::ordered);
     plan.ordered |= plan.sharing.back() == Sharing::ordered;
+    if (plan.sharing.back() != Sharing::merge) continue;
+    near &= a.halo >= 0;
+    plan.halo = std::max(plan.halo, a.halo);
   }
+  if (!near) plan.halo = -1;
   for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
   const std::vector<int> sites = number_sites(f);
   std::vector<OpId> order;

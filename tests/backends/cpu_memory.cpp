@@ -218,6 +218,43 @@ TEST_CASE("accumulates reach every element whatever the index looks like", "[bac
   }
 }
 
+TEST_CASE("neighbouring chunks that add to the same rows lose nothing on any number of threads", "[backends][cpu]") {
+  // The adjoint of a stencil. Sums are exact in any order, so a lost or doubled addition shows.
+  const std::array<std::int64_t, 3> domains[] = {{150000, 1, 1}, {300, 301, 1}, {40, 41, 65}};
+  for (int rank = 1; rank <= 3; ++rank) {
+    const auto& domain = domains[rank - 1];
+    Function f = kernel("scatter", rank);
+    Builder b(f);
+    const MemoryId x = b.memory_parameter(DType::f32, rank, Role::in, "x"), y = b.memory_parameter(DType::f32, rank, Role::accum, "y");
+    const MemoryId z = b.memory_parameter(DType::f64, rank, Role::accum, "z");
+    std::vector<ValueId> c;
+    for (int k = 0; k < rank; ++k) c.push_back(b.index(k));
+    const ValueId v = b.load(x, c), wide = b.convert(v, DType::f64);
+    for (int d = 0; d <= 6; d += 3)  // 6 rows apart
+      for (int k = 0; k < rank; ++k) {
+        auto at = c;
+        at[static_cast<std::size_t>(k)] = b.add(at[static_cast<std::size_t>(k)], b.i32(d));
+        b.accumulate(y, at, v);
+        b.accumulate(z, at, wide);
+      }
+    b.finish();
+    std::array<std::int64_t, 3> shape = domain;
+    for (int k = 0; k < rank; ++k) shape[static_cast<std::size_t>(k)] += 6;
+    std::vector<Data> data;
+    for (const DType t : {DType::f32, DType::f32, DType::f64}) data.push_back(Data(t, {shape[0], shape[1], shape[2]}).fill(static_cast<std::uint32_t>(rank)));
+    const auto expected = evaluated(f, domain, data, {});
+    const auto code = cpu_backend()->compile(f, {});
+    for (const int threads : {1, 2, 5}) {
+      set_cpu_threads(threads);
+      std::vector<Data> mine = data;
+      run(*code, domain, mine, {});
+      INFO("rank " << rank << ", " << threads << " threads");
+      for (std::size_t k = 0; k < mine.size(); ++k) CHECK(difference(expected[k], mine[k]) == 0);
+    }
+    set_cpu_threads(0);
+  }
+}
+
 TEST_CASE("an index outside its memory is reported with line and values", "[backends][cpu]") {
   Function f = kernel("shift");
   Builder b(f);
