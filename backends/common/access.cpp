@@ -2,6 +2,7 @@
 #include "access.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace fluxion {
 using Class = Uniformity::Class;
@@ -16,8 +17,11 @@ Access classify(const Function& f, const Uniformity& u, const Op& op) {
   return {Access::Kind::gather};
 }
 
-DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
+namespace {
+// `fuel` bounds the walk: operands may be shared, so a chain of j = j + j has exponentially many paths.
+DomainForm form_of(const Function& f, const Uniformity& u, ValueId v, int& fuel) {
   DomainForm r;
+  if (--fuel < 0) return r;
   const Value& value = f[v];
   if (value.kind == Value::Kind::constant) {
     r.known = true;
@@ -45,9 +49,9 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
   };
   switch (op.code) {
     case Opcode::add: case Opcode::sub: {
-      DomainForm a = domain_form(f, u, op.operands[0]);
+      DomainForm a = form_of(f, u, op.operands[0], fuel);
       if (!a.known) return r;
-      DomainForm b = domain_form(f, u, op.operands[1]);
+      DomainForm b = form_of(f, u, op.operands[1], fuel);
       if (!b.known) return r;
       b = scaled(b, op.code == Opcode::add ? 1 : -1);
       if (!b.known || (a.symbol.valid() && b.symbol.valid())) return r;
@@ -56,10 +60,10 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
       if (b.symbol.valid()) a.symbol = b.symbol;
       return a;
     }
-    case Opcode::neg: return scaled(domain_form(f, u, op.operands[0]), -1);
-    case Opcode::stop_grad: return domain_form(f, u, op.operands[0]);
+    case Opcode::neg: return scaled(form_of(f, u, op.operands[0], fuel), -1);
+    case Opcode::stop_grad: return form_of(f, u, op.operands[0], fuel);
     case Opcode::mul: {
-      DomainForm a = domain_form(f, u, op.operands[0]), b = domain_form(f, u, op.operands[1]);
+      DomainForm a = form_of(f, u, op.operands[0], fuel), b = form_of(f, u, op.operands[1], fuel);
       const auto plain = [](const DomainForm& x) {
         return x.known && !x.symbol.valid() && !x.coefficient[0] && !x.coefficient[1] && !x.coefficient[2];
       };
@@ -69,6 +73,12 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
     }
     default: return r;
   }
+}
+}  // namespace
+
+DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v) {
+  int fuel = 1000;
+  return form_of(f, u, v, fuel);
 }
 
 namespace {
@@ -100,7 +110,9 @@ std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity
         for (const DomainForm& d : forms) {
           bool others = false;
           for (int k = 0; k < 3; ++k) others |= k != axis && d.coefficient[k] != 0;
-          told |= d.known && d.coefficient[axis] != 0 && !others;
+          if (!d.known || d.coefficient[axis] == 0 || others) continue;
+          told = true;
+          a.shift = std::max(a.shift, std::countr_zero(static_cast<std::uint64_t>(d.coefficient[axis])));
         }
         a.own &= told;
       }

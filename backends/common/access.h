@@ -32,6 +32,8 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v);
 struct Accumulates {
   int sites = 0;
   bool own = false;         // no two points of the domain accumulate to one element
+  /// Indices wrap: `own` holds while no axis of the domain is longer than 2^(32 - shift).
+  int shift = 0;
   bool only = true;         // nothing else touches the memory
   /// Every site adds at (index of the slowest axis + constant, ...): how far the constants lie apart; else -1.
   std::int64_t halo = -1;

@@ -33,7 +33,8 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
   std::int64_t rows = 1;
   for (int k = 0; k + 1 < plan.rank; ++k) rows *= domain[k];
   const double points = static_cast<double>(rows) * static_cast<double>(fast), work = points * plan.cost;
-  double chunks = work < kInline || plan.ordered ? 1 : std::min<double>(kMaxChunks, work / kChunk);
+  const bool wraps = std::max({domain[0], domain[1], domain[2]}) > plan.longest;
+  double chunks = work < kInline || plan.ordered || wraps ? 1 : std::min<double>(kMaxChunks, work / kChunk);
   double cells = 0;
   for (std::size_t k = 0; k < plan.sharing.size(); ++k)
     if (plan.sharing[k] == Sharing::merge)

@@ -70,6 +70,7 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
     plan.elements.push_back(f[p.memory].element);
     plan.sharing.push_back(a.sites == 0 || a.own ? Sharing::none : a.only ? Sharing::merge : Sharing::ordered);
     plan.ordered |= plan.sharing.back() == Sharing::ordered;
+    if (a.sites > 0 && a.own) plan.longest = std::min(plan.longest, std::int64_t{1} << std::max(0, 32 - a.shift));
     if (plan.sharing.back() != Sharing::merge) continue;
     near &= a.halo >= 0;
     plan.halo = std::max(plan.halo, a.halo);

@@ -255,6 +255,20 @@ TEST_CASE("neighbouring chunks that add to the same rows lose nothing on any num
   }
 }
 
+TEST_CASE("indices that wrap around are not taken for different elements", "[backends][cpu]") {
+  // Points k and k + 256 meet at element 0 for every multiple of 256; elsewhere the index leaves the array.
+  Function f = kernel("wraps");
+  Builder b(f);
+  const MemoryId y = b.memory_parameter(DType::i32, 1, Role::accum, "y");
+  const ValueId i = b.index(0), at[] = {b.mul(i, b.i32(1 << 24))};
+  b.if_(b.emit(Opcode::eq, {b.emit(Opcode::bit_and, {i, b.i32(255)}), b.i32(0)}), [&] { b.accumulate(y, at, b.i32(1)); return Values{}; },
+        [] { return Values{}; });
+  b.finish();
+  set_cpu_threads(4);
+  agrees(f, {{1 << 20, 1, 1}}, {Data(DType::i32, {4})}, {}, 0, {{16, ""}});
+  set_cpu_threads(0);
+}
+
 TEST_CASE("an index outside its memory is reported with line and values", "[backends][cpu]") {
   Function f = kernel("shift");
   Builder b(f);
