@@ -13,12 +13,8 @@ namespace {
 
 Arguments run_native(const Function& f, const Arguments& arguments, std::array<std::int64_t, 3> domain, int width) {
   Arguments all = arguments;
-  std::size_t next = 0;
   for (const Parameter& p : f.parameters) {
-    if (!is_scratch(f, p)) {
-      ++next;
-      continue;
-    }
+    if (!is_scratch(f, p)) continue;
     const Memory& m = f[p.memory];
     Data d = arguments.at(static_cast<std::size_t>(m.like));
     if (m.role == Role::out) {
