@@ -128,7 +128,7 @@ void Suite::compare(const std::string& name, const std::vector<Contender>& conte
     for (int r = 0; r < repeat[k]; ++r) contenders[k].work();
     return (now() - begin) / repeat[k];
   };
-  constexpr double kLongEnough = 0.02;
+  constexpr double kLongEnough = 0.002;  // short, so that some rounds fall between disturbances
   for (std::size_t k = 0; k < contenders.size(); ++k) {
     contenders[k].work();  // compiles, warms caches
     repeat[k] = std::clamp(static_cast<int>(kLongEnough / std::max(time(k), 1e-8)), 1, 1000000);
