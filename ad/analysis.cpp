@@ -148,6 +148,9 @@ struct Spread {
       }
       case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len: case Opcode::zeros:
       case Opcode::print: case Opcode::check: return;
+      case Opcode::group_index: return;
+      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
       case Opcode::buffer_zero: case Opcode::run: not_lowered(op);
@@ -250,6 +253,9 @@ struct Backward {
         return;
       case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len:
       case Opcode::zeros: case Opcode::print: case Opcode::check: return;
+      case Opcode::group_index: return;
+      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
       case Opcode::buffer_zero: case Opcode::run: not_lowered(op);

@@ -145,7 +145,9 @@ class Forward {
         tangent[op.results[0].index] = op.code == Opcode::seq_set ? b_.seq_set(s, i, v) : b_.seq_add_at(s, i, v);
         return;
       }
-      case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len:
+      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
+      case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
       case Opcode::zeros: case Opcode::print: case Opcode::check: return copy(op);
       default: return elementwise(op);
     }

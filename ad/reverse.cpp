@@ -106,7 +106,9 @@ void Reverse::reverse_op(OpId o) {
     case Opcode::seq_get:
     case Opcode::seq_set:
     case Opcode::seq_add_at: reverse_seq(op); break;
-    case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len:
+    case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+      throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
+    case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
     case Opcode::zeros: case Opcode::print: case Opcode::check: break;
     default:
       if (!adjoint[op.results[0].index].valid()) break;

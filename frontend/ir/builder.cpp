@@ -72,6 +72,13 @@ MemoryId Builder::local(LayoutId element, std::int64_t length, std::string name)
   return m;
 }
 
+MemoryId Builder::shared(LayoutId element, std::int64_t length, std::string name) {
+  const MemoryId m = local(element, length, std::move(name));
+  f_[m].space = Memory::Space::shared;
+  f_[m].scope = f_.body;
+  return m;
+}
+
 ValueId Builder::index(int axis) {
   if (axis >= f_.domain_rank)
     throw KernelError(loc, fmt::format("index({}) in a kernel over {} axes", axis, f_.domain_rank));
@@ -155,6 +162,14 @@ void Builder::accumulate(MemoryId m, std::span<const ValueId> idx, ValueId v, in
   append(std::move(op), {});
 }
 
+ValueId Builder::atomic(Atomic kind, MemoryId m, std::span<const ValueId> idx, std::span<const ValueId> v, int leaf) {
+  Op op = memory_op(Opcode::atomic, m, idx, leaf);
+  op.kind = static_cast<std::uint8_t>(kind);
+  op.operands.insert(op.operands.end(), v.begin(), v.end());
+  const Type t = layout_of(f_[m].element).leaves[static_cast<std::size_t>(leaf)].dtype;
+  return f_[append(std::move(op), {&t, 1})].results[0];
+}
+
 ValueId Builder::extent(MemoryId m, int axis) {
   const Type t = DType::i32;
   return f_[append(memory_op(Opcode::extent, m, {}, axis), {&t, 1})].results[0];
@@ -163,6 +178,19 @@ ValueId Builder::extent(MemoryId m, int axis) {
 ValueId Builder::domain(int axis) {
   const Type t = DType::i32;
   return f_[append(memory_op(Opcode::domain, {}, {}, axis), {&t, 1})].results[0];
+}
+
+ValueId Builder::group_index(int axis) {
+  const Type t = DType::i32;
+  return f_[append(memory_op(Opcode::group_index, {}, {}, axis), {&t, 1})].results[0];
+}
+void Builder::barrier() { append(with(Opcode::barrier, {}), {}); }
+ValueId Builder::subgroup(Subgroup kind, ValueId v, ValueId lane) {
+  Op op = with(Opcode::subgroup, {&v, 1});
+  op.kind = static_cast<std::uint8_t>(kind);
+  if (lane.valid()) op.operands.push_back(lane);
+  const Type t = f_.type(v);
+  return f_[append(std::move(op), {&t, 1})].results[0];
 }
 
 ValueId Builder::seq_get(ValueId s, ValueId i) {
@@ -244,6 +272,13 @@ Builder::LoopResult Builder::while_(std::span<const ValueId> init,
   return {Values(results.begin(), results.begin() + n), Values(results.begin() + n, results.end() - 1), results.back()};
 }
 
+Values Builder::call(std::shared_ptr<const Function> callee, std::span<const ValueId> arguments) {
+  Op op = with(Opcode::call, arguments);
+  std::vector<Type> types;
+  for (ValueId v : callee->terminator(callee->body).operands) types.push_back(callee->type(v));
+  op.ref = add_callee(f_, std::move(callee));
+  return f_[append(std::move(op), types)].results;
+}
 Values Builder::launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain,
                        std::span<const ValueId> arguments, std::span<const Type> outs) {
   Op op = with(Opcode::launch, domain);
@@ -316,7 +351,7 @@ std::uint32_t add_callee(Function& f, std::shared_ptr<const Function> callee) {
 
 bool has_effect(Opcode op) {
   switch (op) {
-    case Opcode::store: case Opcode::accumulate: case Opcode::yield: case Opcode::print: case Opcode::check:
+    case Opcode::store: case Opcode::accumulate: case Opcode::atomic: case Opcode::barrier: case Opcode::yield: case Opcode::print: case Opcode::check:
     case Opcode::var_new: case Opcode::var_set: case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
     case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
       return true;
@@ -327,11 +362,11 @@ bool has_effect(Opcode op) {
 bool has_effect(const Function& f, OpId id) {
   const Op& op = f[id];
   if (has_effect(op.code)) return true;
-  if (op.code == Opcode::launch) {  // a kernel changes nothing but the versions it yields; print and check remain
+  if (op.code == Opcode::launch || op.code == Opcode::call) {  // a kernel changes nothing but the versions it yields; print and check remain
     const Function& k = *f.callees[op.ref];
     for (const Region& r : k.regions)
       for (OpId inner : r.ops)
-        if (k[inner].code == Opcode::print || k[inner].code == Opcode::check) return true;
+        if (k[inner].code == Opcode::print || k[inner].code == Opcode::check || ((k[inner].code == Opcode::call || k[inner].code == Opcode::launch) && has_effect(k, inner))) return true;
   }
   for (RegionId r : op.regions)
     for (OpId inner : f[r].ops)

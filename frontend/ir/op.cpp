@@ -19,12 +19,17 @@ constexpr OpInfo kInfo[] = {
     {"load", 0, all, plain, "an element's leaf"},
     {"store", 0, all, plain, "overwrites an element's leaf"},
     {"accumulate", 0, all, plain, "adds to an element's leaf"},
+    {"atomic", 0, all, plain, "reads and changes an element's leaf at once; gives the old number"},
     {"extent", 0, all, plain, "size of a memory along an axis"},
     {"domain", 0, all, plain, "size of the launch along an axis"},
     {"if", 0, all, plain, "one of two regions"},
     {"for", 0, all, plain, "a region for each whole number of a range"},
     {"while", 0, all, plain, "a region as long as a condition holds"},
     {"yield", 0, all, plain, "the values that leave a region"},
+    {"call", 0, all, plain, "the results of a fn, or of a program in a program"},
+    {"group_index", 0, all, plain, "which group of threads along an axis"},
+    {"barrier", 0, all, plain, "waits for the group's other threads, and sees what they wrote"},
+    {"subgroup", 0, all, plain, "what a thread gets from the others of its subgroup"},
     {"seq_get", 0, all, plain, "item of a sequence"},
     {"seq_set", 0, all, plain, "the sequence with an item replaced"},
     {"seq_add_at", 0, all, plain, "the sequence with an item added to"},
@@ -53,6 +58,16 @@ constexpr auto kElementwise = [] {
 }();
 }  // namespace
 
+const char* name_of(Atomic kind) {
+  constexpr const char* kNames[] = {"add", "min", "max", "and", "or", "xor", "exchange", "compare_exchange"};
+  static_assert(std::size(kNames) == kAtomicCount);
+  return kNames[static_cast<int>(kind)];
+}
+const char* name_of(Subgroup kind) {
+  constexpr const char* kNames[] = {"add", "min", "max", "and", "or", "xor", "scan_add", "shuffle", "scatter_add"};
+  static_assert(std::size(kNames) == kSubgroupCount);
+  return kNames[static_cast<int>(kind)];
+}
 const OpInfo& info(Opcode op) { return kInfo[static_cast<int>(op)]; }
 std::span<const Opcode> elementwise_ops() { return kElementwise; }
 

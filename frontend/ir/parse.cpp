@@ -239,9 +239,20 @@ struct Parser::FunctionParser {
       if (indices.size() > 3) p.fail("a kernel runs over at most 3 axes");
       f.domain_rank = static_cast<int>(indices.size());
       for (std::size_t i = 0; i < indices.size(); ++i) define(indices[i], b.index(static_cast<int>(i)));
+      if (p.take("in")) {
+        p.expect("groups");
+        p.expect("(");
+        for (int i = 0; i < f.domain_rank; ++i) {
+          if (i) p.expect(",");
+          f.group[static_cast<std::size_t>(i)] = static_cast<int>(p.integer());
+        }
+        p.expect(")");
+      }
     } else if (p.take("->")) {
       returned = p.types();
     }
+    if (p.take("vjp")) f.rules.vjp = callee_named();
+    if (p.take("jvp")) f.rules.jvp = callee_named();
     const std::size_t brace = p.at_;
     p.expect("{");
     b.finish(block(b));
@@ -299,13 +310,20 @@ struct Parser::FunctionParser {
     if (it == memories.end()) p.fail_at(start, fmt::format("there is no memory @{}", name));
     return it->second;
   }
+  std::shared_ptr<const Function> callee_named() {
+    const std::size_t start = p.at_;
+    p.expect("@");
+    const auto it = known.find(p.name());
+    if (it == known.end()) p.fail_at(start, "a function of this name does not stand before");
+    return it->second;
+  }
   void local(Builder& b, Memory::Space space, bool records) {
     p.expect("@");
     const std::string name = p.name();
     p.expect(":");
     const LayoutId element = p.layout();
     const std::vector<std::int64_t> shape = p.extents();
-    const bool is_local = space == Memory::Space::local;
+    const bool is_local = space != Memory::Space::buffer;
     if (is_local ? shape.size() != 1 : shape.size() > 3) p.fail("a local has one axis, a buffer at most 3");
     const MemoryId m = b.local(element, is_local ? shape[0] : 0, name);
     f[m].space = space;
@@ -323,6 +341,7 @@ struct Parser::FunctionParser {
       b.loc = {"text", p.line(p.at_)};
       if (p.take("}")) return {};
       if (p.take("local")) local(b, Memory::Space::local, false);
+      else if (p.take("shared")) local(b, Memory::Space::shared, false);
       else if (p.take("buffer")) local(b, Memory::Space::buffer, false);
       else if (p.take("records")) local(b, Memory::Space::buffer, true);
       else if (p.take("yield")) {
@@ -367,11 +386,20 @@ struct Parser::FunctionParser {
       if (name == name_of(static_cast<Opcode>(i))) return static_cast<Opcode>(i);
     p.fail_at(start, fmt::format("there is no op '{}'", name));
   }
+  template <class Kind> std::uint8_t kind(int count) {
+    const std::size_t start = p.at_;
+    const std::string name = p.name();
+    for (int i = 0; i < count; ++i)
+      if (name == name_of(static_cast<Kind>(i))) return static_cast<std::uint8_t>(i);
+    p.fail_at(start, fmt::format("there is no kind '{}'", name));
+  }
   void attributes(Builder& b, Op& op) {
     switch (op.code) {
       case Opcode::load:
       case Opcode::store:
       case Opcode::accumulate:
+      case Opcode::atomic:
+        if (op.code == Opcode::atomic) op.kind = kind<Atomic>(kAtomicCount);
         op.memory = memory_named();
         p.expect("[");
         op.operands = operands(b);
@@ -380,23 +408,23 @@ struct Parser::FunctionParser {
         if (op.code != Opcode::load) {
           p.expect(",");
           op.operands.push_back(operand(b));
+          if (op.code == Opcode::atomic && op.kind == static_cast<int>(Atomic::compare_exchange)) {
+            p.expect(",");
+            op.operands.push_back(operand(b));
+          }
         }
         return;
       case Opcode::extent: op.memory = memory_named(); [[fallthrough]];
       case Opcode::domain:
+      case Opcode::group_index:
         p.expect("[");
         op.leaf = static_cast<std::uint16_t>(p.integer());
         p.expect("]");
         return;
       case Opcode::launch:
-      case Opcode::run: {
-        const std::size_t start = p.at_;
-        p.expect("@");
-        const auto it = known.find(p.name());
-        if (it == known.end()) p.fail_at(start, "a kernel of this name does not stand before");
-        op.ref = add_callee(f, it->second);
-        break;
-      }
+      case Opcode::call:
+      case Opcode::run: op.ref = add_callee(f, callee_named()); break;
+      case Opcode::subgroup: op.kind = kind<Subgroup>(kSubgroupCount); break;
       case Opcode::print:
       case Opcode::check: op.ref = add_text(f, p.quoted()); break;
       default:

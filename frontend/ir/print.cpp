@@ -100,6 +100,11 @@ class Printer {
         put("{}%{}", i ? ", " : "", next_ - 1);
       }
       out_ += ')';
+      if (f_.has_groups()) {
+        put(" in groups ({}", f_.group[0]);
+        for (int i = 1; i < f_.domain_rank; ++i) put(", {}", f_.group[static_cast<std::size_t>(i)]);
+        out_ += ')';
+      }
     } else if (has_body && !f_[f_.body].ops.empty()) {
       const Op& yield = f_.terminator(f_.body);
       for (std::size_t i = 0; i < yield.operands.size(); ++i) {
@@ -107,6 +112,8 @@ class Printer {
         out_ += type_of(yield.operands[i]);
       }
     }
+    if (f_.rules.vjp) put(" vjp @{}", callee_name(f_.rules.vjp.get()));
+    if (f_.rules.jvp) put(" jvp @{}", callee_name(f_.rules.jvp.get()));
     if (f_.loc && options_.locations) put(" {{  # {}\n", to_string(f_.loc));
     else out_ += " {\n";
     if (has_body) block(f_.body, 1);
@@ -127,6 +134,10 @@ class Printer {
 
   template <class... A> void put(fmt::format_string<A...> s, A&&... a) {
     fmt::format_to(std::back_inserter(out_), s, std::forward<A>(a)...);
+  }
+  std::string_view callee_name(const Function* callee) const {
+    const auto it = std::find_if(callees_.begin(), callees_.end(), [&](const Callee& c) { return c.f == callee; });
+    return it == callees_.end() ? std::string_view("?") : std::string_view(it->name);
   }
   void define(ValueId v) {
     if (v.index < number_.size()) number_[v.index] = next_;
@@ -194,8 +205,8 @@ class Printer {
   void block(RegionId r, int depth) {
     for (MemoryId m : locals_[r.index]) {
       out_.append(static_cast<std::size_t>(2 * depth), ' ');
-      const bool is_local = f_[m].space == Memory::Space::local;
-      out_ += is_local ? "local " : f_[m].records ? "records " : "buffer ";
+      const bool is_local = f_[m].space != Memory::Space::buffer;
+      out_ += f_[m].space == Memory::Space::local ? "local " : is_local ? "shared " : f_[m].records ? "records " : "buffer ";
       memory(m);
       out_ += ": " + to_string(f_[m].element);
       if (is_local) put("[{}]", f_[m].length);
@@ -214,10 +225,12 @@ class Printer {
     switch (op.code) {
       case Opcode::load:
       case Opcode::store:
-      case Opcode::accumulate: {
+      case Opcode::accumulate:
+      case Opcode::atomic: {
+        if (op.code == Opcode::atomic) put(" {}", op.kind < kAtomicCount ? name_of(static_cast<Atomic>(op.kind)) : "?");
         out_ += ' ';
         memory(op.memory);
-        const std::size_t stored = op.code == Opcode::load ? 0 : 1;
+        const std::size_t stored = op.code == Opcode::load ? 0 : op.code == Opcode::atomic && op.kind == static_cast<int>(Atomic::compare_exchange) ? 2 : 1;
         const std::size_t n = rest.size() < stored ? 0 : rest.size() - stored;
         out_ += '[';
         values(rest.first(n));
@@ -232,12 +245,14 @@ class Printer {
         memory(op.memory);
         put("[{}]", op.leaf);
         return;
-      case Opcode::domain: put(" [{}]", op.leaf); return;
+      case Opcode::domain:
+      case Opcode::group_index: put(" [{}]", op.leaf); return;
+      case Opcode::subgroup: put(" {}", op.kind < kSubgroupCount ? name_of(static_cast<Subgroup>(op.kind)) : "?"); return;
       case Opcode::launch:
+      case Opcode::call:
       case Opcode::run: {
         const Function* callee = op.ref < f_.callees.size() ? f_.callees[op.ref].get() : nullptr;
-        const auto it = std::find_if(callees_.begin(), callees_.end(), [&](const Callee& c) { return c.f == callee; });
-        put(" @{}", it == callees_.end() ? "?" : it->name);
+        put(" @{}", callee_name(callee));
         break;
       }
       case Opcode::print:
@@ -296,7 +311,10 @@ class Printer {
 };
 
 void collect(const Function& f, std::vector<Callee>& order) {
-  for (const auto& callee : f.callees) {
+  std::vector<std::shared_ptr<const Function>> all = f.callees;
+  all.push_back(f.rules.vjp);
+  all.push_back(f.rules.jvp);
+  for (const auto& callee : all) {
     if (!callee) continue;
     const auto known = [&](const Callee& c) { return c.f == callee.get(); };
     if (std::any_of(order.begin(), order.end(), known)) continue;

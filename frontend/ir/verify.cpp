@@ -28,6 +28,8 @@ class Verifier {
       }
     for (std::size_t i = 0; i < f_.parameters.size(); ++i) parameter(i);
     for (const Memory& m : f_.memories) memory(m);
+    for (int a = 0; a < 3; ++a)
+      need(f_.group[static_cast<std::size_t>(a)] >= 0 && (f_.group[static_cast<std::size_t>(a)] > 0) == (f_.has_groups() && a < f_.domain_rank), "a group has an extent for each axis of the domain");
     const Region& body = f_[f_.body];
     const bool kernel = f_.kind == Function::Kind::kernel;
     if (kernel && (f_.domain_rank < 1 || f_.domain_rank > 3)) fail("a kernel runs over 1 to 3 axes");
@@ -97,6 +99,7 @@ class Verifier {
     }
     need(m.rank >= 1 && m.rank <= 3, "a memory has 1 to 3 axes");
     if (m.space == Memory::Space::parameter) return;
+    need(m.space != Memory::Space::shared || (f_.has_groups() && m.scope == f_.body), "a shared memory belongs to the body of a kernel with groups");
     need(m.rank == 1 && m.length > 0, "a local memory has one axis and at least one element");
     need(m.scope.index < f_.regions.size(), "a local memory has no scope");
     need(m.role == Role::inout, "a local memory is inout");
@@ -240,6 +243,41 @@ class Verifier {
         same(f_.type(o.operands.back()), leaf(m, o), "the value");
         break;
       }
+      case Opcode::atomic: {
+        need(o.kind < kAtomicCount, "a kind of atomic that is not there");
+        const auto kind = static_cast<Atomic>(o.kind);
+        const Memory& m = access(o, kind == Atomic::compare_exchange ? 2 : 1);
+        const Type t = leaf(m, o);
+        need(o.results.size() == 1 && m.role == Role::inout, "an atomic works on an inout memory and gives the old number");
+        need(!is_half(t.dtype()) && !is_bool(t.dtype()), "an atomic works on numbers of 8 to 64 bits");
+        need(kind < Atomic::bit_and || kind > Atomic::bit_xor || !is_float(t.dtype()), "a bitwise atomic works on integers");
+        same(f_.type(o.operands.back()), t, "the value");
+        same(f_.type(o.operands[o.operands.size() - 1 - (kind == Atomic::compare_exchange)]), t, "the expected value");
+        same(out(o, 0), t, "the result");
+        break;
+      }
+      case Opcode::group_index:
+        counts(o, 0, 1);
+        need(f_.has_groups() && o.leaf < f_.domain_rank, "an axis that the groups do not have");
+        same(out(o, 0), kI32, "the result");
+        break;
+      case Opcode::barrier:
+        counts(o, 0, 0);
+        need(f_.has_groups(), "a barrier in a kernel without groups");
+        break;
+      case Opcode::subgroup: {
+        need(f_.has_groups(), "a subgroup op in a kernel without groups");
+        need(o.kind < kSubgroupCount, "a kind of subgroup op that is not there");
+        const auto kind = static_cast<Subgroup>(o.kind);
+        const bool lane = kind == Subgroup::shuffle || kind == Subgroup::scatter_add;
+        counts(o, lane ? 2 : 1, 1);
+        need(in(o, 0).is_scalar() && (kind != Subgroup::add || !is_bool(in(o, 0).dtype())), "a subgroup op works on scalars");
+        need(kind < Subgroup::bit_and || kind > Subgroup::bit_xor || !is_float(in(o, 0).dtype()), "a bitwise subgroup op works on integers");
+        if (lane) same(in(o, 1), kI32, "the lane");
+        same(out(o, 0), in(o, 0), "the result");
+        break;
+      }
+      case Opcode::call: call(o); break;
       case Opcode::extent:
         counts(o, 0, 1);
         need(o.memory.index < f_.memories.size() && o.leaf < f_[o.memory].rank, "an axis that the memory does not have");
@@ -336,6 +374,20 @@ class Verifier {
         break;  // what makes these also checks them
       default: fail("an opcode that is not known");
     }
+  }
+  void call(const Op& o) const {
+    need(o.ref < f_.callees.size() && f_.callees[o.ref], "a function that is not there");
+    const Function& g = *f_.callees[o.ref];
+    need(g.kind == Function::Kind::fn || (g.kind == Function::Kind::program && f_.kind == Function::Kind::program), "a call takes a fn, or in a program a program");
+    std::size_t next = 0;
+    for (const Parameter& p : g.parameters) {
+      if (p.role == Role::out) continue;
+      need(next < o.operands.size(), "a call lacks operands");
+      same(in(o, next++), g.type(p.value), "an argument");
+    }
+    const Values& yields = g.terminator(g.body).operands;
+    counts(o, next, yields.size());
+    for (std::size_t i = 0; i < yields.size(); ++i) same(out(o, i), g.type(yields[i]), "a result");
   }
   void launch(const Op& o) const {
     need(f_.kind == Function::Kind::program, "only programs launch");

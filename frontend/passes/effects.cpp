@@ -23,6 +23,8 @@ void Effects::region(const Function& f, RegionId r) {
       case Opcode::load: reads[o] = set_of(op.memory); break;
       case Opcode::store:
       case Opcode::accumulate: writes[o] = set_of(op.memory); break;
+      case Opcode::atomic: reads[o] = writes[o] = set_of(op.memory); break;
+      case Opcode::barrier: reads[o] = writes[o] = kAllMemories; break;
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
       case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
       case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
@@ -30,7 +32,7 @@ void Effects::region(const Function& f, RegionId r) {
         break;
       default: break;
     }
-    effect[o] = op.code == Opcode::launch ? has_effect(f, id) : op.code != Opcode::yield && has_effect(op.code);
+    effect[o] = op.code == Opcode::launch || op.code == Opcode::call ? has_effect(f, id) : op.code != Opcode::yield && has_effect(op.code);
     for (RegionId inner : op.regions) {
       owner[inner.index] = id;
       depth[inner.index] = depth[r.index] + 1;
@@ -47,7 +49,7 @@ void Effects::region(const Function& f, RegionId r) {
 bool is_pure(Opcode op) {
   if (is_elementwise(op)) return true;
   switch (op) {
-    case Opcode::convert: case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::seq_len: return true;
+    case Opcode::convert: case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::seq_len: return true;
     default: return false;
   }
 }

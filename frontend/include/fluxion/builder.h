@@ -21,6 +21,7 @@ class FLUXION_API Builder {
   ValueId array_parameter(Type t, Role role, std::string name);
   MemoryId memory_parameter(LayoutId element, int rank, Role role, std::string name);
   MemoryId local(LayoutId element, std::int64_t length, std::string name);  // scope: the current region
+  MemoryId shared(LayoutId element, std::int64_t length, std::string name);  // scope: the body
   ValueId index(int axis);  // kernels: the point's index (adds missing body arguments up to `domain_rank`)
   ValueId constant(DType t, std::uint64_t bits);
   ValueId constant_float(DType t, double value);
@@ -43,8 +44,15 @@ class FLUXION_API Builder {
   ValueId load(MemoryId m, std::span<const ValueId> idx, int leaf = 0);
   void store(MemoryId m, std::span<const ValueId> idx, ValueId v, int leaf = 0);
   void accumulate(MemoryId m, std::span<const ValueId> idx, ValueId v, int leaf = 0);
+  /// `v`: the operand; of compare_exchange the expected number, then the new one.
+  ValueId atomic(Atomic kind, MemoryId m, std::span<const ValueId> idx, std::span<const ValueId> v, int leaf = 0);
   ValueId extent(MemoryId m, int axis);
   ValueId domain(int axis);
+
+  // ---- groups
+  ValueId group_index(int axis);
+  void barrier();
+  ValueId subgroup(Subgroup kind, ValueId v, ValueId lane = {});
 
   // ---- sequences
   ValueId zeros(const Type& t, ValueId n);
@@ -66,6 +74,8 @@ class FLUXION_API Builder {
   /// `outs`: the types of the callee's Out parameters, in order; the other results have their operand's type.
   Values launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain,
                 std::span<const ValueId> arguments, std::span<const Type> outs = {});
+  /// Results have the types that `callee` yields.
+  Values call(std::shared_ptr<const Function> callee, std::span<const ValueId> arguments);
   void effect(Opcode op, std::string text, std::span<const ValueId> operands);  // print, check
 
   // ---- structure, by hand

@@ -22,6 +22,8 @@
 //   load       memory m, leaf l: idx...                       -> leaf dtype
 //   store      memory m, leaf l: idx..., v
 //   accumulate memory m, leaf l: idx..., v                    m[idx].l += v; order unspecified across threads
+//   atomic     kind k, memory m, leaf l: idx..., v            -> the old m[idx].l, which becomes k(old, v) at once;
+//              compare_exchange takes (expected, v): v is stored where old == expected
 //   extent     memory m, axis l                               -> i32
 //   domain     axis l                                         -> i32, the launch extent
 //   if_        cond; then, else                               -> what both arms yield
@@ -33,6 +35,14 @@
 //              (types as init), which yields (carry..., collected...)
 //                                                             -> carry... as cond left them, seqs, trip count i32
 //   yield      v...                                           last op of every region, nowhere else
+//   call       callee f: its parameters in order              -> its results. f is a fn; in a program it may be a
+//              program: arrays as for launch (an Out nothing), results the new versions, then what f returns.
+//              Calling does not inline: differentiation maps a call to a call of the derivative (or of f's rule).
+//   group_index  axis l                                       -> i32, the same for all threads of a group
+//   barrier    all threads of the group, in uniform control flow; orders their accesses to shared memory and parameters
+//   subgroup   kind k: v[, lane]                              -> per thread. add min max and or xor: over the active
+//              threads of the subgroup; scan_add: over those up to this thread; shuffle: v of thread `lane` (0..31) of the
+//              subgroup, 0 if that is not active; scatter_add: the sum of v of the active threads whose `lane` is this thread
 //   seq_get    s, i -> element      seq_set s, i, v -> s      seq_add_at s, i, v -> s     seq_len s -> i32
 //   zeros      seq type: n; array type: nothing               -> zeros of the result type
 //   launch     callee f: domain extents (f.domain_rank of them, i32), then for each parameter of f in order: a
@@ -41,6 +51,12 @@
 //   print      text t: v...   host effect; "{}" stands for a value
 //   check      text t: cond, v...   an error with the text when cond is false
 //   seq and array values also go through elementwise ops (add, mul, ...), position by position.
+//
+// Groups: a kernel with `group` set runs in groups of that many threads along each axis; the launch extents are multiples of
+// it. Memory of space `shared` is made anew, zeros, for each group. Thread of a group: index - group_index * group.
+//
+// Rules: a fn, kernel or program may carry its own derivatives (Rules). Their signatures are those of ad.h for all of its float
+// parameters. Transforms use them instead of the body; a function with rules is inlined after differentiation only.
 //
 // Scratch: a transform may append memory parameters that the user does not pass (Memory::scratch). They come
 // last, and whoever launches supplies for each a fresh buffer with the shape of parameter `like` and the
@@ -119,9 +135,10 @@ struct Value {
 struct Op {
   Opcode code = Opcode::yield;
   bool down = false;           // for_: runs from hi - 1 to lo
-  std::uint16_t leaf = 0;      // load, store, accumulate: leaf; extent, domain: axis; see also callee/text
-  MemoryId memory{};           // load, store, accumulate, extent
-  std::uint32_t ref = ~0u;     // launch, run: index into callees; print, check: index into texts
+  std::uint16_t leaf = 0;      // load, store, accumulate, atomic: leaf; extent, domain, group_index: axis
+  MemoryId memory{};           // load, store, accumulate, atomic, extent
+  std::uint8_t kind = 0;       // atomic, subgroup: an Atomic or Subgroup
+  std::uint32_t ref = ~0u;     // launch, run, call: index into callees; print, check: index into texts
   std::vector<MemoryId> buffers;  // buffer_alloc, buffer_copy, buffer_zero, run
   Values operands;
   std::vector<RegionId> regions;
@@ -136,12 +153,12 @@ struct Region {
 
 /// Something a kernel loads from and stores to.
 struct Memory {
-  enum class Space : std::uint8_t { parameter, local, buffer };  // shared comes with groups
+  enum class Space : std::uint8_t { parameter, local, buffer, shared };
   Space space = Space::parameter;
-  Role role = Role::in;      // of parameters; locals are inout
+  Role role = Role::in;      // of parameters; local and shared ones are inout
   LayoutId element = DType::f32;
   std::int8_t rank = 1;
-  std::int64_t length = 0;   // locals: number of elements (rank 1), zero-filled on entry of its scope
+  std::int64_t length = 0;   // local, shared: number of elements (rank 1), zero-filled on entry of its scope (shared: the body)
   RegionId scope{};          // locals: the region whose entry makes it anew; records: the one that empties it
   bool records = false;      // buffers: a stack of arrays
   bool scratch = false;      // parameters: working space, see the head
@@ -160,12 +177,21 @@ struct Parameter {
   std::string name;
 };
 
+struct Function;
+/// Derivatives that take the place of those made from the body; null: made from the body.
+struct Rules {
+  std::shared_ptr<const Function> vjp, jvp;
+  bool operator==(const Rules&) const = default;
+};
+
 struct Function {
   enum class Kind : std::uint8_t { fn, kernel, program };
   Kind kind = Kind::fn;
   std::string name;
   Loc loc;
   int domain_rank = 0;          // kernels: 1..3
+  std::array<int, 3> group{};   // kernels: threads of a group along each axis of the domain; zeros: no groups
+  Rules rules;
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;
@@ -183,6 +209,7 @@ struct Function {
   Op& operator[](OpId o) { return ops[o.index]; }
   Region& operator[](RegionId r) { return regions[r.index]; }
   Memory& operator[](MemoryId m) { return memories[m.index]; }
+  bool has_groups() const { return group[0] > 0; }
 
   const Op& terminator(RegionId r) const { return (*this)[(*this)[r].ops.back()]; }
   const Type& type(ValueId v) const { return (*this)[v].type; }

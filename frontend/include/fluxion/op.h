@@ -16,9 +16,11 @@ enum class Opcode : std::uint8_t {
   // ---- conversions; the result type is the op's own
   convert, bitcast,
   // ---- memory
-  load, store, accumulate, extent, domain,
+  load, store, accumulate, atomic, extent, domain,
   // ---- structure
-  if_, for_, while_, yield,
+  if_, for_, while_, yield, call,
+  // ---- threads of a group with each other
+  group_index, barrier, subgroup,
   // ---- immutable sequences: the tape is one
   seq_get, seq_set, seq_add_at, seq_len, zeros,
   // ---- program level
@@ -30,6 +32,17 @@ enum class Opcode : std::uint8_t {
   // ---- memory form of a program, made by the buffer plan; see docs/ir.md
   buffer_alloc, buffer_copy, buffer_zero, run,
 };
+/// Op::kind of an `atomic`: what it makes of the old number and the operand.
+enum class Atomic : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, exchange, compare_exchange };
+/// Op::kind of a `subgroup`: what a thread gets from the active threads of its subgroup.
+enum class Subgroup : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, scan_add, shuffle, scatter_add };
+inline constexpr int kAtomicCount = static_cast<int>(Atomic::compare_exchange) + 1;
+inline constexpr int kSubgroupCount = static_cast<int>(Subgroup::scatter_add) + 1;
+FLUXION_API const char* name_of(Atomic kind);
+FLUXION_API const char* name_of(Subgroup kind);
+/// Threads of a subgroup: this many consecutive threads of a group (its last axis is the fastest), the last subgroup fewer.
+inline constexpr int kSubgroupSize = 32;
+
 inline constexpr int kElementwiseCount = static_cast<int>(Opcode::select) + 1;
 inline constexpr int kOpcodeCount = static_cast<int>(Opcode::run) + 1;
 
