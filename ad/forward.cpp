@@ -345,6 +345,7 @@ Function jvp(const Function& f) {
   out.name = f.name + ".jvp";
   out.loc = f.loc;
   out.domain_rank = f.domain_rank;
+  out.group = f.group;
   Builder b(out);
   b.loc = f.loc;
   Forward forward(f, act, b);
@@ -364,6 +365,8 @@ Function jvp(const Function& f) {
         const auto like = static_cast<std::size_t>(m.like);
         const bool floats = float_parameter(f, f.parameters[like]);
         out[made].like = dot && floats ? tangent_at[like] : at[like];
+        out[made].zeros = m.zeros;
+        if (m.into >= 0) out[made].into = (dot ? tangent_at : at)[static_cast<std::size_t>(m.into)];
       }
       (dot ? forward.tangent_memory : forward.memory)[p.memory.index] = made;
       return;

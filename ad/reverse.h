@@ -38,7 +38,7 @@ struct KernelAdjoint {
 /// `wrt` and `cotangents` by parameter: which In and scalars get a gradient; which Out and Accum have a cotangent
 /// (an InOut always has one, and an Out that the kernel reads back). Scratch parameters of `f` are ordinary here.
 /// `quiet`: without the primal's prints and checks, because the primal has run before.
-KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet);
+KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare = false);
 
 class Reverse {
  public:

@@ -22,7 +22,8 @@ bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
 
 namespace {
 
-KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
+// `bare`: scratch of `f` is for whoever launches, before as after; otherwise the launch passes it like other parameters.
+KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare) {
   const Structure s(f);
   const auto touched = accesses(f);
   const std::size_t count = f.parameters.size();
@@ -63,6 +64,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   out.name = f.name + ".vjp";
   out.loc = f.loc;
   out.domain_rank = f.domain_rank;
+  out.group = f.group;
   Builder b(out);
   b.loc = f.loc;
   Reverse r(s, act, b);
@@ -75,11 +77,23 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     out[m].loc = like.loc;
     return m;
   };
-  std::vector<int> primal_at(count, -1), cotangent_at(count, -1);
+  std::vector<int> primal_at(count, -1), cotangent_at(count, -1), gradient_at(count, -1);
+  const auto own = [&](std::size_t p) { return bare && is_memory(f.parameters[p]) && f[f.parameters[p].memory].scratch; };
 
   for (std::size_t p = 0; p < count; ++p) {
     const Parameter& parameter = f.parameters[p];
     if (parameter.role == Role::out || parameter.role == Role::accum) continue;
+    if (own(p)) {
+      // A copy starts as what it is like; zeros come below.
+      const Memory& m = f[parameter.memory];
+      const auto like = static_cast<std::size_t>(m.like);
+      if (m.zeros) continue;
+      primal_at[p] = primal_at[like];
+      MemoryPlan& plan = r.memory[parameter.memory.index];
+      plan.memory = plan.shape = r.memory[f.parameters[like].memory.index].memory;
+      plan.primal = MemoryPlan::Primal::stable;
+      continue;
+    }
     primal_at[p] = static_cast<int>(out.parameters.size());
     note(Slot::Kind::primal, p);
     if (!is_memory(parameter)) {
@@ -92,7 +106,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   }
   for (std::size_t p = 0; p < count; ++p) {
     const Parameter& parameter = f.parameters[p];
-    if (!is_memory(parameter) || parameter.role == Role::in || !bar[p]) continue;
+    if (!is_memory(parameter) || parameter.role == Role::in || !bar[p] || own(p)) continue;
     const Memory& m = f[parameter.memory];
     MemoryPlan& plan = r.memory[parameter.memory.index];
     cotangent_at[p] = static_cast<int>(out.parameters.size());
@@ -105,6 +119,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   for (std::size_t p = 0; p < count; ++p) {
     const Parameter& parameter = f.parameters[p];
     if (!wrt[p]) continue;
+    gradient_at[p] = static_cast<int>(out.parameters.size());
     note(Slot::Kind::gradient, p);
     if (is_memory(parameter)) {
       const Memory& m = f[parameter.memory];
@@ -130,6 +145,28 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     if (!is_memory(parameter)) continue;
     const Memory& m = f[parameter.memory];
     MemoryPlan& plan = r.memory[parameter.memory.index];
+    if (own(p)) {
+      // How it starts and how it ends exchange places: see Scratch in ir.h.
+      const auto like = static_cast<std::size_t>(m.like);
+      const int shape = primal_at[like] >= 0 ? primal_at[like] : cotangent_at[like] >= 0 ? cotangent_at[like] : gradient_at[like];
+      if (shape < 0) throw Bug(f.loc, fmt::format("vjp of \"{}\": nothing has the shape of {}", f.name, parameter.name));
+      if (m.zeros || (parameter.role == Role::out && loaded[p])) {
+        plan.memory = plan.shape = scratch(p, m.element, parameter.role, shape, "_now");
+        out[plan.memory].zeros = m.zeros;
+        plan.primal = m.zeros && !reread[p] ? MemoryPlan::Primal::stable : MemoryPlan::Primal::unstable;
+      } else if (parameter.role == Role::inout && reread[p]) {
+        plan.memory = scratch(p, m.element, Role::inout, primal_at[p], "_now");
+        plan.primal = MemoryPlan::Primal::unstable;
+      }
+      if (!bar[p]) continue;
+      const int seed = m.into >= 0 ? cotangent_at[static_cast<std::size_t>(m.into)] : -1;
+      plan.adjoint = scratch(p, adjoint_of(m.element, m.loc), Role::inout, seed >= 0 ? seed : shape, "_bar");
+      plan.clear = true;
+      out[plan.adjoint].zeros = seed < 0;
+      if (parameter.role == Role::inout && !m.zeros) out[plan.adjoint].into = gradient_at[like];
+      if (!plan.shape.valid()) plan.shape = plan.adjoint;
+      continue;
+    }
     if (parameter.role == Role::inout && reread[p]) {
       plan.memory = scratch(p, m.element, Role::inout, primal_at[p], "_now");
       plan.primal = MemoryPlan::Primal::unstable;
@@ -180,7 +217,7 @@ void erase_parameter(Function& f, std::size_t p) {  // of a memory that no op na
 void drop_unread_scratch(KernelAdjoint& k) {
   std::set<std::string> unread;
   for (const Memory& m : k.function->memories)
-    if (m.scratch) unread.insert(m.name);
+    if (m.scratch && m.into < 0) unread.insert(m.name);
   if (unread.empty()) return;
   const Function trial = with_locals(*k.function, unread);
   for (const Region& r : trial.regions)
@@ -199,8 +236,8 @@ void drop_unread_scratch(KernelAdjoint& k) {
 
 }  // namespace
 
-KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet) {
-  KernelAdjoint result = build(prepare(original), wrt, cotangents, quiet);
+KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare) {
+  KernelAdjoint result = build(prepare(original), wrt, cotangents, quiet, bare);
   drop_unread_scratch(result);
   return result;
 }
@@ -399,12 +436,7 @@ Function vjp(const Function& f, const Wrt& wrt) {
   const std::vector<char> mask = ad::wrt_mask(f, wrt, false);
   switch (f.kind) {
     case Function::Kind::fn: return ad::vjp_fn(f, mask, ad::Seeds::parameters, false, ".vjp");
-    case Function::Kind::kernel:
-      for (const Memory& m : f.memories)
-        if (m.scratch)
-          throw KernelError(f.loc, fmt::format("\"{}\" needs scratch memory, which reverse mode cannot differentiate in a bare kernel; "
-                                               "differentiate a program that launches the kernel, or use jvp", f.name));
-      return *ad::vjp_kernel(f, mask, {}, false).function;
+    case Function::Kind::kernel: return *ad::vjp_kernel(f, mask, {}, false, true).function;
     case Function::Kind::program: return ad::vjp_program(f, mask);
   }
   throw Bug(f.loc, "vjp: unknown kind of function");

@@ -100,6 +100,7 @@ Function merge_parameters(const Function& f, const Merges& merges) {
   out.name = f.name;
   out.loc = f.loc;
   out.domain_rank = f.domain_rank;
+  out.group = f.group;
   Builder b(out);
   Rewriter r(f, b);
   std::vector<MemoryId> made(f.parameters.size());
@@ -129,7 +130,9 @@ Function merge_parameters(const Function& f, const Merges& merges) {
     made[p] = b.memory_parameter(m.element, m.rank, role, name);
     out[made[p]].loc = m.loc;
     out[made[p]].scratch = m.scratch;
+    out[made[p]].zeros = m.zeros;
     if (m.scratch) out[made[p]].like = position[static_cast<std::size_t>(m.like)];
+    if (m.into >= 0) out[made[p]].into = position[static_cast<std::size_t>(m.into)];
     r.map(parameter.memory, made[p]);
   }
   const Values& indices = f[f.body].arguments;

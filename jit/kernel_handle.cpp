@@ -10,6 +10,7 @@
 
 #include "alias.h"
 #include "fluxion/ad.h"
+#include "fluxion/buffer.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/recorder.h"
@@ -80,10 +81,35 @@ void fill_work(Work& work, const Function& f, std::span<const Argument> argument
     const ArrayArgument like = work.arrays[slot[static_cast<std::size_t>(m.like)]];
     const std::size_t bytes = static_cast<std::size_t>(like.extent[0] * like.extent[1] * like.extent[2]) * layout_of(m.element).size;
     auto storage = allocate(device, bytes, false);
-    if (f.parameters[p].role == Role::inout) work.copies.push_back({storage->data, like.data, bytes});
+    if (f.parameters[p].role == Role::inout) work.copies.push_back({storage->data, m.zeros ? nullptr : like.data, bytes});
     work.arrays.push_back({storage->data, like.extent});
     work.keep.push_back(std::move(storage));
   }
+}
+
+}  // namespace
+
+namespace {
+
+// Scratch that ends in another array: added to it when the run is done.
+struct Addition { Array to, scratch; };
+std::vector<Addition> additions(const Work& work, const Function& f, std::span<const Argument> arguments) {
+  std::vector<Addition> out;
+  std::size_t slot = 0;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind != Parameter::Kind::memory) continue;
+    const std::size_t here = slot++;
+    const Memory& m = f[p.memory];
+    if (!m.scratch || m.into < 0) continue;
+    const auto& target = arguments[static_cast<std::size_t>(m.into)].array;
+    auto state = std::make_shared<ArrayState>(*target);
+    state->storage = work.keep[here];
+    out.push_back({Array(target), Array(std::move(state))});
+  }
+  return out;
+}
+void add_all(const std::vector<Addition>& list, Loc at) {
+  for (const Addition& a : list) combine_into(Opcode::add, a.to, a.scratch, at);
 }
 
 }  // namespace
@@ -282,13 +308,14 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     device->wait();
     Work work;
     fill_work(work, *v->function, arguments, *device);
-    for (const Work::Copy& c : work.copies) std::memcpy(c.to, c.from, c.bytes);
+    for (const Work::Copy& c : work.copies) c.make();
     std::vector<EvalMemory> memories;
     for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
     EvalOptions evaluate;
     evaluate.print = [](std::string_view line) { print_line(line); };
+    const auto after = additions(work, *v->function, arguments);
     evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate);
-    return;
+    return add_all(after, at);
   }
 
   const auto v = state_->variant(device, state_->options, merges);
@@ -299,7 +326,9 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   fill_work(work, *v->function, arguments, *device);
   work.nan = state_->options.nan;
   work.cost = v->cost * static_cast<double>(points);
+  const auto after = additions(work, *v->function, arguments);
   enqueue(*device, std::move(work));
+  add_all(after, at);
 }
 
 }  // namespace fluxion::detail

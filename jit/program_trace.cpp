@@ -50,7 +50,8 @@ class ProgramTracer final : public Tracer {
     for (int axis = 0; axis < kernel->domain_rank; ++axis)
       extents.push_back(constant(DType::i32, static_cast<std::uint64_t>(domain[static_cast<std::size_t>(axis)]), at));
     std::vector<Type> outs;
-    std::vector<Handle> targets;  // of each result; scratch has none
+    std::vector<Handle> targets;  // of each result; scratch has none, or the array that it is added to
+    std::vector<char> added;
     for (std::size_t p = 0; p < kernel->parameters.size(); ++p) {
       const Parameter& parameter = kernel->parameters[p];
       if (parameter.kind == Parameter::Kind::scalar) {
@@ -61,17 +62,29 @@ class ProgramTracer final : public Tracer {
       const Memory& m = (*kernel)[parameter.memory];
       ArrayState& a = *arguments[m.scratch ? static_cast<std::size_t>(m.like) : p].array;
       const Handle h = slot(a, at);
-      if (parameter.role != Role::out) operands.push_back(read(h, at));
+      if (parameter.role != Role::out) operands.push_back(m.zeros ? zeros_of(a, m.element, at) : read(h, at));
       if (parameter.role == Role::in) continue;
       if (parameter.role == Role::out) {
         outs.push_back(array_type(a));
         outs.back().element = m.element;
       }
-      targets.push_back(m.scratch ? Handle{} : h);
+      const Handle into = m.into >= 0 ? slot(*arguments[static_cast<std::size_t>(m.into)].array, at) : Handle{};
+      targets.push_back(m.scratch ? into : h);
+      added.push_back(m.scratch);
     }
     const auto results = record_launch(kernel, extents, operands, outs, at);
     for (std::size_t k = 0; k < results.size(); ++k)
-      if (targets[k].epoch) assign(targets[k], results[k], at);
+      if (targets[k].epoch && !added[k]) assign(targets[k], results[k], at);
+    for (std::size_t k = 0; k < results.size(); ++k)
+      if (targets[k].epoch && added[k]) assign(targets[k], apply(Opcode::add, read(targets[k], at), results[k], at), at);
+  }
+
+  std::uint32_t zeros_of(const ArrayState& like, LayoutId element, Loc at) {
+    Type t = array_type(like);
+    t.element = element;
+    Op op;
+    op.code = Opcode::zeros;
+    return record_op(std::move(op), {&t, 1}, at)[0];
   }
 
   void create(ArrayState& a, Array::Fill fill, Loc at) override {

@@ -1,6 +1,7 @@
 // What the parts of this folder share: device state, storage, running compiled code, and the hook by which the
 // capture of a program sees launches and array creation instead of the device.
 #pragma once
+#include <cstring>
 #include <atomic>
 #include <string>
 #include <vector>
@@ -41,8 +42,16 @@ struct Work {
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
   std::vector<std::shared_ptr<Storage>> keep;
-  struct Copy { void* to; const void* from; std::size_t bytes; };
-  std::vector<Copy> copies;                   // made just before the run: scratch that starts as a copy
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+    void make() const {
+      if (from) std::memcpy(to, from, bytes);
+      else std::memset(to, 0, bytes);
+    }
+  };
+  std::vector<Copy> copies;                   // made just before the run: scratch that starts as a copy, or (from: null) as zeros
   bool nan = false;                           // a NaN that the run makes is an error
   double cost = 0;                            // about how many scalar ops it runs; small work runs at once
 };

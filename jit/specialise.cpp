@@ -105,7 +105,7 @@ void enqueue(const Device& device, Work work) {
                                                        work.function->name)
                                          : std::string();
   const auto run = [](const Work& w, FailureSlot& failure) {
-    for (const Work::Copy& c : w.copies) std::memcpy(c.to, c.from, c.bytes);
+    for (const Work::Copy& c : w.copies) c.make();
     if (!w.nan || !w.function) return w.code->run({w.domain, w.arrays, w.scalars}, failure);
     const NanCheck check(w);
     w.code->run({w.domain, w.arrays, w.scalars}, failure);

@@ -296,11 +296,16 @@ struct Parser::FunctionParser {
     for (std::size_t i = 0; i < shape.size(); ++i) f[m].shape[i] = std::max<std::int64_t>(shape[i], 1);
     if (!memories.emplace(name, m).second) p.fail(fmt::format("@{} is declared twice", name));
     if (p.take("like")) {
-      const MemoryId like = memory_named();
       f[m].scratch = true;
-      for (std::size_t i = 0; i < f.parameters.size(); ++i)
-        if (f.parameters[i].kind == Parameter::Kind::memory && f.parameters[i].memory == like) f[m].like = static_cast<int>(i);
+      f[m].like = parameter_of(memory_named());
+      f[m].zeros = p.take("zeros");
+      if (p.take("into")) f[m].into = parameter_of(memory_named());
     }
+  }
+  int parameter_of(MemoryId m) {
+    for (std::size_t i = 0; i < f.parameters.size(); ++i)
+      if (f.parameters[i].kind == Parameter::Kind::memory && f.parameters[i].memory == m) return static_cast<int>(i);
+    p.fail("a parameter is expected");
   }
   MemoryId memory_named() {
     const std::size_t start = p.at_;

@@ -194,6 +194,11 @@ class Printer {
         if (m.scratch && m.like >= 0 && static_cast<std::size_t>(m.like) < f_.parameters.size()) {
           out_ += " like ";
           memory(f_.parameters[m.like].memory);
+          if (m.zeros) out_ += " zeros";
+          if (m.into >= 0 && static_cast<std::size_t>(m.into) < f_.parameters.size()) {
+            out_ += " into ";
+            memory(f_.parameters[m.into].memory);
+          }
         }
       }
     }

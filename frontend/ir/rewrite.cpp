@@ -45,6 +45,8 @@ void Rewriter::copy_signature() {
   f.name = from.name;
   f.loc = from.loc;
   f.domain_rank = from.domain_rank;
+  f.group = from.group;
+  f.rules = from.rules;
   for (const Parameter& p : from.parameters) {
     switch (p.kind) {
       case Parameter::Kind::scalar: map(p.value, to.scalar_parameter(from.type(p.value).dtype(), p.name)); break;
@@ -53,7 +55,9 @@ void Rewriter::copy_signature() {
         const MemoryId m = to.memory_parameter(from[p.memory].element, from[p.memory].rank, p.role, p.name);
         f[m].loc = from[p.memory].loc;
         f[m].scratch = from[p.memory].scratch;
+        f[m].zeros = from[p.memory].zeros;
         f[m].like = from[p.memory].like;
+        f[m].into = from[p.memory].into;
         f[m].shape = from[p.memory].shape;
         map(p.memory, m);
       }

@@ -252,11 +252,4 @@ TEST_CASE("what cannot be differentiated is refused with the reason", "[ad][erro
   v.set(t, u[t] * to(count[t], DType::f64));
   const Function readback = r.done();
   require_error([&] { vjp(readback); }, "the integer Out parameter b is read back, which its derivative cannot repeat; declare it InOut");
-
-  Kernel again("again");
-  M w = again.inout();
-  V at = again.index();
-  for_(i(0), i(3), {}, [&](V, auto) { w.set(at, sin(w[at])); return std::vector<V>{}; });
-  const Function scratch = vjp(again.done());
-  require_error([&] { vjp(scratch); }, "needs scratch memory, which reverse mode cannot differentiate in a bare kernel");
 }

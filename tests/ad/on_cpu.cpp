@@ -12,18 +12,7 @@ using namespace fluxion::testing;
 namespace {
 
 Arguments run_native(const Function& f, const Arguments& arguments, std::array<std::int64_t, 3> domain, int width) {
-  Arguments all = arguments;
-  for (const Parameter& p : f.parameters) {
-    if (!is_scratch(f, p)) continue;
-    const Memory& m = f[p.memory];
-    Data d = arguments.at(static_cast<std::size_t>(m.like));
-    if (m.role == Role::out) {
-      d.element = m.element;
-      d.resize();
-      d.each_float([&](DType t, std::size_t at) { d.set(t, at, std::nan("")); });
-    }
-    all.push_back(d);
-  }
+  Arguments all = with_scratch(f, arguments);
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
   for (std::size_t p = 0; p < all.size(); ++p) {
@@ -38,6 +27,7 @@ Arguments run_native(const Function& f, const Arguments& arguments, std::array<s
   FailureSlot failure;
   cpu_backend()->compile(f, {.width = width, .bounds = width == 4})->run({domain, arrays, scalars}, failure);
   failure.rethrow();
+  add_scratch(f, all);
   Arguments out;
   for (std::size_t p = 0; p < arguments.size(); ++p)
     if (f.parameters[p].kind == Parameter::Kind::memory && f.parameters[p].role != Role::in) out.push_back(all[p]);

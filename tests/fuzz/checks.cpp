@@ -208,16 +208,7 @@ namespace {
 
 /// What testing::run gives, computed by compiled code.
 Arguments run_native(const Function& f, const Arguments& arguments, int threads, Backend& backend, const CompileOptions& options) {
-  Arguments all = arguments;
-  for (std::size_t k = arguments.size(); k < f.parameters.size(); ++k) {  // scratch comes last
-    const Memory& m = f[f.parameters[k].memory];
-    Data d = arguments.at(static_cast<std::size_t>(m.like));
-    if (m.role == Role::out) {
-      d.element = m.element;
-      d.resize();
-    }
-    all.push_back(std::move(d));
-  }
+  Arguments all = testing::with_scratch(f, arguments);
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
   for (std::size_t k = 0; k < all.size(); ++k) {
@@ -236,6 +227,7 @@ Arguments run_native(const Function& f, const Arguments& arguments, int threads,
   launch.scalars = scalars;
   backend.compile(f, options)->run(launch, failure);
   failure.rethrow();
+  testing::add_scratch(f, all);
   Arguments out;
   for (std::size_t k = 0; k < arguments.size(); ++k)
     if (f.parameters[k].kind == Parameter::Kind::memory && f.parameters[k].role != Role::in) out.push_back(all[k]);

@@ -86,6 +86,31 @@ inline Data shape_of(const Function& f, const Parameter& p) {
   return d;
 }
 
+/// The arguments of a kernel and the scratch that goes with them: see Scratch in ir.h.
+inline Arguments with_scratch(const Function& f, const Arguments& arguments) {
+  Arguments all = arguments;
+  for (const Parameter& p : f.parameters) {
+    if (!is_scratch(f, p)) continue;
+    const Memory& m = f[p.memory];
+    Data d = arguments.at(static_cast<std::size_t>(m.like));
+    if (m.role == Role::out || m.zeros) {
+      d.element = m.element;
+      d.resize();
+      if (!m.zeros) d.each_float([&](DType t, std::size_t at) { d.set(t, at, std::nan("")); });  // undefined: must not matter
+    }
+    all.push_back(std::move(d));
+  }
+  return all;
+}
+/// After the run: scratch that ends in an Accum.
+inline void add_scratch(const Function& f, Arguments& all) {
+  for (std::size_t p = 0; p < all.size(); ++p) {
+    if (!is_scratch(f, f.parameters[p]) || f[f.parameters[p].memory].into < 0) continue;
+    Data& sum = all[static_cast<std::size_t>(f[f.parameters[p].memory].into)];
+    sum.each_float([&](DType t, std::size_t at) { sum.set(t, at, sum.get(t, at) + all[p].get(t, at)); });
+  }
+}
+
 struct RunOptions {
   std::array<std::int64_t, 3> domain{1, 1, 1};
   std::uint64_t shuffle = 0;  // seed of a thread order; 0: in order
@@ -127,18 +152,7 @@ inline Arguments run(const Function& f, const Arguments& arguments, const RunOpt
       return out;
     }
     case Function::Kind::kernel: {
-      Arguments all = arguments;
-      for (const Parameter& p : f.parameters) {
-        if (!is_scratch(f, p)) continue;
-        const Memory& m = f[p.memory];
-        Data d = arguments.at(static_cast<std::size_t>(m.like));
-        if (m.role == Role::out) {
-          d.element = m.element;
-          d.resize();
-          d.each_float([&](DType t, std::size_t at) { d.set(t, at, std::nan("")); });  // undefined: must not matter
-        }
-        all.push_back(d);
-      }
+      Arguments all = with_scratch(f, arguments);
       std::vector<EvalMemory> memories;
       std::vector<std::uint64_t> scalars;
       for (std::size_t p = 0; p < all.size(); ++p) {
@@ -146,6 +160,7 @@ inline Arguments run(const Function& f, const Arguments& arguments, const RunOpt
         else scalars.push_back(bits(all[p]));
       }
       evaluate_kernel(f, options.domain, memories, scalars, eval);
+      add_scratch(f, all);
       for (std::size_t p = 0; p < arguments.size(); ++p)
         if (f.parameters[p].kind == Parameter::Kind::memory && f.parameters[p].role != Role::in) out.push_back(all[p]);
       return out;

@@ -135,18 +135,12 @@ void torture(const Kernel<P...>& kernel, const Arguments& a, const Torture& t) {
   same_on_devices(j, ja, t.domain);
   same_on_devices(v, va, t.domain);
   if (!t.second) return;
-  bool scratch = false;
-  for (const Memory& m : v.function()->memories) scratch |= m.scratch;
   right(*j.function(), ja, o, "second order of jvp");
-  CheckOptions second = o;
-  second.reverse = !scratch;
-  right(*v.function(), va, second, "second order of vjp");
+  right(*v.function(), va, o, "second order of vjp");
   same_on_devices(v.jvp(), jvp_arguments(*v.function(), va, 5), t.domain);
-  if (!scratch) same_on_devices(v.vjp({}), vjp_arguments(*v.function(), va, t.domain, 6), t.domain);
-  if (scratch) {
-    const Function p = program_of(*k.function(), a, t.domain);
-    right(vjp(p), vjp_arguments(p, a, t.domain, 3), o, "second order of vjp of the program");
-  }
+  same_on_devices(v.vjp({}), vjp_arguments(*v.function(), va, t.domain, 6), t.domain);
+  const Function p = program_of(*k.function(), a, t.domain);
+  right(vjp(p), vjp_arguments(p, a, t.domain, 3), o, "second order of vjp of the program");
 }
 
 }  // namespace fluxion::testing

@@ -60,9 +60,11 @@
 //
 // Scratch: a transform may append memory parameters that the user does not pass (Memory::scratch). They come
 // last, and whoever launches supplies for each a fresh buffer with the shape of parameter `like` and the
-// scratch's own element: role inout starts as a copy of `like` (same layout), role out with any contents.
-// Nobody reads it afterwards. A `launch` op passes them like any other parameter: an inout takes the value
-// passed for `like` as its old version, an out nothing; the resulting versions stay unused.
+// scratch's own element: role inout starts as a copy of `like` (same layout), or as zeros (Memory::zeros), role out with
+// any contents. Afterwards its contents are added to the Accum parameter `into`, or nobody reads them. A `launch` op passes
+// them like any other parameter: an inout takes the value passed for `like`, or zeros, as its old version, an out
+// nothing; who writes the op adds the new version to that of `into`. Under differentiation the ways to start and to end
+// exchange places: a copy is added back, zeros are dropped.
 //
 // Memory form: what the buffer plan makes of a program; no array and no seq value is left (docs/ir.md). The arrays
 // are memories: a memory parameter for each array parameter and, after those, one for each returned value; and
@@ -162,7 +164,9 @@ struct Memory {
   RegionId scope{};          // locals: the region whose entry makes it anew; records: the one that empties it
   bool records = false;      // buffers: a stack of arrays
   bool scratch = false;      // parameters: working space, see the head
+  bool zeros = false;        // scratch of role inout: starts as zeros, not as a copy
   int like = -1;             // scratch: the index of the memory parameter that it has the shape of
+  int into = -1;             // scratch: the index of the Accum parameter that it is added to afterwards
   std::array<std::int64_t, 3> shape{1, 1, 1};  // memory form: the extents; 1 beyond `rank` (0..3)
   std::string name;
   Loc loc;
