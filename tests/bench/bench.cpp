@@ -117,9 +117,9 @@ void Suite::split(int n, const std::function<void(int, int)>& part) {
   pool.run(n, part);
 }
 
-void Suite::compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit, int inner,
-                    int rounds) {
-  if (!only_.empty() && name.find(only_) == std::string::npos) return;
+std::vector<double> Suite::compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit,
+                                   int inner, int rounds) {
+  if (!only_.empty() && name.find(only_) == std::string::npos) return {};
   const auto now = threads_ == 1 ? cpu_seconds : wall_seconds;
   std::vector<int> repeat(contenders.size(), 1);
   std::vector<double> best(contenders.size(), std::numeric_limits<double>::infinity());
@@ -138,6 +138,8 @@ void Suite::compare(const std::string& name, const std::vector<Contender>& conte
   std::vector<std::pair<std::string, double>> seconds;
   for (std::size_t k = 0; k < contenders.size(); ++k) seconds.emplace_back(contenders[k].name, best[k] / inner);
   row(name, seconds, limit(seconds.size() > 1 ? seconds[1].second : 0));
+  for (double& b : best) b /= inner;
+  return best;
 }
 
 void Suite::row(const std::string& name, const std::vector<std::pair<std::string, double>>& seconds, double limit) {

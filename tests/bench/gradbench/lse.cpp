@@ -1,0 +1,67 @@
+// logsumexp, shifted by the maximum. The maximum is taken in slots, neighbouring threads looking at neighbouring
+// elements; it only shifts, so nothing is differentiated through it.
+#include <fluxion/fluxion.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "problem.h"
+
+namespace gradbench {
+
+namespace fx = fluxion;
+
+Problem make_lse(const Lse& in) {
+  const fx::Device dev = fx::Device::cpu();
+  const int n = static_cast<int>(in.x.size()), slots = std::min(n, 64), rounds = n / slots;
+
+  auto slot_maxima = fx::kernel("slot_maxima", [=](fx::In<double> x, fx::Out<double> most) {
+    auto s = fx::index();
+    fx::Double m = x[s];
+    for (auto r : fx::range(1, rounds)) m = fx::max(m, x[r * slots + s]);
+    fx::if_(rounds * slots + s < n, [&] { m = fx::max(m, x[rounds * slots + s]); });
+    most[s] = m;
+  });
+  auto maximum = fx::kernel("maximum", [=](fx::In<double> most, fx::Out<double> shift) {
+    fx::Double m = most[0];
+    for (auto s : fx::range(1, slots)) m = fx::max(m, most[s]);
+    shift[fx::index()] = fx::stop_grad(m);
+  });
+  auto sum = fx::kernel("sum", [](fx::In<double> x, fx::In<double> shift, fx::Accum<double> total) {
+    total[0] += fx::exp(x[fx::index()] - shift[0]);
+  });
+  auto finish = fx::kernel("finish", [](fx::In<double> total, fx::In<double> shift, fx::Out<double> result) {
+    auto i = fx::index();
+    result[i] = shift[i] + fx::log(total[i]);
+  });
+  auto lse = fx::program("lse", [=](fx::Buffer<double> x) {
+    auto most = fx::zeros<double>(slots), shift = fx::zeros<double>(1), total = fx::zeros<double>(1),
+         result = fx::zeros<double>(1);
+    slot_maxima.over(slots)(x, most);
+    maximum.over(1)(most, shift);
+    sum.over(n)(x, shift, total);
+    finish.over(1)(total, shift, result);
+    return result;
+  });
+  auto gradient = fx::value_and_grad(lse);
+
+  struct State {
+    fx::Buffer<double> x, value, slope;
+  };
+  auto s = std::make_shared<State>(State{dev.upload(in.x), {}, {}});
+  Problem p;
+  p.primal = [=] {
+    s->value = lse(s->x);
+    dev.wait();
+  };
+  p.derivative = [=] {
+    std::tie(s->value, s->slope) = gradient(s->x);
+    dev.wait();
+  };
+  p.primal_json = [=] { return nlohmann::json(s->value.item()); };
+  p.derivative_json = [=] { return nlohmann::json(s->slope.host()); };
+  add_rivals(p, in);
+  return p;
+}
+
+}  // namespace gradbench
