@@ -292,8 +292,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
 }
 
 std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> arguments, Loc at) const {
-  if (!made(at).steps.empty())
-    throw KernelError(at, fmt::format("a derivative of program \"{}\" is called inside another program; differentiate the whole instead", state_->name));
+  if (!made(at).steps.empty()) return embedded(arguments, at);
   std::vector<ProgramValue> values;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
     const Argument& a = arguments[k];
@@ -301,8 +300,23 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
     values.push_back({a.array, !scalar || a.traced != ~0u ? a.traced : constant(state_->parameters[k].element.scalar(), a.bits, at)});
   }
   std::vector<ProgramValue> out = state_->body(values);
-  for (const ProgramValue& v : out)
-    if (!v.array) throw KernelError(at, fmt::format("program \"{}\" returns a scalar and is called inside another program; return a buffer", state_->name));
+  for (ProgramValue& v : out)
+    if (!v.array) v = {tracer()->hold(v.scalar, at), ~0u};
+  return out;
+}
+
+// A derivative, made for these shapes, as part of the program under capture.
+std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> arguments, Loc at) const {
+  const auto s = state_->specialise(arguments, at, false);
+  std::vector<Argument> list;
+  for (const ProgramSource& source : s->program.sources) {
+    Argument a;
+    if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];
+    if (source.kind == ProgramSource::Kind::captured) a.array = s->program.captured[static_cast<std::size_t>(source.index)];
+    list.push_back(std::move(a));
+  }
+  std::vector<ProgramValue> out;
+  for (auto& array : tracer()->embed(*s->function, list, at)) out.push_back({std::move(array), ~0u});
   return out;
 }
 

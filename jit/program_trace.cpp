@@ -5,10 +5,28 @@
 
 #include <fmt/format.h>
 
+#include <array>
+
+#include "fluxion/builder.h"
 #include "fluxion/error.h"
 
 namespace fluxion::detail {
 namespace {
+
+// An array of one element that holds a scalar.
+std::shared_ptr<const Function> one_element(DType t) {
+  Function f;
+  f.kind = Function::Kind::kernel;
+  f.name = "scalar";
+  f.domain_rank = 1;
+  Builder b(f);
+  const ValueId v = b.scalar_parameter(t, "v");
+  const MemoryId m = b.memory_parameter(t, 1, Role::out, "result");
+  const ValueId at = b.index(0);
+  b.store(m, {&at, 1}, v);
+  b.finish();
+  return std::make_shared<const Function>(std::move(f));
+}
 
 class ProgramTracer final : public Tracer {
  public:
@@ -82,6 +100,9 @@ class ProgramTracer final : public Tracer {
   std::uint32_t zeros_of(const ArrayState& like, LayoutId element, Loc at) {
     Type t = array_type(like);
     t.element = element;
+    return zeros_of(t, at);
+  }
+  static std::uint32_t zeros_of(const Type& t, Loc at) {
     Op op;
     op.code = Opcode::zeros;
     return record_op(std::move(op), {&t, 1}, at)[0];
@@ -95,6 +116,47 @@ class ProgramTracer final : public Tracer {
     Op op;
     op.code = Opcode::zeros;
     bind(a, declare_as(record_op(std::move(op), {&t, 1}, at)[0], at));
+  }
+
+  std::vector<std::shared_ptr<ArrayState>> embed(const Function& f, std::span<const Argument> arguments, Loc at) override {
+    std::vector<std::uint32_t> values;
+    for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+      const Type& t = f.type(f.parameters[p].value);
+      if (t.is_scalar()) {
+        values.push_back(arguments[p].traced != ~0u ? arguments[p].traced : constant(t.dtype(), arguments[p].bits, at));
+      } else if (!arguments[p].array) {
+        values.push_back(zeros_of(t, at));
+      } else {
+        if (array_type(*arguments[p].array) != t)
+          throw ShapeError(at, fmt::format("program \"{}\": an argument is {}, expected {}", f.name, to_string(array_type(*arguments[p].array)), to_string(t)));
+        values.push_back(read(slot(*arguments[p].array, at), at));
+      }
+    }
+    const auto yields = inline_program(f, values, at);
+    std::size_t next = 0;
+    for (std::size_t p = 0; p < f.parameters.size(); ++p)
+      if (f.parameters[p].kind == Parameter::Kind::array && f.parameters[p].role != Role::in) {
+        if (!arguments[p].array) throw Bug(at, fmt::format("program \"{}\" writes an array that nobody passed", f.name));
+        assign(slot(*arguments[p].array, at), yields[next++], at);
+      }
+    std::vector<std::shared_ptr<ArrayState>> results;
+    for (; next < yields.size(); ++next) results.push_back(recorded().type({yields[next]}).is_scalar() ? hold(yields[next], at) : array_of(yields[next], at));
+    return results;
+  }
+  std::shared_ptr<ArrayState> hold(std::uint32_t scalar, Loc at) override {
+    const std::int64_t one[] = {1};
+    const Type t = Type::array(recorded().type({scalar}).element, one);
+    return array_of(record_launch(one_element(t.dtype()), std::array{constant(DType::i32, 1, at)}, std::array{scalar}, {&t, 1}, at)[0], at);
+  }
+  std::shared_ptr<ArrayState> array_of(std::uint32_t value, Loc at) {
+    const Type t = recorded().type({value});
+    auto a = std::make_shared<ArrayState>();
+    a->element = t.element;
+    a->rank = t.rank;
+    for (int axis = 0; axis < t.rank; ++axis) a->extent[static_cast<std::size_t>(axis)] = t.shape[static_cast<std::size_t>(axis)];
+    a->device = device_;
+    bind(*a, declare_as(value, at));
+    return a;
   }
 
   void copy(ArrayState& to, const ArrayState& from, Loc at) override {

@@ -81,6 +81,11 @@ class Tracer {
   virtual void host_read(Loc at) = 0;
   /// Throws: the write would happen once, at capture.
   virtual void host_write(Loc at) = 0;
+  /// A finished program in the one under capture; for each of its parameters an array, a scalar's value, or (neither) zeros.
+  /// What it writes gets new values; gives an array for each value that it returns, one element for a scalar.
+  virtual std::vector<std::shared_ptr<ArrayState>> embed(const Function& program, std::span<const Argument> arguments, Loc at) = 0;
+  /// A captured scalar as an array of one element.
+  virtual std::shared_ptr<ArrayState> hold(std::uint32_t scalar, Loc at) = 0;
   virtual Device device() const = 0;
 };
 Tracer*& tracer();

@@ -184,3 +184,44 @@ TEST_CASE("torture 28 and 30: races and overlapping views are refused", "[jit][t
   });
   CHECK_THROWS_WITH(add(a, b), Catch::Contains("torture_programs.cpp") && Catch::Contains("overlap"));
 }
+
+TEST_CASE("torture 21: a training loop in a program with the derivative of another program inside", "[jit][torture]") {
+  const fx::Device dev = device();
+  const int n = 7;
+  auto bend = fx::kernel("bend", [](fx::InOut<double> x, fx::In<double> w) {
+    auto i = fx::index();
+    x[i] = fx::sin(x[i]) * w[i] + x[i] * x[(i + 0)];
+  });
+  auto weights = dev.upload(random_numbers(n, 5));
+  auto loss = fx::program("loss", [&](fx::Buffer<double> x) {
+    auto y = fx::copy(x);
+    for ([[maybe_unused]] auto t : fx::range(3)) bend.over(n)(y, weights);
+    return fx::sum(y * y);
+  });
+  auto step = fx::value_and_grad(loss);
+  auto train = fx::program("train", [&](fx::Buffer<double> x) {
+    auto y = fx::copy(x), total = fx::zeros<double>(1);
+    for ([[maybe_unused]] auto t : fx::range(4)) {
+      auto [l, g] = step(y);
+      y -= g * 0.05;
+      total += l;
+    }
+    return total + fx::dot(y, y);
+  });
+  const auto x = random_numbers(n, 3), d = random_numbers(n, 11);
+  // The same on the host.
+  auto y = dev.upload(x);
+  double total = 0;
+  for (int t = 0; t < 4; ++t) {
+    auto [l, g] = step(y);
+    y -= g * 0.05;
+    total += l.item();
+  }
+  CHECK(train(dev.upload(x)).item() == Approx(total + fx::dot(y, y).item()).epsilon(1e-12));
+  const double h = 1e-5;
+  const auto value = [&](double by) { return train(dev.upload(moved(x, d, by))).item(); };
+  auto [v, g] = fx::value_and_grad(train)(dev.upload(x));
+  CHECK(dot(g.host(), d) == Approx((8 * (value(h) - value(-h)) - (value(2 * h) - value(-2 * h))) / (12 * h)).epsilon(1e-7));
+  auto [same, t] = fx::jvp(train)(dev.upload(x), dev.upload(d));
+  CHECK(t.item() == Approx(dot(g.host(), d)).epsilon(1e-11));
+}

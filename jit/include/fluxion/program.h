@@ -48,6 +48,7 @@ class FLUXION_API ProgramHandle {
   std::vector<Array> call(std::span<const Argument> arguments, Loc at) const;
   /// While another program is captured: the body, in its place.
   std::vector<ProgramValue> inlined(std::span<const Argument> arguments, Loc at) const;
+  std::vector<ProgramValue> embedded(std::span<const Argument> arguments, Loc at) const;
   /// "ir" (value form, after its transforms), "lowered" (memory form), "llvm" or "asm".
   std::string dump(std::string_view what, std::span<const Argument> arguments) const;
 
