@@ -2,10 +2,27 @@
 // new ones. Elementwise ops on arrays are treated as launches of a kernel with that one op.
 #include <fmt/format.h>
 
+#include <set>
+
 #include "fluxion/error.h"
+#include "fluxion/rewrite.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
+namespace {
+
+/// `f` with the extents of these memories as numbers: its adjoint has no parameter to ask for them.
+Function with_extents(const Function& f, const std::map<MemoryId, Type>& known) {
+  return rewrite(f, [&](Rewriter& rw, OpId o) {
+    const Op& op = f[o];
+    const auto m = op.code == Opcode::extent ? known.find(op.memory) : known.end();
+    if (m == known.end()) return false;
+    rw.map(op.results[0], rw.to.i32(static_cast<std::int32_t>(m->second.shape[op.leaf])));
+    return true;
+  });
+}
+
+}  // namespace
 
 void Reverse::reverse_launch(const Op& op) {
   const auto& callee = f_.callees[op.ref];
@@ -68,8 +85,19 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
 
   key = wrt;
   key.insert(key.end(), cotangents.begin(), cotangents.end());
+  std::set<MemoryId> asked;
+  for (const Op& o : callee->ops)
+    if (o.code == Opcode::extent) asked.insert(o.memory);
+  std::map<MemoryId, Type> known;
+  for (std::size_t p = 0; p < count; ++p) {
+    const Parameter& parameter = callee->parameters[p];
+    if (!result[p].valid() || parameter.role == Role::inout || cotangents[p] || !asked.contains(parameter.memory)) continue;
+    const Type& t = known[parameter.memory] = f_.type(result[p]);
+    for (int axis = 0; axis < t.rank; ++axis)
+      for (int byte = 0; byte < 4; ++byte) key.push_back(static_cast<char>(t.shape[axis] >> (8 * byte)));
+  }
   auto& k = adjoints_[{callee.get(), key}];
-  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(*callee, wrt, cotangents, true));
+  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(known.empty() ? *callee : with_extents(*callee, known), wrt, cotangents, true));
   const Function& v = *k->function;
 
   const auto zeros_like = [&](ValueId x) { return b_.zero(cotangent_type(x)); };

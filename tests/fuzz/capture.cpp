@@ -20,6 +20,9 @@ class Capture {
     memory(DType::i32, Role::inout, "q");
     memory(p.real, Role::inout, "w");
     memory(p.real, Role::accum, "g");
+    memory(packed(p.real, 2), Role::inout, "s");
+    memories_.push_back(memories_.back());  // one memory, two leaves
+    memory(DType::f16, Role::in, "h");
     for (DType t : {p.real, DType::i32}) {
       scalars_.push_back(detail::declare_as(recording_.scalar_parameter(t, t == DType::i32 ? "m" : "a"), at()));
     }
@@ -49,7 +52,9 @@ class Capture {
   Id place(int id, const Expr& raw) {
     const Id i = eval(raw);
     switch (id) {
-      case kY: return detail::read(thread_, at());
+      case kY:
+      case kS0:
+      case kS1: return detail::read(thread_, at());
       case kZ:
       case kQ: return apply(Opcode::add, apply(Opcode::mul, integer(2), detail::read(thread_, at())), apply(Opcode::bit_and, i, integer(1)));
       default: {
@@ -58,6 +63,7 @@ class Capture {
       }
     }
   }
+  static int leaf(int id) { return id == kS1 ? 1 : 0; }
   Id element(int id, const Expr& raw) {
     const Id i = place(id, raw);
     return detail::element(memory(id), &i, 1, at());
@@ -76,7 +82,10 @@ class Capture {
       case Expr::Form::thread: return detail::read(thread_, at());
       case Expr::Form::scalar: return detail::read(scalars_[static_cast<std::size_t>(e.id)], at());
       case Expr::Form::extent: return e.id >= kFirstLocal ? integer(kLocalLength) : detail::extent(memory(e.id), 0, at());
-      case Expr::Form::load: return detail::load(element(e.id, e.kids[0]), 0, at());
+      case Expr::Form::load: {
+        const Id v = detail::load(element(e.id, e.kids[0]), leaf(e.id), at());
+        return e.id == kH ? detail::convert(v, p_.real, at()) : v;
+      }
       case Expr::Form::to_real: return detail::convert(eval(e.kids[0]), p_.real, at());
       case Expr::Form::to_int: return detail::convert(detail::apply(Opcode::stop_grad, eval(e.kids[0]), at()), DType::i32, at());
       case Expr::Form::both:
@@ -114,6 +123,13 @@ class Capture {
         return;
       }
       case Stmt::Form::set: detail::assign(variables_[id], eval(s.e[0]), at()); return;
+      case Stmt::Form::swap: {
+        const Handle a = variables_[id], b = variables_[static_cast<std::size_t>(s.other)];
+        const Id was = detail::read(a, at());
+        detail::assign(a, detail::read(b, at()), at());
+        detail::assign(b, was, at());
+        return;
+      }
       case Stmt::Form::local: {
         if (locals_.size() <= id - kFirstLocal) locals_.resize(id - kFirstLocal + 1);
         const detail::LeafSpec leaf{p_.real, 0};
@@ -122,12 +138,12 @@ class Capture {
       }
       case Stmt::Form::store: {
         const Id e = element(s.id, s.e[0]);
-        detail::store(e, 0, eval(s.e[1]), at());
+        detail::store(e, leaf(s.id), eval(s.e[1]), at());
         return;
       }
       case Stmt::Form::accumulate: {
         const Id e = element(s.id, s.e[0]);
-        detail::accumulate(e, 0, eval(s.e[1]), at());
+        detail::accumulate(e, leaf(s.id), eval(s.e[1]), at());
         return;
       }
       case Stmt::Form::branch: {

@@ -1,22 +1,34 @@
 // What a random program is held to. Each check gives "" or what went wrong; its first word names the check.
 #pragma once
+#include <map>
 #include <memory>
 #include <string>
 
+#include "coverage.h"
 #include "fluxion/backend.h"
+#include "fluxion/error.h"
 #include "fluxion/ir.h"
 #include "program.h"
 
 namespace fluxion::fuzz {
 
+/// What a run over many programs adds up.
+struct Report {
+  Coverage coverage;
+  std::map<std::string, int> refusals;  // by reason
+  int programs = 0, refused = 0, unbounded = 0;  // unbounded: derivatives too large to compare
+};
+
 /// Capture, the exact passes and the evaluator against direct execution, bit by bit.
 std::string check_values(const Program& p);
-/// jvp against dual numbers; vjp against them by a dot product, with threads in another order too. f64 only.
-std::string check_derivatives(const Program& p);
-/// Derivatives of derivatives, forward and reverse against each other. f64 only.
-std::string check_second_order(const Program& p);
-/// The native backend at some SIMD width and instruction set against the evaluator on the same lowered function.
-std::string check_native(const Program& p, Backend& backend, const CompileOptions& options);
+/// jvp, vjp, jvp(vjp), vjp(vjp) (some also jvp(jvp), vjp(jvp)) against nested dual numbers. f64 only.
+/// vjp also with threads in another order. A KernelError of a transform is a refusal: counted, not a finding.
+std::string check_derivatives(const Program& p, Report* report = nullptr);
+/// The lowerings of a native backend, in the evaluator: the same numbers up to rounding.
+std::string check_lowering(const Program& p);
+/// The native backend at some SIMD width and instruction set against the evaluator on the same lowered function: the
+/// program, or with `derivative` one of its derivatives, too.
+std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative);
 
 /// Runs one of the above; an exception is a finding, too.
 template <class Check>

@@ -1,14 +1,15 @@
-// Random structured programs through everything that may touch them.
-//   FLUXION_FUZZ_COUNT   programs (default 2000; 3 of 20 also through the native backend)
+// Random structured programs through everything that may touch them. `./run fuzz` sets these:
+//   FLUXION_FUZZ_COUNT   programs (default 5000; one of 10 also through the native backend)
 //   FLUXION_FUZZ_SEED    the first seed (default 1): a failure prints its seed and a shrunk program
+//   FLUXION_FUZZ_ONLY    one seed, printed in full
 #include <catch2/catch.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
-#include "../../ad/mutants.h"
 #include "capture.h"
 #include "checks.h"
 
@@ -19,10 +20,11 @@ namespace {
 
 std::uint64_t setting(const char* name, std::uint64_t otherwise) {
   const char* text = std::getenv(name);
-  return text ? std::strtoull(text, nullptr, 10) : otherwise;
+  return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
 }
-std::uint64_t count() { return setting("FLUXION_FUZZ_COUNT", 2000); }
-std::uint64_t first_seed() { return setting("FLUXION_FUZZ_SEED", 1); }
+std::uint64_t only() { return setting("FLUXION_FUZZ_ONLY", 0); }
+std::uint64_t count() { return only() ? 1 : setting("FLUXION_FUZZ_COUNT", 5000); }
+std::uint64_t first_seed() { return only() ? only() : setting("FLUXION_FUZZ_SEED", 1); }
 
 DType real_of(std::uint64_t seed) { return seed % 4 ? DType::f64 : DType::f32; }
 
@@ -43,36 +45,45 @@ bool passes(const Program& p, const Check& check) {
 }
 
 template <class Check>
-void run_all(std::uint64_t n, DType only, const Check& check) {
+void run_all(const Check& check, bool f64_only) {
   int failures = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + n && failures < 3; ++seed) {
-    if (only == DType::f64 && real_of(seed) != DType::f64) continue;
-    failures += !passes(generate(seed, real_of(seed)), check);
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; ++seed) {
+    const Program p = generate(seed, f64_only ? DType::f64 : real_of(seed));
+    if (only()) std::printf("%s", print(p).c_str());
+    failures += !passes(p, check);
   }
+  INFO("seeds " << first_seed() << " to " << first_seed() + count() - 1);
   CHECK(failures == 0);
 }
 
 }  // namespace
 
 TEST_CASE("random programs compute what direct execution does after capture and every exact pass", "[fuzz]") {
-  run_all(count(), DType::f32, check_values);
+  run_all(check_values, false);
 }
 
-TEST_CASE("random programs have the derivatives of dual numbers in both modes", "[fuzz]") {
+TEST_CASE("random programs have the derivatives of dual numbers in every mode and every construct meets every place", "[fuzz]") {
+  Report report;
+  run_all([&](const Program& p) { return check_derivatives(p, &report); }, true);
+  std::printf("fuzz: seeds %llu to %llu: %d programs, %d refused, %d with derivatives beyond comparison\n",
+              static_cast<unsigned long long>(first_seed()), static_cast<unsigned long long>(first_seed() + count() - 1),
+              report.programs, report.refused, report.unbounded);
+  for (const auto& [reason, n] : report.refusals) std::printf("fuzz: refused %d: %s\n", n, reason.c_str());
+  if (only()) return;
+  std::printf("%s", report.coverage.table().c_str());
+  CHECK(50 * report.refused <= report.programs);
+  CHECK(50 * report.unbounded <= report.programs);
+  if (count() < 5000) return;  // too few to have met everything
+  for (const std::string& cell : report.coverage.empty_cells()) FAIL_CHECK("not covered: " << cell);
+}
+
+TEST_CASE("the lowerings of random programs change nothing but rounding", "[fuzz]") {
   int failures = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; ++seed)
-    failures += !passes(generate(seed, DType::f64), check_derivatives);
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; seed += 4) failures += !passes(generate(seed, real_of(seed / 4)), check_lowering);
   CHECK(failures == 0);
 }
 
-TEST_CASE("derivatives of random programs can be differentiated again", "[fuzz]") {
-  int failures = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; seed += 8)
-    failures += !passes(generate(seed, DType::f64), check_second_order);
-  CHECK(failures == 0);
-}
-
-TEST_CASE("random programs run alike in the evaluator and as native code at any width", "[fuzz]") {
+TEST_CASE("random programs and their derivatives run alike in the evaluator and as native code at any width", "[fuzz]") {
   const std::shared_ptr<Backend> cpu = cpu_backend();
   constexpr int kWidths[] = {1, 2, 4, 8, 16};
   constexpr const char* kFeatures[] = {"", "", "", "", "", "", "avx2", "sse2"};  // this machine's, mostly
@@ -84,14 +95,15 @@ TEST_CASE("random programs run alike in the evaluator and as native code at any 
     return options;
   };
   // Compiling takes the time, so all cores share the programs; failures are then reported by this thread.
-  const std::uint64_t n = count() * 3 / 20;
+  const std::uint64_t n = (count() + 9) / 10;
+  const auto seed_of = [&](std::uint64_t k) { return first_seed() + 10 * k; };
+  const auto type_of = [&](std::uint64_t k) { return real_of(k); };
   std::vector<char> failed(n);
   std::atomic<std::uint64_t> next = 0;
   const auto work = [&] {
     for (std::uint64_t k; (k = next++) < n;) {
-      const std::uint64_t seed = first_seed() + k;
-      const Program p = generate(seed, real_of(seed));
-      failed[k] = !guarded([&] { return check_native(p, *cpu, options_of(seed)); }).empty();
+      const Program p = generate(seed_of(k), type_of(k));
+      failed[k] = !guarded([&] { return check_native(p, *cpu, options_of(p.seed), true); }).empty();
     }
   };
   std::vector<std::thread> threads;
@@ -100,31 +112,13 @@ TEST_CASE("random programs run alike in the evaluator and as native code at any 
   int failures = 0;
   for (std::uint64_t k = 0; k < n && failures < 3; ++k) {
     if (!failed[k]) continue;
-    const std::uint64_t seed = first_seed() + k;
-    const CompileOptions options = options_of(seed);
+    const CompileOptions options = options_of(seed_of(k));
     INFO("width " << options.width << " features \"" << options.features << "\"");
-    const bool again = !passes(generate(seed, real_of(seed)), [&](const Program& p) { return check_native(p, *cpu, options); });
-    if (!again) FAIL_CHECK("seed " << seed << " failed beside other threads only");
+    const bool again = !passes(generate(seed_of(k), type_of(k)), [&](const Program& p) { return check_native(p, *cpu, options, true); });
+    if (!again) FAIL_CHECK("seed " << seed_of(k) << " failed beside other threads only");
     ++failures;
   }
   CHECK(failures == 0);
-}
-
-TEST_CASE("random programs catch each of the four planted mistakes in reverse mode", "[fuzz][mutants]") {
-  using testing::Mutant;
-  const auto mutant = GENERATE(Mutant::no_zeroing, Mutant::stale_loads, Mutant::zero_after_accumulate, Mutant::no_trip_count);
-  INFO("mutant " << static_cast<int>(mutant));
-  struct Planted {
-    explicit Planted(Mutant m) { testing::plant(m); }
-    ~Planted() { testing::plant(Mutant::none); }
-  };
-  std::uint64_t seed = 1;
-  for (const Planted planted(mutant); seed <= 2000; ++seed) {
-    const Program p = generate(seed, DType::f64);
-    if (!guarded([&] { return check_derivatives(p); }).empty()) break;
-  }
-  INFO("caught by program " << seed);
-  CHECK(seed <= 2000);
 }
 
 TEST_CASE("every random program is valid and its reductions are valid", "[fuzz]") {

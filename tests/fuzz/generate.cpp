@@ -20,13 +20,16 @@ class Generator {
     p_.seed = seed;
     p_.real = real;
     p_.w_accumulates = chance(2);
-    plain_ = !chance(3);
+    p_.halves = chance(6);
+    p_.steps = chance(3) ? 2 + pick(2) : 1;
+    plain_ = chance(3);
   }
   Program run() {
     out_may_be_read_ = false;  // not before its first store, which comes before anything else
     p_.body.push_back(store(kY, squashed(real(2))));
     out_may_be_read_ = true;
-    for (Kind k : {Kind::real, Kind::real, Kind::integer}) let(p_.body, k);  // something for loops to carry
+    for (Kind k : {Kind::real, Kind::real, Kind::integer, Kind::boolean}) let(p_.body, k);  // something for loops to carry
+    if (chance(3)) local(p_.body);
     block(p_.body, 0, 5 + pick(8));
     p_.body.push_back(store(kY, squashed(real(3))));
     if (chance(2)) p_.body.push_back(sum(kG));
@@ -78,9 +81,9 @@ class Generator {
       }
     }
     constexpr Opcode kOps[] = {Opcode::add, Opcode::add, Opcode::sub, Opcode::mul, Opcode::div, Opcode::rem, Opcode::min,
-                               Opcode::max, Opcode::bit_and, Opcode::bit_or, Opcode::bit_xor, Opcode::shl, Opcode::shr};
+                               Opcode::max, Opcode::bit_and, Opcode::bit_or, Opcode::bit_xor, Opcode::shl, Opcode::shr, Opcode::mulhi};
     switch (pick(8)) {
-      case 0: return make(chance(2) ? Opcode::neg : Opcode::abs, Kind::integer, {integer(depth - 1)});
+      case 0: return make(chance(2) ? Opcode::neg : chance(2) ? Opcode::abs : chance(2) ? Opcode::sign : Opcode::bit_not, Kind::integer, {integer(depth - 1)});
       case 1: return make(Opcode::select, Kind::integer, {boolean(depth - 1), integer(depth - 1), integer(depth - 1)});
       case 2: return {Expr::Form::to_int, Kind::integer, {}, 0, 0, {exact(depth - 1).e}};
       default: return make(kOps[pick(std::size(kOps))], Kind::integer, {integer(depth - 1), integer(depth - 1)});
@@ -89,7 +92,7 @@ class Generator {
 
   Expr boolean(int depth) {
     Expr e;
-    if (chance(4) && variable(Kind::boolean, e)) return e;
+    if (chance(3) && variable(Kind::boolean, e)) return e;
     constexpr Opcode kTests[] = {Opcode::lt, Opcode::le, Opcode::gt, Opcode::ge, Opcode::ne, Opcode::eq};
     const int below = depth > 0 ? depth - 1 : 0;
     switch (depth > 0 ? pick(8) : pick(3)) {
@@ -119,7 +122,14 @@ class Generator {
     }
     const Bounded a = exact(depth - 1), b = exact(depth - 1);
     const double sum = a.bound + b.bound, most = std::max(a.bound, b.bound);
-    switch (pick(8)) {
+    const auto positive = [](const Bounded& v) { return one_plus_square(v.e); };
+    switch (pick(11)) {
+      case 8: {
+        constexpr Opcode kSteps[] = {Opcode::floor, Opcode::ceil, Opcode::round, Opcode::trunc, Opcode::sign, Opcode::stop_grad};
+        return {make(Opcode::add, Kind::exact, {make(kSteps[pick(std::size(kSteps))], Kind::exact, {a.e}), b.e}), a.bound + 1 + b.bound};
+      }
+      case 9: return {make(Opcode::rem, Kind::exact, {a.e, positive(b)}), a.bound};
+      case 10: return {make(Opcode::copysign, Kind::exact, {a.e, b.e}), a.bound};
       case 0: return {make(Opcode::sub, Kind::exact, {a.e, b.e}), sum};
       case 1: return {make(Opcode::min, Kind::exact, {a.e, b.e}), most};
       case 2: return {make(Opcode::max, Kind::exact, {a.e, b.e}), most};
@@ -137,8 +147,10 @@ class Generator {
     if (depth == 0 || chance(5)) {
       if (!chance(3) && variable(Kind::real, e)) return {e, 2};
       const auto index = [&] { return depth ? integer(1) : literal(Kind::integer, pick(4)); };
-      switch (pick(7)) {
-        case 0: return exact(0);
+      switch (pick(9)) {
+        case 7: return {load(chance(2) ? kS0 : kS1, Kind::real, literal(Kind::integer, 0)), 2};
+        case 8: if (p_.halves) return {load(kH, Kind::exact, integer(1)), 2}; [[fallthrough]];
+        case 0: return exact(depth > 0);
         case 1: return {load(kX, Kind::exact, index()), 2};
         case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
         case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
@@ -149,46 +161,82 @@ class Generator {
       }
     }
     const Bounded a = real(depth - 1);
-    const auto unary = [&](Opcode op, double bound) -> Bounded { return {make(op, Kind::real, {a.e}), bound}; };
-    constexpr int kPlain[] = {5, 7, 9, 10, 11, 12, 13, 14, 15};
-    switch (plain_ ? kPlain[pick(std::size(kPlain))] : pick(16)) {
-      case 0: return unary(Opcode::sin, 1);
-      case 1: return unary(Opcode::cos, 1);
-      case 2: return unary(Opcode::tanh, 1);
-      case 3: if (a.bound <= 4) return unary(Opcode::exp, std::exp(a.bound)); return unary(Opcode::erf, 1);
-      case 4: return {make(Opcode::log, Kind::real, {one_plus_square(a.e)}), std::log1p(a.bound * a.bound)};
-      case 5: return {make(Opcode::sqrt, Kind::real, {one_plus_square(a.e)}), a.bound + 1};
-      case 6: if (chance(3)) return {make(Opcode::atan2, Kind::real, {a.e, one_plus_square(real(0).e)}), 1.6}; [[fallthrough]];
-      case 7: {
-        const Bounded b = real(depth - 1);
-        return {make(Opcode::div, Kind::real, {a.e, one_plus_square(b.e)}), a.bound};
+    if (!plain_ && chance(2)) return function(a, depth);
+    constexpr int kWeights[] = {0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 7, 8, 9};
+    const int which = kWeights[pick(std::size(kWeights))];
+    if (which == 3) return {make(chance(2) ? Opcode::abs : Opcode::neg, Kind::real, {a.e}), a.bound};
+    const Bounded b = real(depth - 1);
+    const double most = std::max(a.bound, b.bound), product = a.bound * b.bound;
+    switch (which) {
+      case 0: return {make(Opcode::div, Kind::real, {a.e, one_plus_square(b.e)}), a.bound};
+      case 1: {
+        const Bounded c = real(0);
+        return {make(Opcode::fma, Kind::real, {a.e, b.e, c.e}), product + c.bound};
       }
-      case 8: {
-        const Bounded b = squashed_bound(real(depth - 1));
-        return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), b.e}), 25};
+      case 2: return {make(Opcode::select, Kind::real, {boolean(1), a.e, b.e}), most};
+      case 4: return {make(chance(2) ? Opcode::min : Opcode::max, Kind::real, {a.e, b.e}), most};
+      case 5: return {make(Opcode::stop_grad, Kind::real, {a.e}), a.bound};
+      case 6: return {make(Opcode::mul, Kind::real, {a.e, b.e}), product};
+      case 8: {  // sometimes the number that makes it 0
+        const Expr first = chance(2) ? make(Opcode::select, Kind::real, {boolean(1), a.e, literal(Kind::real, 0)}) : a.e;
+        return {make(Opcode::mulz, Kind::real, {first, b.e}), product};
       }
       case 9: {
-        const Bounded b = real(depth - 1), c = real(0);
-        return {make(Opcode::fma, Kind::real, {a.e, b.e, c.e}), a.bound * b.bound + c.bound};
+        Expr below = one_plus_square(b.e);
+        if (chance(2)) below = make(Opcode::select, Kind::real, {boolean(1), std::move(below), literal(Kind::real, 0)});
+        return {make(Opcode::sdiv, Kind::real, {a.e, std::move(below)}), a.bound};
       }
-      case 10: {
-        const Bounded b = real(depth - 1);
-        return {make(Opcode::select, Kind::real, {boolean(1), a.e, b.e}), std::max(a.bound, b.bound)};
-      }
-      case 11: return unary(chance(2) ? Opcode::abs : Opcode::neg, a.bound);
-      case 12: {
-        const Bounded b = real(depth - 1);
-        return {make(chance(2) ? Opcode::min : Opcode::max, Kind::real, {a.e, b.e}), std::max(a.bound, b.bound)};
-      }
-      case 13:
-      case 14: {
-        const Bounded b = real(depth - 1);
-        return {make(Opcode::mul, Kind::real, {a.e, b.e}), a.bound * b.bound};
-      }
-      default: {
-        const Bounded b = real(depth - 1);
-        return {make(chance(3) ? Opcode::sub : Opcode::add, Kind::real, {a.e, b.e}), a.bound + b.bound};
-      }
+      default: return {make(chance(3) ? Opcode::sub : Opcode::add, Kind::real, {a.e, b.e}), a.bound + b.bound};
+    }
+  }
+
+  // ---- functions: an operand brought to where they are smooth, and a bound of the result
+  enum class Fit { any, positive, above_one, unit, small };
+  struct Unary {
+    Opcode op;
+    Fit fit;
+    double (*bound)(double);
+  };
+  static Bounded fitted(const Bounded& v, Fit fit) {
+    const auto shrunk = [&](double most) -> Bounded {
+      if (v.bound <= most) return v;
+      return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
+    };
+    switch (fit) {
+      case Fit::any: return v;
+      case Fit::positive: return {one_plus_square(v.e), 1 + v.bound * v.bound};
+      case Fit::above_one: return {make(Opcode::add, Kind::real, {one_plus_square(v.e), literal(Kind::real, 0.25)}), 1.25 + v.bound * v.bound};
+      case Fit::unit: return shrunk(0.9);
+      case Fit::small: return shrunk(4);
+    }
+    return v;
+  }
+  Bounded function(const Bounded& a, int depth) {
+    constexpr auto one = [](double) { return 1.0; };
+    constexpr auto two = [](double) { return 2.0; };
+    constexpr auto grows = [](double v) { return std::exp(v); };
+    constexpr auto logs = [](double v) { return 1.5 * std::log1p(v) + 1; };
+    constexpr auto same = [](double v) { return v; };
+    static constexpr Unary kUnary[] = {
+        {Opcode::sin, Fit::any, one},        {Opcode::cos, Fit::any, one},       {Opcode::tanh, Fit::any, one},
+        {Opcode::erf, Fit::any, one},        {Opcode::atan, Fit::any, two},      {Opcode::asinh, Fit::any, logs},
+        {Opcode::exp, Fit::small, grows},    {Opcode::exp2, Fit::small, grows},  {Opcode::expm1, Fit::small, grows},
+        {Opcode::sinh, Fit::small, grows},   {Opcode::cosh, Fit::small, grows},  {Opcode::log, Fit::positive, logs},
+        {Opcode::log2, Fit::positive, logs}, {Opcode::log10, Fit::positive, logs}, {Opcode::log1p, Fit::positive, logs},
+        {Opcode::sqrt, Fit::positive, same}, {Opcode::rsqrt, Fit::positive, one}, {Opcode::cbrt, Fit::positive, same},
+        {Opcode::tan, Fit::unit, two},       {Opcode::asin, Fit::unit, two},     {Opcode::acos, Fit::unit, [](double) { return 3.0; }},
+        {Opcode::atanh, Fit::unit, two},     {Opcode::acosh, Fit::above_one, logs}};
+    const int n = pick(std::size(kUnary) + 3);
+    if (n < static_cast<int>(std::size(kUnary))) {
+      const Unary& u = kUnary[n];
+      const Bounded x = fitted(a, u.fit);
+      return {make(u.op, Kind::real, {x.e}), u.bound(x.bound)};
+    }
+    const Bounded b = real(depth > 1 ? depth - 1 : 0);
+    switch (n - static_cast<int>(std::size(kUnary))) {
+      case 0: return {make(Opcode::atan2, Kind::real, {a.e, one_plus_square(b.e)}), 1.6};
+      case 1: return {make(Opcode::hypot, Kind::real, {a.e, b.e}), a.bound + b.bound};
+      default: return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), squashed_bound(b).e}), 25};
     }
   }
 
@@ -235,6 +283,12 @@ class Generator {
     out.push_back({Stmt::Form::let, k, declare(k), {std::move(e)}});
   }
 
+  void local(std::vector<Stmt>& out) {
+    out.push_back({Stmt::Form::local, Kind::real, next_local_, {}});
+    locals_.push_back(next_local_++);
+    if (chance(2)) out.push_back(store(locals_.back(), squashed(real(2))));
+  }
+
   void statement(std::vector<Stmt>& out, int depth) {
     ++statements_;
     switch (pick(24)) {
@@ -247,19 +301,19 @@ class Generator {
         return;
       }
       case 3:
-        out.push_back({Stmt::Form::local, Kind::real, next_local_, {}});
-        locals_.push_back(next_local_++);
+        local(out);
         return;
       case 4: out.push_back(store(kZ, squashed(real(3)))); return;
       case 5: out.push_back(store(kQ, integer(2))); return;
-      case 6: out.push_back(store(kY, squashed(real(2)))); return;
+      case 6: out.push_back(store(chance(3) ? kY : chance(2) ? kS0 : kS1, squashed(real(2)))); return;
       case 7: {
         if (locals_.empty()) return;
         const int l = locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))];
         out.push_back(chance(3) ? sum(l) : store(l, squashed(real(2))));
+        if (chance(3)) out.push_back(sum(l));
         return;
       }
-      case 8: out.push_back(sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : kZ)); return;
+      case 8: out.push_back(sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : chance(2) ? kZ : kS1)); return;
       case 9:
       case 10: {
         if (depth >= 3) return;
@@ -301,6 +355,7 @@ class Generator {
         return;
       case 15:
         if (chance(4)) out.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}});
+        else exchange(out);
         return;
       default: {
         if (scope_.empty()) return;
@@ -308,6 +363,18 @@ class Generator {
         out.push_back({Stmt::Form::set, n.kind, n.id, {value(n.kind, 3)}});
         return;
       }
+    }
+  }
+
+  void exchange(std::vector<Stmt>& out) {
+    if (scope_.size() < 2) return;
+    const Name a = scope_[static_cast<std::size_t>(pick(static_cast<int>(scope_.size())))];
+    for (const Name& b : scope_) {
+      if (b.id == a.id || b.kind != a.kind) continue;
+      Stmt s{Stmt::Form::swap, a.kind, a.id};
+      s.other = b.id;
+      out.push_back(std::move(s));
+      return;
     }
   }
 

@@ -9,7 +9,7 @@
 namespace fluxion::fuzz {
 namespace {
 
-constexpr const char* kNames[] = {"x", "p", "y", "z", "q", "w", "g"};
+constexpr const char* kNames[] = {"x", "p", "y", "z", "q", "w", "g", "s.0", "s.1", "h"};
 std::string memory_name(int id) { return id < kFirstLocal ? kNames[id] : fmt::format("l{}", id - kFirstLocal); }
 
 std::string text(const Expr& e) {
@@ -40,6 +40,7 @@ void text(const std::vector<Stmt>& block, int depth, std::string& out) {
       case Stmt::Form::let: out += fmt::format("let v{} = {}\n", s.id, e(0)); break;
       case Stmt::Form::choose: out += fmt::format("let v{} = if {} then {} else {}\n", s.id, e(0), e(1), e(2)); break;
       case Stmt::Form::set: out += fmt::format("v{} = {}\n", s.id, e(0)); break;
+      case Stmt::Form::swap: out += fmt::format("swap v{} v{}\n", s.id, s.other); break;
       case Stmt::Form::local: out += fmt::format("local {}\n", memory_name(s.id)); break;
       case Stmt::Form::store: out += fmt::format("{}[{}] = {}\n", memory_name(s.id), e(0), e(1)); break;
       case Stmt::Form::accumulate: out += fmt::format("{}[{}] += {}\n", memory_name(s.id), e(0), e(1)); break;
@@ -80,7 +81,8 @@ struct Checker {
     using F = Stmt::Form;
     for (const Expr& e : s.e)
       if (!expr(e)) return false;
-    if (s.form == F::set && !variables.count(s.id)) return false;
+    if ((s.form == F::set || s.form == F::swap) && !variables.count(s.id)) return false;
+    if (s.form == F::swap && !variables.count(s.other)) return false;
     if ((s.form == F::store || s.form == F::accumulate) && s.id >= kFirstLocal && !locals.count(s.id)) return false;
     if ((s.form == F::leave || s.form == F::skip) && loops == 0) return false;
     const bool is_loop = s.form == F::loop || s.form == F::repeat;
@@ -142,6 +144,11 @@ class Reducer {
  public:
   explicit Reducer(const Program& p) : p_(p) {}
   std::vector<Program> run() {
+    if (p_.steps > 1) {
+      Program q = p_;
+      q.steps = 1;
+      out_.push_back(std::move(q));
+    }
     blocks(p_.body);
     return std::move(out_);
   }
@@ -201,12 +208,12 @@ class Reducer {
 bool valid(const Program& p) { return Checker().block(p.body) && keeps_fuel(p.body) && stores_out_first(p); }
 
 std::string print(const Program& p) {
-  std::string out = fmt::format("seed {}, {}, w is {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read");
+  std::string out = fmt::format("seed {}, {}, w is {}, steps {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read", p.steps);
   text(p.body, 1, out);
   return out;
 }
 
-int size_of(const Program& p) { return weight(p.body); }
+int size_of(const Program& p) { return weight(p.body) + 4 * (p.steps - 1); }
 
 std::vector<Program> reductions(const Program& p) {
   std::vector<Program> all = Reducer(p).run();

@@ -4,6 +4,7 @@
 //   x  In f[7]      read at any index          p  In i32[7]    likewise
 //   y  Out f[n]     its own element, stored first                z  InOut f[2n], q  InOut i32[2n]   own pairs
 //   w  InOut f[4]   read by all, or accumulated by all           g  Accum f[3]
+//   s  InOut {f, f}[n], own element, each leaf by itself         h  In f16[5]
 //   a  a float scalar, m  an integer scalar
 // Branches depend on integers and on floats made by exact ops only, so that every backend takes the same path.
 #pragma once
@@ -19,8 +20,8 @@ namespace fluxion::fuzz {
 enum class Kind : std::uint8_t { exact, real, integer, boolean };
 constexpr bool is_real(Kind k) { return k <= Kind::real; }
 
-enum MemoryName { kX, kP, kY, kZ, kQ, kW, kG, kMemories, kFirstLocal = 16 };
-inline constexpr int kReadLength = 7, kSharedLength = 4, kSums = 3, kLocalLength = 4;
+enum MemoryName { kX, kP, kY, kZ, kQ, kW, kG, kS0, kS1, kH, kMemories, kFirstLocal = 16 };  // s is two names: its leaves
+inline constexpr int kReadLength = 7, kSharedLength = 4, kSums = 3, kHalves = 5, kLocalLength = 4;
 
 struct Expr {
   enum class Form : std::uint8_t { literal, variable, thread, scalar, extent, load, op, to_real, to_int, both, either };
@@ -37,6 +38,7 @@ struct Stmt {
     let,         // id: a new variable, = e[0]
     choose,      // id: a new variable without a value, then if e[0] it is e[1] else e[2]
     set,         // id = e[0]
+    swap,        // id and other change places
     local,       // id: a new local array
     store,       // memory id at e[0] = e[1]
     accumulate,  // memory id at e[0] += e[1]
@@ -52,12 +54,15 @@ struct Stmt {
   int id = 0;
   std::vector<Expr> e{};
   std::vector<Stmt> a{}, b{};
+  int other = 0;
 };
 
 struct Program {
   std::uint64_t seed = 0;
   DType real = DType::f64;
   bool w_accumulates = false;
+  bool halves = false;  // h is read: its derivatives are f32
+  int steps = 1;        // launches of the program around the kernel
   int variables = 0;
   std::vector<Stmt> body;
 };

@@ -1,0 +1,108 @@
+// The lowerings and the native backend against the evaluator.
+#include <fmt/format.h>
+
+#include "capture.h"
+#include "checks.h"
+#include "fluxion/pipeline.h"
+#include "inputs.h"
+
+namespace fluxion::fuzz {
+namespace {
+
+/// What testing::run gives, computed by compiled code.
+Arguments run_native(const Function& f, const Arguments& arguments, int threads, Backend& backend, const CompileOptions& options) {
+  Arguments all = testing::with_scratch(f, arguments);
+  std::vector<ArrayArgument> arrays;
+  std::vector<std::uint64_t> scalars;
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    if (f.parameters[k].kind == Parameter::Kind::memory) {
+      arrays.push_back({all[k].bytes.data(), all[k].extent});
+      continue;
+    }
+    std::uint64_t bits = 0;
+    std::memcpy(&bits, all[k].bytes.data(), all[k].bytes.size());
+    scalars.push_back(bits);
+  }
+  FailureSlot failure;
+  Launch launch;
+  launch.domain = {threads, 1, 1};
+  launch.arrays = arrays;
+  launch.scalars = scalars;
+  backend.compile(f, options)->run(launch, failure);
+  failure.rethrow();
+  testing::add_scratch(f, all);
+  Arguments out;
+  for (std::size_t k = 0; k < arguments.size(); ++k)
+    if (f.parameters[k].kind == Parameter::Kind::memory && f.parameters[k].role != Role::in) out.push_back(all[k]);
+  return out;
+}
+
+/// Sums over threads come in another order, so floats are compared up to rounding, relative to the whole array;
+/// without `sums` up to flushed denormals only.
+template <class T>
+std::string compare_numbers(const char* what, const Arguments& expected, const Arguments& got, bool sums) {
+  for (std::size_t k = 0; k < expected.size(); ++k) {
+    const Data &e = expected[k], &g = got[k];
+    if (!e.floats()) {
+      if (e.bytes != g.bytes) return fmt::format("{} the integers of result {} differ", what, k);
+      continue;
+    }
+    const auto numbers = static_cast<std::int64_t>(e.bytes.size() / sizeof(T));
+    double largest = 0;
+    for (std::int64_t i = 0; i < numbers; ++i)
+      if (std::isfinite(e.as<T>()[i])) largest = std::max(largest, std::abs(static_cast<double>(e.as<T>()[i])));
+    const double room = static_cast<double>(std::numeric_limits<T>::min()) + (sums ? 1e4 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1e-3 + largest) : 0);
+    for (std::int64_t i = 0; i < numbers; ++i) {
+      const double a = static_cast<double>(e.as<T>()[i]), b = static_cast<double>(g.as<T>()[i]);
+      if (a == b || std::abs(a - b) <= room || (std::isnan(a) && std::isnan(b))) continue;
+      return fmt::format("{} result {} [{}] is {} instead of {}", what, k, i, b, a);
+    }
+  }
+  return "";
+}
+
+template <class T>
+std::string check_native_as(const Program& p, Backend& backend, const CompileOptions& options, bool derivative) {
+  constexpr int kThreads = 37;  // more than two vectors at every width, and a tail
+  const Arguments in = arguments(converted<T>(inputs(p, kThreads)));
+  const std::array<std::int64_t, 3> domain = {kThreads, 1, 1};
+  const Function captured = run_passes(*capture(p), capture_pipeline()), f = lower(captured, "cpu");
+  verify(f);
+  Arguments expected = testing::run(f, in, {domain}), got = run_native(f, in, kThreads, backend, options);
+  const Arguments sums = {expected[4]}, sums_got = {got[4]};
+  expected.erase(expected.begin() + 4), got.erase(got.begin() + 4);
+  std::string wrong = compare_numbers<T>("native:", expected, got, p.w_accumulates);
+  if (wrong.empty()) wrong = compare_numbers<T>("native-sums:", sums, sums_got, true);
+  // What is summed over threads comes in another order, which single precision shows too much of.
+  if (!wrong.empty() || p.real != DType::f64 || p.halves || !derivative) return wrong;
+
+  const auto compare = [&](const char* what, const Function& d, const Arguments& at) {
+    const Function lowered = lower(run_passes(d, derived_pipeline()), "cpu");
+    verify(lowered);
+    return compare_numbers<T>(what, testing::run(lowered, at, {domain}), run_native(lowered, at, kThreads, backend, options), true);
+  };
+  if (p.seed % 3 == 0) return compare("native-jvp:", jvp(captured), testing::jvp_arguments(captured, in, p.seed));
+  const Function adjoint = run_passes(vjp(captured), derived_pipeline());
+  const Arguments back = testing::vjp_arguments(captured, in, domain, p.seed);
+  if (p.seed % 3 == 1) return compare("native-vjp:", adjoint, back);
+  return compare("native-jvp(vjp):", jvp(adjoint), testing::jvp_arguments(adjoint, back, p.seed));
+}
+
+/// What a lowering may change is rounding: branches depend on exact numbers only, which stay.
+template <class T>
+std::string check_lowering_as(const Program& p) {
+  constexpr int kThreads = 3;
+  const Arguments in = arguments(converted<T>(inputs(p, kThreads)));
+  const Function captured = run_passes(*capture(p), capture_pipeline()), f = lower(captured, "cpu");
+  verify(f);
+  return compare_numbers<T>("lowering:", testing::run(captured, in, {{kThreads, 1, 1}}), testing::run(f, in, {{kThreads, 1, 1}}), true);
+}
+
+}  // namespace
+
+std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative) {
+  return p.real == DType::f32 ? check_native_as<float>(p, backend, options, derivative) : check_native_as<double>(p, backend, options, derivative);
+}
+std::string check_lowering(const Program& p) { return p.real == DType::f32 ? check_lowering_as<float>(p) : check_lowering_as<double>(p); }
+
+}  // namespace fluxion::fuzz
