@@ -279,6 +279,9 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     const std::int64_t n = domain[static_cast<std::size_t>(k)];
     if (n < 0 || n > std::numeric_limits<std::int32_t>::max())
       fail(kShape, fmt::format("axis {} of the launch domain is {}; it must be within 0 .. 2^31 - 1", k, n));
+    if (const int g = f.group[static_cast<std::size_t>(k)]; g > 0 && n % g)
+      fail(kShape, fmt::format("axis {} of the launch domain is {}, which groups of {} threads do not divide; launch over {} and skip the rest "
+                               "with fx::if_(i < n, ...), the barriers outside of it", k, n, g, (n + g - 1) / g * g));
   }
 
   // ---- several parameters on one array

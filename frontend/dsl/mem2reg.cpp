@@ -90,8 +90,8 @@ class Promotion {
   void walk(RegionId region) {
     for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
       const Memory& mem = f_.memories[m];
-      if (mem.space != Memory::Space::local || mem.scope != region) continue;
-      const MemoryId now = b_.local(mem.element, mem.length, mem.name);
+      if (mem.space == Memory::Space::parameter || mem.scope != region) continue;
+      const MemoryId now = make_like(b_, mem);
       out_[now].loc = mem.loc;
       r_.map(MemoryId{m}, now);
     }

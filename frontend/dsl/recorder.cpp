@@ -68,6 +68,7 @@ std::uint32_t read(Handle h, Loc at) {
 void assign(Handle h, std::uint32_t value, Loc at) {
   State& s = state(at);
   const ValueId v = slot_of(s, h, at);
+  refuse_between_lanes(s, s.slot(v).region, s.f.ops[s.f[v].owner].loc, at);
   Op op;
   op.code = Opcode::var_set;
   op.loc = at;

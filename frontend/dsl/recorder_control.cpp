@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <exception>
 
-#include "fluxion/control.h"
+#include "fluxion/groups.h"
 #include "recorder_state.h"
 
 namespace fluxion::detail {
@@ -65,6 +65,19 @@ std::uint32_t open_for(std::uint32_t lo, std::uint32_t hi, std::uint32_t step, L
   op.operands = {s.b.i32(0), trip_count(s, lo, hi, step)};
   const RegionId r = open_frame(s, Frame::Kind::for_body, std::move(op), {&index, 1});
   return s.b.add({lo}, s.b.mul(s.f[r].arguments[0], {step})).index;
+}
+
+std::uint32_t open_lanes(std::uint32_t n, Loc at) {
+  const std::uint32_t index = open_for(state(at).b.i32(0).index, n, state(at).b.i32(1).index, at);
+  state(at).frames.back().kind = Frame::Kind::lanes_body;
+  return index;
+}
+
+void refuse_between_lanes(const State& s, RegionId declared, Loc where, Loc at) {
+  for (auto frame = s.frames.rbegin(); frame != s.frames.rend() && frame->region != declared; ++frame)
+    if (frame->kind == Frame::Kind::lanes_body)
+      throw KernelError(at, fmt::format("a variable declared outside of fx::lanes is assigned in it (declared at {}), but its rounds may run at "
+                                        "once; give each round its element of an fx::Local, or write fx::range", to_string(where)));
 }
 
 void open_while(Loc at) {
@@ -157,6 +170,11 @@ void exit_if(Opcode kind, std::uint32_t cond, Loc at) {
   for (auto frame = s.frames.rbegin(); frame != s.frames.rend(); ++frame) {
     if (frame->kind == Frame::Kind::while_cond)
       throw KernelError(at, fmt::format("{} inside the condition of a while; make it part of the condition's value", name));
+    if (frame->kind == Frame::Kind::lanes_body) {
+      if (kind != Opcode::continue_if)
+        throw KernelError(at, fmt::format("{} inside fx::lanes, whose rounds may run at once; end a round with fx::continue_if, or write fx::range", name));
+      in_loop = true;
+    }
     in_loop = in_loop || frame->kind == Frame::Kind::for_body || frame->kind == Frame::Kind::while_body;
     if (leaves_loop && in_loop) break;
   }

@@ -73,7 +73,7 @@ std::uint32_t extent(MemoryHandle m, int axis, Loc at) {
   const MemoryId id = memory_of(s, m, at);
   if (axis < 0 || axis >= s.f[id].rank)
     throw KernelError(at, fmt::format("extent({}) of an array of {} axes", axis, static_cast<int>(s.f[id].rank)));
-  if (s.f[id].space == Memory::Space::local) return s.b.i32(static_cast<std::int32_t>(s.f[id].length)).index;
+  if (s.f[id].space != Memory::Space::parameter) return s.b.i32(static_cast<std::int32_t>(s.f[id].length)).index;
   s.b.loc = at;
   return s.b.extent(id, axis).index;
 }
@@ -100,6 +100,7 @@ std::uint32_t index_value(int axis, int rank, Loc at) {
                                       s.index_rank, to_string(s.index_loc)));
   if (!s.index_rank) s.index_loc = at;
   s.index_rank = s.f.domain_rank = rank;
+  s.b.loc = at;
   return s.b.index(axis).index;
 }
 std::uint32_t domain_extent(int axis, Loc at) {

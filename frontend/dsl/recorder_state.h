@@ -18,7 +18,7 @@ struct Slot {
 
 /// A loop or an arm that is being recorded.
 struct Frame {
-  enum class Kind { then_arm, else_arm, for_body, while_cond, while_body } kind;
+  enum class Kind { then_arm, else_arm, for_body, lanes_body, while_cond, while_body } kind;
   Op op;
   RegionId region;
 };
@@ -54,6 +54,9 @@ struct State {
   /// Moves the ops of `from` after the first `keep` ones to the end of `to`.
   void move_ops(RegionId from, std::size_t keep, RegionId to);
 };
+
+/// Throws where an assignment inside fx::lanes goes to a name declared outside of it, in `declared`.
+void refuse_between_lanes(const State& s, RegionId declared, Loc where, Loc at);
 
 /// The innermost recording; throws when there is none. Inside an At, `at` becomes its place.
 State& state(Loc& at);

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <unordered_map>
 
+#include "divergence.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 #include "recorder_state.h"
@@ -152,6 +153,7 @@ Function Recording::finish_raw(std::span<const std::uint32_t> yields) {
 
 std::shared_ptr<const Function> Recording::finish(std::span<const std::uint32_t> yields) {
   Function f = canonical(mem2reg(lower_exits(finish_raw(yields))));
+  refuse_divergent_barriers(f);
   verify(f);
   return std::make_shared<const Function>(std::move(f));
 }

@@ -1,7 +1,6 @@
 // Runs a function op by op: the oracle that every backend is held to, so it is plain before it is fast.
 // Scalars live in a vector of bits by value id, seqs and arrays beside them. A launch runs its threads one
-// after the other; a shadow of each written memory remembers who touched an element and how, and an element
-// must stay in one class: own (one thread), read by all, or accumulated by all.
+// after the other, groups as evaluate_group.h says; a shadow of each written memory finds races (evaluate_shadow.h).
 #include "fluxion/evaluate.h"
 
 #include <fmt/format.h>
@@ -9,7 +8,9 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "evaluate_group.h"
 #include "evaluate_plan.h"
+#include "evaluate_shadow.h"
 #include "fluxion/error.h"
 
 namespace fluxion {
@@ -17,13 +18,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 using Items = std::vector<EvalValue>;
-
-constexpr std::uint32_t kRead = 1, kWrite = 2, kAdd = 4, kShared = 8;
-struct Shadow {
-  std::uint32_t thread = 0;
-  std::uint32_t flags : 4 = 0;
-  std::uint32_t op : 28 = 0;  // the latest op that added a flag
-};
 
 struct Access {
   std::byte* data = nullptr;
@@ -90,6 +84,7 @@ class Machine {
       }
     }
     make_locals();
+    if (f_.has_groups()) return Group<Machine>(*this).launch(domain_, options_.thread_order);
     const std::int64_t threads = domain_[0] * domain_[1] * domain_[2];
     const Values& index = f_[f_.body].arguments;
     for (std::int64_t t = 0; t < threads; ++t) {
@@ -104,6 +99,7 @@ class Machine {
   }
 
  private:
+  friend class Group<Machine>;
   const Plan& plan_;
   const Function& f_;
   const EvalOptions& options_;
@@ -114,17 +110,22 @@ class Machine {
   std::vector<std::unique_ptr<Plan>> callees_;
   std::array<std::int64_t, 3> domain_{1, 1, 1};
   std::uint32_t thread_ = 0;
+  std::array<std::int64_t, 3> group_{};   // of the thread that runs, where there are groups
+  std::uint32_t group_number_ = 0;
+  std::uint32_t phase_ = 0;               // counts barriers and groups
 
   void make_locals() {
     access_.resize(f_.memories.size());
     local_bytes_.resize(f_.memories.size());
     for (std::size_t m = 0; m < f_.memories.size(); ++m) {
       const Memory& mem = f_.memories[m];
-      if (mem.space != Memory::Space::local) continue;
+      if (mem.space != Memory::Space::local && mem.space != Memory::Space::shared) continue;
       access_[m].layout = &layout_of(mem.element);
       local_bytes_[m].resize(static_cast<std::size_t>(mem.length) * access_[m].layout->size);
       access_[m].data = local_bytes_[m].data();
       access_[m].extent = {mem.length, 1, 1};
+      if (options_.races && mem.space == Memory::Space::shared)
+        access_[m].shadow.resize(static_cast<std::size_t>(mem.length) * access_[m].layout->leaves.size());
     }
   }
   void check_argument(const Parameter& p, const EvalValue& v) const {
@@ -159,16 +160,20 @@ class Machine {
   }
 
   // ---- control flow
-  void run(RegionId r) {
+  void clear_locals(RegionId r) {
     for (MemoryId m : plan_.locals[r.index]) std::fill(local_bytes_[m.index].begin(), local_bytes_[m.index].end(), std::byte{0});
-    for (const Step& s : plan_.steps[r.index]) {
-      if (s.scalar) {
-        const std::uint64_t x[3] = {bits_[s.operand[0]], bits_[s.operand[1]], bits_[s.operand[2]]};
-        bits_[s.result] = s.scalar(x);
-      } else {
-        step(s);
-      }
+  }
+  void execute(const Step& s) {
+    if (s.scalar) {
+      const std::uint64_t x[3] = {bits_[s.operand[0]], bits_[s.operand[1]], bits_[s.operand[2]]};
+      bits_[s.result] = s.scalar(x);
+    } else {
+      step(s);
     }
+  }
+  void run(RegionId r) {
+    clear_locals(r);
+    for (const Step& s : plan_.steps[r.index]) execute(s);
   }
   /// Moves operands of `op`, the first of them `from`, to other values, all at once.
   void assign(std::span<const ValueId> to, OpId op, std::size_t from) {
@@ -258,22 +263,25 @@ class Machine {
     return a.data + at * a.layout->size + a.layout->leaves[op.leaf].offset;
   }
   void watch(const Op& op, Shadow& s, std::uint32_t kind, OpId id) {
-    const std::uint32_t before = s.flags;
-    if (before == 0) s.thread = thread_;
-    std::uint32_t now = before | kind;
-    if (s.thread != thread_) now |= kShared;
-    if (kind != kWrite && f_[op.memory].role == Role::out && !(before & kWrite))
-      throw KernelError(op.loc, fmt::format("kernel \"{}\": {} is Out and is read before it is stored; declare {} InOut", f_.name, place(op), f_[op.memory].name));
-    if ((now & kShared) && now != (kRead | kShared) && now != (kAdd | kShared)) {
-      const auto verb = [](std::uint32_t k) { return k & kWrite ? "stored to" : k & kAdd ? "accumulated to" : "read"; };
-      throw KernelError(op.loc, fmt::format(
-          "kernel \"{}\": {} is {} by thread {} and {} by another (first by thread {}), and {} is {}; "
-          "read from a second buffer, or launch the threads that meet separately; the other access: {}",
-          f_.name, place(op), verb(kind), thread_, verb(before), s.thread, f_[op.memory].name, name_of(f_[op.memory].role),
-          to_string(f_[OpId{s.op}].loc)));
+    const Memory& m = f_[op.memory];
+    const bool shared = m.space == Memory::Space::shared;
+    if (kind != touch::kWrite && m.role == Role::out && !(s.across.flags & touch::kWrite))
+      throw KernelError(op.loc, fmt::format("kernel \"{}\": {} is Out and is read before it is stored; declare {} InOut", f_.name, place(op), m.name));
+    const auto race = [&](const Touch& t, const char* who, std::uint32_t me, const std::string& what, const char* advice) {
+      throw KernelError(op.loc, fmt::format("kernel \"{}\": {} is {} by {} {} and {} by another (first by {} {}), and {} is {}; {}; the other access: {}",
+                                            f_.name, place(op), touch::verb(kind), who, me, touch::verb(t.flags), who, t.who, m.name, what, advice,
+                                            to_string(f_[OpId{t.op}].loc)));
+    };
+    const std::string what = shared ? "shared by a group" : name_of(m.role);
+    if (f_.has_groups()) {
+      if (s.phase != phase_) s.within = {}, s.phase = phase_;
+      if (!s.within.note(thread_, kind, id))
+        race(s.within, "thread", thread_, what, "put an fx::barrier() between the two, or use atomics for both");
+      if (!shared && !s.across.note(group_number_, kind, id))
+        race(s.across, "group", group_number_, what, "a barrier orders the threads of one group only: launch the groups that meet separately");
+    } else if (!s.across.note(thread_, kind, id)) {
+      race(s.across, "thread", thread_, what, "read from a second buffer, or launch the threads that meet separately");
     }
-    if (now != before) s.op = id.index & 0xfffffff;
-    s.flags = now & 15;
   }
 
   // ---- ops
@@ -289,15 +297,17 @@ class Machine {
         if (scalar(op.results[0])) bits_[s.result] = bits_[s.operand[0]];
         else elementwise(s, op);
         break;
-      case Opcode::load: bits_[s.result] = load_bits(address(op, access_[op.memory.index], kRead, s.op), s.from); break;
+      case Opcode::load: bits_[s.result] = load_bits(address(op, access_[op.memory.index], touch::kRead, s.op), s.from); break;
       case Opcode::store:
-        store_bits(address(op, access_[op.memory.index], kWrite, s.op), s.from, bits_[op.operands.back().index]);
+        store_bits(address(op, access_[op.memory.index], touch::kWrite, s.op), s.from, bits_[op.operands.back().index]);
         break;
       case Opcode::accumulate: {
-        std::byte* p = address(op, access_[op.memory.index], kAdd, s.op);
+        std::byte* p = address(op, access_[op.memory.index], touch::kAdd, s.op);
         store_bits(p, s.from, add_bits(s.from, load_bits(p, s.from), bits_[op.operands.back().index]));
         break;
       }
+      case Opcode::atomic: atomic(s, op); break;
+      case Opcode::group_index: bits_[s.result] = static_cast<std::uint32_t>(group_[op.leaf]); break;
       case Opcode::extent: bits_[s.result] = static_cast<std::uint32_t>(access_[op.memory.index].extent[op.leaf]); break;
       case Opcode::domain: bits_[s.result] = static_cast<std::uint32_t>(domain_[op.leaf]); break;
       case Opcode::if_: {
@@ -336,6 +346,28 @@ class Machine {
         break;
       default: throw Bug(op.loc, fmt::format("the evaluator does not run {}", name_of(s.code)));
     }
+  }
+  void atomic(const Step& s, const Op& op) {
+    const auto kind = static_cast<Atomic>(op.kind);
+    std::byte* p = address(op, access_[op.memory.index], kind == Atomic::add && !s.used ? touch::kLooseAdd : touch::kAtomic, s.op);
+    const std::uint64_t old = load_bits(p, s.from), v = bits_[op.operands.back().index];
+    const auto combine = [&](Opcode with) {
+      const std::uint64_t x[3] = {old, v, 0};
+      return scalar_op(with, s.from)(x);
+    };
+    std::uint64_t now = v;
+    switch (kind) {
+      case Atomic::add: now = combine(Opcode::add); break;
+      case Atomic::min: now = combine(Opcode::min); break;
+      case Atomic::max: now = combine(Opcode::max); break;
+      case Atomic::bit_and: now = old & v; break;
+      case Atomic::bit_or: now = old | v; break;
+      case Atomic::bit_xor: now = old ^ v; break;
+      case Atomic::exchange: break;
+      case Atomic::compare_exchange: now = old == bits_[op.operands[op.operands.size() - 2].index] ? v : old; break;
+    }
+    store_bits(p, s.from, now);
+    bits_[s.result] = old;
   }
   std::string message(const Op& op, std::size_t from) const {
     std::vector<DType> types;

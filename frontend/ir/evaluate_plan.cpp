@@ -12,6 +12,10 @@ Plan::Plan(const Function& f) : f(f), steps(f.regions.size()), locals(f.regions.
   }
   for (std::uint32_t m = 0; m < f.memories.size(); ++m)
     if (f.memories[m].space == Memory::Space::local) locals[f.memories[m].scope.index].push_back({m});
+  std::vector<bool> used(f.values.size());
+  for (const Region& r : f.regions)
+    for (OpId id : r.ops)
+      for (ValueId v : f[id].operands) used[v.index] = true;
   for (std::size_t r = 0; r < f.regions.size(); ++r) {
     for (OpId id : f.regions[r].ops) {
       const Op& op = f[id];
@@ -28,9 +32,11 @@ Plan::Plan(const Function& f) : f(f), steps(f.regions.size()), locals(f.regions.
       } else if (op.code == Opcode::convert || op.code == Opcode::bitcast) {
         s.from = f.type(op.operands[0]).dtype();
         s.to = f.type(op.results[0]).dtype();
-      } else if (op.code == Opcode::load || op.code == Opcode::store || op.code == Opcode::accumulate) {
+      } else if (op.code == Opcode::load || op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic) {
         s.from = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
       }
+      if (op.code == Opcode::subgroup) s.from = f.type(op.operands[0]).dtype();
+      if (op.code == Opcode::atomic) s.used = used[op.results[0].index];
       steps[r].push_back(s);
     }
   }

@@ -12,6 +12,7 @@ struct Step {
   Opcode code;
   DType from = DType::f32, to = DType::f32;  // convert, and the leaf of a memory access (from)
   ScalarOp scalar = nullptr;                 // set: an elementwise op on scalars, all that is below it
+  bool used = false;                         // atomic: somebody uses the old number
   std::uint8_t arity = 0;
   std::uint32_t operand[3] = {};
   std::uint32_t result = 0;

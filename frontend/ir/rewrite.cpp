@@ -79,9 +79,7 @@ void Rewriter::copy_ops(RegionId region) {
       map(MemoryId{m}, MemoryId{static_cast<std::uint32_t>(f.memories.size() - 1)});
       continue;
     }
-    const MemoryId now = to.local(mem.element, mem.length, mem.name);
-    to.function()[now].loc = mem.loc;
-    map(MemoryId{m}, now);
+    map(MemoryId{m}, make_like(to, mem));
   }
   for (OpId o : from[region].ops)
     if (from[o].code != Opcode::yield) copy_op(o);
@@ -116,6 +114,12 @@ void Rewriter::copy_op(OpId id) {
     map(op.results, to.function()[copy].results);
   }
   to.loc = outer;
+}
+
+MemoryId make_like(Builder& to, const Memory& m) {
+  const MemoryId now = m.space == Memory::Space::shared ? to.shared(m.element, m.length, m.name) : to.local(m.element, m.length, m.name);
+  to.function()[now].loc = m.loc;
+  return now;
 }
 
 Function rewrite(const Function& f, const Rewriter::Hook& hook) {

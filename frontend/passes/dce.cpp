@@ -28,7 +28,7 @@ class Liveness {
   bool live_carry(ValueId result) const { return carry_[result.index]; }
   std::vector<bool> dead_locals() const {
     std::vector<bool> dead(f_.memories.size());
-    for (std::size_t m = 0; m < dead.size(); ++m) dead[m] = f_.memories[m].space == Memory::Space::local && !memory_[m];
+    for (std::size_t m = 0; m < dead.size(); ++m) dead[m] = f_.memories[m].space != Memory::Space::parameter && f_.memories[m].space != Memory::Space::buffer && !memory_[m];
     return dead;
   }
 
@@ -37,10 +37,10 @@ class Liveness {
   std::vector<char> value_, carry_, op_, memory_;
   std::vector<RegionId> region_of_;
   std::vector<OpId> owner_;
-  std::vector<std::vector<OpId>> writes_;  // to locals
+  std::vector<std::vector<OpId>> writes_;  // to local and shared memories
   Values work_;
 
-  bool local(MemoryId m) const { return f_[m].space == Memory::Space::local; }
+  bool local(MemoryId m) const { return f_[m].space == Memory::Space::local || f_[m].space == Memory::Space::shared; }
   void place(RegionId r, std::vector<OpId>& roots) {
     for (OpId o : f_[r].ops) {
       const Op& op = f_[o];

@@ -6,6 +6,7 @@
 
 #include "fluxion/complex.h"
 #include "fluxion/control.h"
+#include "fluxion/groups.h"
 #include "fluxion/mat.h"
 #include "fluxion/recorder.h"
 #include "fluxion/vec.h"
@@ -90,10 +91,11 @@ template <class... P, class F> void with_parameters(ParameterMaker& maker, TypeL
 }
 
 /// The Function of a kernel. Throws KernelError for misuse, with the user's line.
-template <class L> std::shared_ptr<const Function> capture_kernel(std::string name, const L& lambda, Loc at) {
+template <class L> std::shared_ptr<const Function> capture_kernel(std::string name, const L& lambda, Loc at, const Groups* groups = nullptr) {
   using S = Signature<L>;
   static_assert(std::is_void_v<typename S::Result>, "a kernel returns nothing: it writes Out, InOut and Accum parameters");
   Recording recording(Function::Kind::kernel, std::move(name), at);
+  if (groups) set_groups(*groups);
   ParameterMaker maker{recording};
   with_parameters(maker, typename S::Parameters{}, lambda);
   return recording.finish();

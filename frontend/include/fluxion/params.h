@@ -28,6 +28,8 @@ FLUXION_RECORDS void accumulate(std::uint32_t element, std::uint32_t leaf, std::
 FLUXION_RECORDS void load_into(std::uint32_t element, std::uint32_t leaf, const Handle* out, int n, Loc at);
 FLUXION_RECORDS void store_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
 FLUXION_RECORDS void accumulate_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
+/// The old number; `expected`: of compare_exchange, else ~0u.
+FLUXION_RECORDS std::uint32_t record_atomic(Atomic kind, std::uint32_t element, std::uint32_t leaf, std::uint32_t value, std::uint32_t expected, Loc at);
 FLUXION_RECORDS std::uint32_t extent(MemoryHandle m, int axis, Loc at);
 FLUXION_RECORDS MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t size, std::int64_t length, Loc at);
 
@@ -111,6 +113,15 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   template <class V> void operator*=(V&&) & { not_a_name<V>(); }
   /// Adds in an order that is not specified when several threads add to the element.
   void accumulate(A v) && { detail::accumulate(element_, leaf_, v.id, v.loc); }
+  // Atomics, of InOut and Shared: the element becomes what the name says of it and v at once; the old number is returned.
+  Var<C> atomic_add(A v) && { return atomic(Atomic::add, v); }
+  Var<C> atomic_min(A v) && { return atomic(Atomic::min, v); }
+  Var<C> atomic_max(A v) && { return atomic(Atomic::max, v); }
+  Var<C> atomic_and(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_and, v); }
+  Var<C> atomic_or(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_or, v); }
+  Var<C> atomic_xor(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_xor, v); }
+  Var<C> atomic_exchange(A v) && { return atomic(Atomic::exchange, v); }
+  Var<C> atomic_compare_exchange(A expected, A v) && { return atomic(Atomic::compare_exchange, v, expected.id); }
   explicit operator bool() const {
     return static_cast<bool>(Var<T>(detail::Raw{0}, {}));  // the message is Var's
   }
@@ -119,6 +130,10 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   void update(Opcode op, const A& v) {
     const auto old = detail::load(element_, leaf_, v.loc);
     detail::store(element_, leaf_, detail::apply(op, old, v.id, v.loc), v.loc);
+  }
+  Var<C> atomic(Atomic kind, const A& v, std::uint32_t expected = ~0u) {
+    static_assert(!is_half(dtype_of<T>) && !std::is_same_v<T, bool>, "atomics work on numbers of 8 to 64 bits");
+    return {detail::Raw{detail::record_atomic(kind, element_, leaf_, v.id, expected, v.loc)}, v.loc};
   }
   template <class V> static void not_a_name() {
     static_assert(detail::kNever<V>, "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` "

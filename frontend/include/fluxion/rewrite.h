@@ -41,6 +41,9 @@ class FLUXION_API Rewriter {
   std::vector<MemoryId> memories_;
 };
 
+/// A local or shared memory in `to` like `m` of another function; a local belongs to the current region.
+FLUXION_API MemoryId make_like(Builder& to, const Memory& m);
+
 /// Rebuilds `f` through `hook`: signature, body, yields.
 FLUXION_API Function rewrite(const Function& f, const Rewriter::Hook& hook);
 

@@ -5,6 +5,7 @@
 #include "fluxion/complex.h"
 #include "fluxion/control.h"
 #include "fluxion/functions.h"
+#include "fluxion/groups.h"
 #include "fluxion/device.h"
 #include "fluxion/differentiate.h"
 #include "fluxion/error.h"

@@ -121,5 +121,12 @@ auto kernel(const char* name, const L& body, Loc at = Loc::here()) {
 }
 template <class L>
 auto kernel(const L& body, Loc at = Loc::here()) { return kernel("kernel", body, at); }
+/// A kernel whose threads work in groups (groups.h): fx::kernel("sum", fx::groups(64), [](...) { ... }). It is launched over
+/// extents that are multiples of the group's.
+template <class L>
+auto kernel(const char* name, const Groups& groups, const L& body, Loc at = Loc::here()) {
+  using K = typename detail::KernelOf<typename detail::Signature<L>::Parameters>::type;
+  return K(detail::KernelHandle(detail::capture_kernel(name, body, at, &groups)));
+}
 
 }  // namespace fluxion
