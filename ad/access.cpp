@@ -85,7 +85,7 @@ std::vector<std::vector<Access>> accesses(const Function& f) {
   for (const Region& r : f.regions)
     for (OpId o : r.ops) {
       const Op& op = f[o];
-      if (op.code == Opcode::load || op.code == Opcode::store || op.code == Opcode::accumulate)
+      if (op.code == Opcode::load || op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic)
         out[op.memory.index].push_back({o, op.code});
     }
   return out;

@@ -9,7 +9,7 @@ struct Access {
   OpId op;
   Opcode code;
 };
-/// Every load, store and accumulate of each memory, by memory index.
+/// Every load, store, accumulate and atomic of each memory, by memory index.
 std::vector<std::vector<Access>> accesses(const Function& f);
 
 /// False only when it is certain that no execution of `second` follows one of `first` on the same element.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "fluxion/error.h"
+#include "groups.h"
 #include "partials.h"
 
 namespace fluxion::ad {
@@ -70,6 +71,14 @@ namespace {
 
 [[noreturn]] void not_lowered(const Op& op) {
   throw Bug(op.loc, fmt::format("ad: '{}' must be gone before differentiation", name_of(op.code)));
+}
+
+/// Some threads' operands have a cotangent of 0 because nobody looked at them.
+bool masks_cotangent(const Op& op) {
+  switch (static_cast<Subgroup>(op.kind)) {
+    case Subgroup::min: case Subgroup::max: case Subgroup::shuffle: case Subgroup::scatter_add: return true;
+    default: return false;
+  }
 }
 
 struct Spread {
@@ -148,8 +157,15 @@ struct Spread {
       }
       case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len: case Opcode::zeros:
       case Opcode::print: case Opcode::check: return;
-      case Opcode::group_index: return;
-      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+      case Opcode::group_index: case Opcode::barrier: return;
+      case Opcode::subgroup: vary(op.results[0], varied(x[0])); return;
+      case Opcode::atomic: {
+        if (!is_float(f.type(op.results[0]).dtype())) return;
+        raise(a.memory_varied[op.memory.index], varied(x.back()));
+        if (a.memory_varied[op.memory.index]) check_atomic(f, op), vary(op.results[0], true);
+        return;
+      }
+      case Opcode::call:
         throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
@@ -253,8 +269,12 @@ struct Backward {
         return;
       case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len:
       case Opcode::zeros: case Opcode::print: case Opcode::check: return;
-      case Opcode::group_index: return;
-      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+      case Opcode::group_index: case Opcode::barrier: return;
+      case Opcode::subgroup: use(at, x[0], a.useful[op.results[0].index], a.tainted[op.results[0].index] || masks_cotangent(op)); return;
+      case Opcode::atomic:
+        use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]);
+        return;
+      case Opcode::call:
         throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:

@@ -5,7 +5,9 @@
 #include <map>
 
 #include "analysis.h"
+#include "groups.h"
 #include "fluxion/error.h"
+#include "fluxion/rewrite.h"
 #include "names.h"
 #include "partials.h"
 #include "prepare.h"
@@ -26,9 +28,9 @@ class Forward {
   void ops(RegionId r) {
     for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
       const Memory& mem = f_.memories[m];
-      if (mem.space != Memory::Space::local || mem.scope != r) continue;
-      memory[m] = b_.local(mem.element, mem.length, mem.name);
-      if (act_.memory_varied[m]) tangent_memory[m] = b_.local(adjoint_of(mem.element, mem.loc), mem.length, mem.name + "_dot");
+      if (mem.space == Memory::Space::parameter || mem.scope != r) continue;
+      memory[m] = make_like(b_, mem);
+      if (act_.memory_varied[m]) tangent_memory[m] = make_adjoint_like(b_, mem, "_dot");
     }
     for (OpId o : f_[r].ops) {
       const Op& op = f_[o];
@@ -145,7 +147,19 @@ class Forward {
         tangent[op.results[0].index] = op.code == Opcode::seq_set ? b_.seq_set(s, i, v) : b_.seq_add_at(s, i, v);
         return;
       }
-      case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+      case Opcode::atomic:  // of floats that vary only additions are left, whose result nobody uses (check_atomic)
+        copy(op);
+        if (tangent[x.back().index].valid() && tangent_memory[op.memory.index].valid() && is_float(f_.type(x.back()).dtype())) {
+          const ValueId t = tangent[x.back().index];
+          b_.atomic(Atomic::add, tangent_memory[op.memory.index], primal(Values(x.begin(), x.end() - 1)), {&t, 1}, op.leaf);
+        }
+        return;
+      case Opcode::subgroup:
+        copy(op);
+        if (varied(op.results[0])) tangent[op.results[0].index] = subgroup_tangent(b_, op, primal(x), now[op.results[0].index], tangent_or_zero(x[0]));
+        return;
+      case Opcode::barrier: return copy(op);
+      case Opcode::call:
         throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
       case Opcode::zeros: case Opcode::print: case Opcode::check: return copy(op);

@@ -6,6 +6,7 @@
 // The invariant: in a sweep of region `base_`, a value with scope S is made again when S lies in base_, made and
 // recorded when S is base_, and comes from the record when S lies around base_.
 #include "fluxion/error.h"
+#include "fluxion/rewrite.h"
 #include "mutants.h"
 #include "reverse.h"
 
@@ -16,7 +17,7 @@ Reverse::Reverse(const Structure& s, const Activity& act, Builder& to)
       program_(s.f.kind == Function::Kind::program), nested_(s.f.ops.size()), scope_of_(s.f.values.size()),
       record_(s.f.values.size()), checkpoints_(s.f.ops.size()), base_(s.f.body), relevant_(s.f.regions.size()) {
   for (std::uint32_t m = 0; m < f_.memories.size(); ++m)
-    if (f_.memories[m].space == Memory::Space::local) memory[m].primal = MemoryPlan::Primal::unstable;
+    if (f_.memories[m].space != Memory::Space::parameter) memory[m].primal = MemoryPlan::Primal::unstable;
 }
 
 ValueId Reverse::primal(ValueId v) {
@@ -45,6 +46,8 @@ void Reverse::find_recordables(RegionId r, std::vector<Recordable>& out) {
     for (RegionId inner : op.regions) find_recordables(inner, mine);
     if (op.code == Opcode::load && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
       if (planted() != testing::Mutant::stale_loads) add(op.results[0], s_.scope(op.memory));
+    } else if (op.code == Opcode::atomic && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
+      add(op.results[0], s_.scope(op.memory));
     } else if (program_ && (op.code == Opcode::launch || is_elementwise(op.code) || op.code == Opcode::convert)) {
       // A forward launch runs once, however deep it is nested.
       for (ValueId v : op.results)
@@ -82,9 +85,8 @@ void Reverse::replay(RegionId r) {
 void Reverse::sweep_ops(RegionId r) {
   for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
     const Memory& mem = f_.memories[m];
-    if (mem.space != Memory::Space::local || mem.scope != r) continue;
-    memory[m].memory = memory[m].shape = b_.local(mem.element, mem.length, mem.name);
-    b_.function()[memory[m].memory].loc = mem.loc;
+    if (mem.space == Memory::Space::parameter || mem.scope != r) continue;
+    memory[m].memory = memory[m].shape = make_like(b_, mem);
   }
   for (OpId o : f_[r].ops)
     if (f_[o].code != Opcode::yield) sweep_op(o);
@@ -101,6 +103,19 @@ void Reverse::sweep_op(OpId o) {
     case Opcode::print:
     case Opcode::check:
       if (first_) b_.effect(op.code, f_.texts[op.ref], primal(op.operands));
+      break;
+    case Opcode::barrier:
+      // Replays touch no memory that threads share: what they need of it has been recorded.
+      if (base_ == f_.body) b_.barrier();
+      break;
+    case Opcode::atomic:
+      if (memory[op.memory.index].primal != MemoryPlan::Primal::unstable) break;
+      if (given(op.results[0])) {
+        now[op.results[0].index] = record_[op.results[0].index];
+      } else {
+        sweep_plain(op);
+        if (to_record(op.results[0])) record_[op.results[0].index] = now[op.results[0].index];
+      }
       break;
     case Opcode::store:
     case Opcode::accumulate:

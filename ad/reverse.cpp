@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fluxion/error.h"
+#include "groups.h"
 #include "partials.h"
 
 namespace fluxion::ad {
@@ -71,7 +72,9 @@ bool Reverse::find_relevant(RegionId r) {
   for (OpId o : f_[r].ops) {
     const Op& op = f_[o];
     for (ValueId v : op.results) any |= act_.active(v);
-    if (op.code == Opcode::store || op.code == Opcode::accumulate)
+    // A barrier parts what is before it from what is after it, whatever else the region does.
+    any |= op.code == Opcode::barrier;
+    if (op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic)
       any |= memory[op.memory.index].adjoint.valid() || act_.active(op.memory);
     for (RegionId inner : op.regions) any |= find_relevant(inner);
   }
@@ -106,7 +109,13 @@ void Reverse::reverse_op(OpId o) {
     case Opcode::seq_get:
     case Opcode::seq_set:
     case Opcode::seq_add_at: reverse_seq(op); break;
-    case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::call:
+    case Opcode::atomic: reverse_accumulate(op); break;  // an addition, or of integers
+    case Opcode::barrier: b_.barrier(); break;
+    case Opcode::subgroup:
+      if (const ValueId y = adjoint[op.results[0].index]; y.valid() && act_.active(op.operands[0]))
+        add_adjoint(op.operands[0], subgroup_adjoint(b_, op, primal(op.operands), primal(op.results[0]), y));
+      break;
+    case Opcode::call:
       throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
     case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
     case Opcode::zeros: case Opcode::print: case Opcode::check: break;
@@ -182,7 +191,10 @@ bool Reverse::contributes(const Op& op, RegionId at, std::size_t k) const {
   switch (op.code) {
     case Opcode::convert: return result_active(0);
     case Opcode::store:
-    case Opcode::accumulate: return k + 1 == op.operands.size() && act_.memory_useful[op.memory.index];
+    case Opcode::accumulate:
+    case Opcode::atomic: return k + 1 == op.operands.size() && act_.memory_useful[op.memory.index];
+    case Opcode::subgroup: return k == 0 && result_active(0);
+    case Opcode::barrier: case Opcode::group_index: return false;
     case Opcode::for_: return k >= 2 && act_.active(f_[op.regions[0]].arguments[k - 1]);
     case Opcode::while_: return act_.active(f_[op.regions[1]].arguments[k]);
     case Opcode::seq_get: return k == 0 && result_active(0);

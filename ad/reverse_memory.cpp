@@ -1,5 +1,6 @@
 // load, store and accumulate backwards: a load adds to the adjoint memory, a store takes from it and clears
 // what it took, an accumulate takes and leaves it.
+#include "groups.h"
 #include "mutants.h"
 #include "reverse.h"
 
@@ -15,8 +16,8 @@ bool float_leaf(const Function& f, const Op& op) {
 void Reverse::make_local_adjoints(RegionId r) {
   for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
     const Memory& mem = f_.memories[m];
-    if (mem.space == Memory::Space::local && mem.scope == r && act_.active(MemoryId{m}))
-      memory[m].adjoint = b_.local(adjoint_of(mem.element, mem.loc), mem.length, mem.name + "_bar");
+    if (mem.space != Memory::Space::parameter && mem.scope == r && act_.active(MemoryId{m}))
+      memory[m].adjoint = make_adjoint_like(b_, mem, "_bar");
   }
 }
 

@@ -1,11 +1,13 @@
 // Signatures of the reverse mode: parameters in and out, seeds and gradients; reverse.h does the rest.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "access.h"
 #include "fluxion/error.h"
 #include "fluxion/passes.h"
+#include "groups.h"
 #include "names.h"
 #include "prepare.h"
 #include "reverse.h"
@@ -35,6 +37,14 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   };
   const auto reads = [](Opcode c) { return c == Opcode::load; };
   const auto writes = [](Opcode c) { return c != Opcode::load; };
+  check_repeatable(f);
+  // Behind a barrier a thread meets what others have written: then no order of its own accesses says anything.
+  const bool meet = has_barrier(f);
+  const auto follow = [&](MemoryId m, auto&& first, auto&& second) {
+    if (!meet) return pair(m, first, second);
+    const auto count_of = [&](auto&& is) { return std::count_if(touched[m.index].begin(), touched[m.index].end(), [&](const Access& a) { return is(a.code); }); };
+    return count_of(first) > 0 && count_of(second) > 0;
+  };
 
   // What each memory parameter needs.
   std::vector<char> reread(count), loaded(count), unclear(count), bar(count);
@@ -49,8 +59,8 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     const bool floats = float_parameter(f, parameter);
     if (floats) adjoint_of(f[m].element, f[m].loc);  // refuses what has none
     for (const Access& a : touched[m.index]) loaded[p] |= reads(a.code);
-    reread[p] = parameter.role != Role::in && pair(m, writes, reads);
-    unclear[p] = parameter.role == Role::out && (loaded[p] || pair(m, writes, writes));
+    reread[p] = parameter.role != Role::in && follow(m, writes, reads);
+    unclear[p] = parameter.role == Role::out && (loaded[p] || follow(m, writes, writes));
     const bool asked = cotangents.empty() || cotangents[p] || parameter.role == Role::inout || (parameter.role == Role::out && loaded[p]);
     bar[p] = floats && (parameter.role == Role::in ? wrt[p] != 0 : asked);
     act.memory_varied[m.index] = floats && (parameter.role == Role::in ? wrt[p] != 0 : parameter.role == Role::inout);
@@ -222,7 +232,7 @@ void drop_unread_scratch(KernelAdjoint& k) {
   const Function trial = with_locals(*k.function, unread);
   for (const Region& r : trial.regions)
     for (OpId o : r.ops)
-      if (trial[o].code == Opcode::load) unread.erase(trial[trial[o].memory].name);
+      if (trial[o].code == Opcode::load || trial[o].code == Opcode::atomic) unread.erase(trial[trial[o].memory].name);
   if (unread.empty()) return;
   Function f = with_locals(*k.function, unread);
   for (std::size_t p = f.parameters.size(); p-- > 0;) {

@@ -50,7 +50,7 @@ class Liveness {
         place(inner, roots);
       }
       if (op.code == Opcode::yield) continue;
-      const bool write = op.code == Opcode::store || op.code == Opcode::accumulate;
+      const bool write = op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic;
       if (write && local(op.memory)) writes_[op.memory.index].push_back(o);
       else if (has_effect(op.code) || (op.code == Opcode::launch && has_effect(f_, o))) roots.push_back(o);
     }
