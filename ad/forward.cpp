@@ -344,8 +344,9 @@ bool is_scratch(const Function& f, const Parameter& p) { return p.kind == Parame
 }  // namespace
 }  // namespace ad
 
-Function jvp(const Function& f) {
+Function jvp(const Function& original) {
   using namespace ad;
+  const Function f = order_minmax(original);
   Activity act(f);
   for (const Parameter& p : f.parameters) {
     if (!float_parameter(f, p)) continue;

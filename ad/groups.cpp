@@ -50,28 +50,12 @@ void check_atomic(const Function& f, const Op& op) {
   if (kind != Atomic::add)
     throw KernelError(op.loc, fmt::format("{} on {} works on numbers that depend on what is differentiated, and its derivative depends on the "
                                           "order of threads; {}, or use stop_grad", spelled(op), name,
-                                          kind == Atomic::min || kind == Atomic::max ? "reduce with fx::min and fx::max in a loop over an fx::Shared, or "
+                                          kind == Atomic::min || kind == Atomic::max ? "reduce in an fx::Shared where all threads of a group come by, or "
                                                                                        "with subgroup_min and subgroup_max"
                                                                                      : "give each thread an element of its own"));
   if (any_op(f, [&](const Op& o) { return consumes(f, o, op.results[0]); }))
     throw KernelError(op.loc, fmt::format("the old number that {} on {} gives depends on what is differentiated and on the order of threads, and is "
                                           "used; drop it, or use stop_grad on what is added", spelled(op), name));
-}
-
-void check_repeatable(const Function& kernel) {
-  any_op(kernel, [&](const Op& op) {
-    if (op.code != Opcode::atomic || kernel[op.memory].space != Memory::Space::parameter) return false;
-    const ValueId old = op.results[0];
-    if (any_op(kernel, [&](const Op& o) {
-          for (ValueId v : o.operands)
-            if (v == old) return true;
-          return false;
-        }))
-      throw KernelError(op.loc, fmt::format("vjp of \"{}\": the old number that {} on {} gives is used, and the derivative, which runs it again, would "
-                                            "get another one; find it in a kernel of its own and pass it as an In, or use jvp",
-                                            kernel.name, spelled(op), kernel[op.memory].name));
-    return false;
-  });
 }
 
 bool has_barrier(const Function& kernel) {

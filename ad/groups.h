@@ -1,5 +1,5 @@
 // Differentiating what threads of a group do together. Shared memory has an adjoint in shared memory, and barriers stay where
-// they are, in reverse order: phases between barriers keep their races classes (docs/autodiff.md).
+// they are, in reverse order: phases between barriers keep their race classes (docs/autodiff.md).
 #pragma once
 #include "fluxion/builder.h"
 
@@ -7,8 +7,11 @@ namespace fluxion::ad {
 
 /// Throws KernelError for atomics that work on floats which vary, unless they add and nobody uses the old number.
 void check_atomic(const Function& f, const Op& op);
-/// Throws KernelError where the reverse mode would run atomics on a parameter again and get other results.
+/// Throws KernelError where the reverse mode would run atomics on a parameter again, get other results, and what is floating
+/// point depends on them.
 void check_repeatable(const Function& kernel);
+/// atomic_min and atomic_max of floats in shared memory as a loop over the threads in order, where all of them come by.
+Function order_minmax(const Function& f);
 bool has_barrier(const Function& kernel);
 
 /// A memory for tangents or adjoints of `m`, local or shared as it is.

@@ -5,11 +5,12 @@
 #include "analysis.h"
 #include "fluxion/error.h"
 #include "fluxion/passes.h"
+#include "groups.h"
 #include "rotate.h"
 
 namespace fluxion::ad {
 
-Function prepare(const Function& f) { return cse(forward_stores(cse(fold(rotate_whiles(f))))); }
+Function prepare(const Function& f) { return cse(forward_stores(cse(fold(rotate_whiles(order_minmax(f)))))); }
 
 Function tidy(const Function& f) { return dce(cse(forward_stores(fold(f)))); }
 

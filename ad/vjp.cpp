@@ -37,7 +37,6 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
   };
   const auto reads = [](Opcode c) { return c == Opcode::load; };
   const auto writes = [](Opcode c) { return c != Opcode::load; };
-  check_repeatable(f);
   // Behind a barrier a thread meets what others have written: then no order of its own accesses says anything.
   const bool meet = has_barrier(f);
   const auto follow = [&](MemoryId m, auto&& first, auto&& second) {
@@ -60,6 +59,8 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     if (floats) adjoint_of(f[m].element, f[m].loc);  // refuses what has none
     for (const Access& a : touched[m.index]) loaded[p] |= reads(a.code);
     reread[p] = parameter.role != Role::in && follow(m, writes, reads);
+    // What an atomic gives is found again by running it, on a copy.
+    for (const Access& a : touched[m.index]) reread[p] |= a.code == Opcode::atomic;
     unclear[p] = parameter.role == Role::out && (loaded[p] || follow(m, writes, writes));
     const bool asked = cotangents.empty() || cotangents[p] || parameter.role == Role::inout || (parameter.role == Role::out && loaded[p]);
     bar[p] = floats && (parameter.role == Role::in ? wrt[p] != 0 : asked);
@@ -67,6 +68,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     act.memory_useful[m.index] = bar[p];
   }
   act.spread_varied(f);
+  check_repeatable(f);
   act.spread_useful(s);
 
   Function out;

@@ -105,17 +105,55 @@ TEST_CASE("torture 18: what depends on the order of threads is refused with its 
   auto ticket = fx::kernel("ticket", [](fx::In<double> x, fx::InOut<int> n, fx::Out<double> y) {
     y[n[0].atomic_add(1)] = x[fx::index()];
   });
+  auto most = fx::kernel("most", [](fx::In<double> x, fx::InOut<double> y) {
+    y[0].atomic_max(x[fx::index()]);
+  });
   for (const bool forward : {false, true}) {
     const auto derive = [&](const auto& k) { return refusal([&] { forward ? fx::jvp(*k.function()) : fx::vjp(*k.function()); }); };
     CHECK_THAT(derive(exchange), Contains(at_line(line + 2)) && Contains("atomic_exchange"));
     CHECK_THAT(derive(swap), Contains(at_line(line + 5)) && Contains("atomic_compare_exchange"));
+    CHECK_THAT(derive(most), Contains(at_line(line + 15)) && Contains("atomic_max"));
     CHECK_THAT(derive(old), Contains(at_line(line + 8)) && Contains("is used"));
   }
   CHECK_THAT(refusal([&] { fx::vjp(*ticket.function()); }), Contains(at_line(line + 12)) && Contains("pass it as an In"));
+  auto ranks = fx::kernel("ranks", [](fx::In<double> x, fx::InOut<int> n, fx::Out<int> rank, fx::Out<double> y) {
+    rank[fx::index()] = n[0].atomic_add(1) * 2;  // numbers that nothing of the derivative depends on
+    y[fx::index()] = x[fx::index()] * x[fx::index()];
+  });
+  CHECK(refusal([&] { fx::vjp(*ranks.function()); }) == "nothing was thrown");
   CheckOptions o;
   o.domain = {4, 1, 1};
   o.reverse = false;
   CHECK(check(*ticket.function(), {floats(4), ints({0}), floats(4)}, o).differences < 1e-7);
+}
+TEST_CASE("torture 18: min and max in shared memory go to the first winner", "[jit][torture]") {
+  auto k = fx::kernel("row18_minmax", fx::groups(6), [](fx::In<double> x, fx::In<int> bin, fx::Out<double> y) {
+    fx::Shared<double, 2> most;
+    fx::Shared<fx::double2, 2> least;
+    auto i = fx::index();
+    fx::Double v = x[i];
+    most[bin[i]].atomic_max(v * v);
+    least[bin[i]].y.atomic_min(fx::sin(v));
+    fx::barrier();
+    for (auto r : fx::range(2)) {
+      fx::Double seen = most[r] + v;
+      fx::barrier();
+      most[1 - bin[i]].atomic_max(seen * 0.9);
+      fx::barrier();
+    }
+    y[i] = most[0] * least[bin[i]].y + most[1] * v;
+  });
+  torture_groups(k, {floats(12), ints({0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1}), floats(12)}, {{12, 1, 1}});
+  auto ties = fx::kernel("ties", fx::groups(4), [](fx::In<double> x, fx::Out<double> y) {
+    fx::Shared<double, 1> most;
+    most[0].atomic_max(x[fx::index()]);
+    fx::barrier();
+    y[fx::index()] = most[0];
+  });
+  auto dev = fx::Device::reference();
+  auto x = dev.upload({1.0, 3.0, 3.0, -1.0}), seed = dev.upload({1.0, 2.0, 3.0, 4.0}), g = dev.zeros<double>(4);
+  fx::vjp(ties).over(4)(x, seed, g);
+  CHECK(g.host() == std::vector<double>{0, 10, 0, 0});
 }
 TEST_CASE("torture 18: atomics under stop_grad are constants", "[jit][torture]") {
   auto k = fx::kernel("constant_atomics", fx::groups(4), [](fx::In<double> x, fx::Out<double> y) {
