@@ -34,6 +34,7 @@ struct Variants {
   std::vector<std::shared_ptr<Variant>> list;
   std::map<std::vector<int>, KernelHandle> adjoints;
   KernelHandle tangent;
+  std::map<int, KernelHandle> tangents;  // by how many at once
 };
 
 // Where the parameter that gives `k` its domain is found in vjp(k), which has the same domain; -2: nowhere.
@@ -207,6 +208,16 @@ KernelHandle KernelHandle::jvp() const {
   KernelHandle& tangent = state_->variants->tangent;
   if (!tangent.state_)
     tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
+                           derived_pipeline());
+  return tangent.with_options_of(*this);
+}
+
+KernelHandle KernelHandle::jvp(int n) const {
+  const Function& f = *function();
+  std::lock_guard lock(state_->variants->mutex);
+  KernelHandle& tangent = state_->variants->tangents[n];
+  if (!tangent.state_)
+    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f, n)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
                            derived_pipeline());
   return tangent.with_options_of(*this);
 }

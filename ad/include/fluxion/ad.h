@@ -15,6 +15,9 @@ using Wrt = std::vector<int>;
 /// values, then a tangent per float one).
 /// Throws KernelError with the user's line for what cannot be differentiated.
 FLUXION_API Function jvp(const Function& f);
+/// The same with `n` tangents at once; the primal work is done once. A scalar has n tangents, one after the other (fn
+/// results too); a tangent array has a leading axis of n. Refuses arrays of three axes, and programs.
+FLUXION_API Function jvp(const Function& f, int n);
 
 /// Reverse mode. The parameters are, in this order:
 ///   1. the primals of f, without Out and Accum; an InOut becomes In (the old version);
@@ -30,5 +33,10 @@ FLUXION_API Function grad(const Function& f, const Wrt& wrt = {});
 /// program whose first returned value is a float scalar or one-element array: the parameters of f -> what f
 /// returns, then a gradient per member of `wrt` (an In or InOut array: of its old version). The forward runs once.
 FLUXION_API Function value_and_grad(const Function& f, const Wrt& wrt = {});
+
+/// fn: primals -> d result_i / d parameter_k of the float ones, i slowest. Forward or reverse, whichever needs fewer sweeps.
+FLUXION_API Function jacobian(const Function& f);
+/// fn with one float result: primals, then a tangent per float parameter -> the second derivative times that tangent.
+FLUXION_API Function hvp(const Function& f);
 
 }  // namespace fluxion

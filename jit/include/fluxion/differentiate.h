@@ -194,6 +194,9 @@ template <class A, int... I> using gradients_t = typename Gradients<A, std::make
 
 using FunctionPointer = std::shared_ptr<const Function>;
 FLUXION_API FunctionPointer fn_jvp(const FunctionPointer& f);
+FLUXION_API FunctionPointer fn_jvp(const FunctionPointer& f, int n);
+FLUXION_API FunctionPointer fn_jacobian(const FunctionPointer& f);
+FLUXION_API FunctionPointer fn_hvp(const FunctionPointer& f);
 FLUXION_API FunctionPointer fn_vjp(const FunctionPointer& f, const std::vector<int>& wrt);
 FLUXION_API FunctionPointer fn_grad(const FunctionPointer& f, const std::vector<int>& wrt);
 FLUXION_API FunctionPointer fn_value_and_grad(const FunctionPointer& f, const std::vector<int>& wrt);

@@ -9,6 +9,7 @@
 #include "fluxion/device.h"
 #include "fluxion/differentiate.h"
 #include "fluxion/error.h"
+#include "fluxion/jacobian.h"
 #include "fluxion/kernel.h"
 #include "fluxion/mat.h"
 #include "fluxion/params.h"

@@ -39,6 +39,8 @@ class FLUXION_API KernelHandle {
   // ---- derivatives, with the same options; made once and kept. `wrt`: as in ad.h
   KernelHandle vjp(const std::vector<int>& wrt) const;
   KernelHandle jvp() const;
+  /// With n tangents at once.
+  KernelHandle jvp(int n) const;
 
   /// Queues a launch; rank 0: the implicit domain.
   void launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;
