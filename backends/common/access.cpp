@@ -97,8 +97,8 @@ std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity
     const Op& op = f.ops[o];
     if (!u.nesting.region[o].valid() || !op.memory.valid()) continue;
     Accumulates& a = out[op.memory.index];
-    if (op.code == Opcode::load || op.code == Opcode::store) a.only = false;
-    if (op.code != Opcode::accumulate || f[op.memory].space == Memory::Space::local) continue;
+    if (op.code == Opcode::load || op.code == Opcode::store || op.code == Opcode::atomic) a.only = false;
+    if (op.code != Opcode::accumulate || f[op.memory].space != Memory::Space::parameter) continue;
     std::vector<DomainForm> forms;
     for (int k = 0; k < f[op.memory].rank; ++k) forms.push_back(domain_form(f, u, op.operands[k]));
     Span& span = spans[op.memory.index];

@@ -97,6 +97,8 @@ struct Analysis {
         return raise(op.results[0], c);
       }
       case Opcode::extent: case Opcode::domain: return;  // launch
+      case Opcode::group_index: return raise(op.results[0], Class::uniform);
+      case Opcode::atomic: case Opcode::subgroup: return raise(op.results[0], Class::varying);
       case Opcode::if_: {
         const bool parts = at(op.operands[0]) > Class::uniform;
         if (parts) diverge(o);
@@ -171,14 +173,24 @@ struct Analysis {
 
 }  // namespace
 
+int group_threads(const Function& f) {
+  int n = f.has_groups() ? 1 : 0;
+  for (int k = 0; k < f.domain_rank; ++k) n *= f.group[static_cast<std::size_t>(k)];
+  return n;
+}
+
 Uniformity::Uniformity(const Function& kernel)
     : nesting(kernel), sequences(kernel, nesting), of(kernel.values.size(), Class::launch), stride(kernel.values.size()),
       length(kernel.values.size(), Class::launch), divergent(kernel.ops.size()) {
   Analysis a{kernel, *this, false, std::vector<char>(kernel.values.size())};
   const auto& indices = kernel[kernel.body].arguments;
+  const int threads = group_threads(kernel);
   for (std::size_t k = 0; k < indices.size(); ++k) {
-    const bool fastest = k + 1 == static_cast<std::size_t>(kernel.domain_rank);
-    a.raise(indices[k], fastest ? Class::affine : Class::uniform, 1);
+    // The lanes of a group are its threads: its last axis is the fastest, but only when it is the one axis with
+    // more than one thread do they lie in a line.
+    const bool line = k + 1 == static_cast<std::size_t>(kernel.domain_rank);
+    if (kernel.has_groups()) a.raise(indices[k], kernel.group[k] == 1 ? Class::uniform : threads == kernel.group[k] ? Class::affine : Class::varying, 1);
+    else a.raise(indices[k], line ? Class::affine : Class::uniform, 1);
   }
   do {
     a.changed = false;

@@ -1,4 +1,5 @@
-// What the lanes of one SIMD group have in common. Lanes lie along the fastest axis of the domain.
+// What the lanes of one SIMD group have in common. Lanes lie along the fastest axis of the domain; of a kernel with
+// groups they are the threads of a group.
 //
 // "Uniform" is said of the lanes that are active where the value is made: inside a loop that lanes leave at
 // different trips a counter is uniform, and its final value is not.
@@ -29,5 +30,8 @@ struct Uniformity {
   Class operator()(ValueId v) const { return of[v.index]; }
   bool uniform(ValueId v) const { return of[v.index] <= Class::uniform; }
 };
+
+/// Threads of a group; 0 where there are no groups.
+int group_threads(const Function& f);
 
 }  // namespace fluxion

@@ -2,8 +2,8 @@
 // Plain structs at fixed offsets; backends/cpu/emit*.cpp spell the same offsets in IR. No LLVM here.
 //
 // A launch is cut into units: a row of the fastest axis, or a segment of one. Unit u is segment u % segments of
-// row u / segments, rows counted over the outer axes, slowest first. A kernel runs the units [begin, end) of its
-// chunk. How a domain is cut depends on the kernel, the domain and the arrays' extents, never on the number of
+// row u / segments, rows counted over the outer axes, slowest first. Where the kernel has groups, a unit is a group. A
+// kernel runs the units [begin, end) of its chunk. How a domain is cut depends on the kernel, the domain and the arrays' extents, never on the number of
 // threads.
 #pragma once
 #include <csetjmp>
@@ -78,6 +78,8 @@ struct KernelPlan {
   /// -1. Chunks of that many rows then meet their neighbours' only: every other chunk runs, then the rest, in place.
   std::int64_t halo = -1;
   std::vector<LayoutId> elements;   // by memory parameter
+  std::array<int, 3> group{};       // threads of a group along each axis; zeros: no groups. A unit is then a group
+  Loc loc;
   std::vector<Site> sites;
 };
 KernelPlan make_plan(const Function& kernel, const CompileOptions& options, int width);

@@ -5,6 +5,7 @@
 
 #include <mutex>
 
+#include "common/atomics.h"
 #include "fluxion/passes.h"
 #include "orc.h"
 #include "pool.h"
@@ -18,7 +19,7 @@ constexpr const char* kSymbol = "kernel";
 class KernelCode final : public Executable {
  public:
   KernelCode(const Function& f, const CompileOptions& options, std::string_view object)
-      : f_(f), options_(options), width_(choose_width(f, options)), plan_(make_plan(f, options, width_)),
+      : f_(atomic_sums(f)), options_(options), width_(choose_width(f_, options)), plan_(make_plan(f_, options, width_)),
         object_(object.empty() ? make(false, false).object : std::string(object)) {
     code_ = link_object(object_);
     kernel_ = reinterpret_cast<KernelFn>(code_->symbol(kSymbol));
@@ -88,8 +89,8 @@ class CpuBackend final : public Backend {
   std::string description() const override { return fmt::format("{} cores {}", cpu_threads(), target("").name); }
   std::string fingerprint(const CompileOptions& o) const override {
     const Target& t = target(o.features);
-    return fmt::format("cpu llvm {} {} width {}{}{}{}", LLVM_VERSION_STRING, t.features, o.width, o.bounds ? " bounds" : "",
-                       o.fast ? " fast" : "", o.nan ? " nan" : "");
+    return fmt::format("cpu llvm {} {} width {}{}{}{}{}", LLVM_VERSION_STRING, t.features, o.width, o.bounds ? " bounds" : "",
+                       o.fast ? " fast" : "", o.nan ? " nan" : "", o.relaxed ? " relaxed" : "");
   }
   std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     switch (f.kind) {

@@ -5,8 +5,12 @@
 #include <bit>
 
 #include "fluxion/error.h"
+#include "orc.h"
 
 namespace fluxion::cpu {
+namespace {
+constexpr int kGroup = 64, kWideGroup = 256;  // beyond, registers spill and LLVM takes long; the larger with mask registers
+}
 
 std::vector<int> number_sites(const Function& f) {
   std::vector<int> sites(f.ops.size(), -1);
@@ -17,7 +21,7 @@ std::vector<int> number_sites(const Function& f) {
       switch (op.code) {
         case Opcode::load: case Opcode::store: case Opcode::accumulate: case Opcode::check: case Opcode::print:
         case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: case Opcode::zeros:
-        case Opcode::for_: case Opcode::while_:
+        case Opcode::for_: case Opcode::while_: case Opcode::atomic: case Opcode::barrier:
           sites[o.index] = next++;
           break;
         default: break;
@@ -30,6 +34,12 @@ std::vector<int> number_sites(const Function& f) {
 }
 
 int choose_width(const Function& f, const CompileOptions& options) {
+  if (const int threads = group_threads(f); threads > 0) {
+    const int most = target(options.features).avx512 ? kWideGroup : kGroup;
+    if (threads > most)
+      throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large for this machine; at most " + std::to_string(most) + " run in step");
+    return static_cast<int>(std::bit_ceil(static_cast<unsigned>(threads)));
+  }
   for (const Op& op : f.ops)
     if (op.code == Opcode::print) return 1;  // points print one after the other
   if (options.width == 0) return 16;
@@ -46,7 +56,8 @@ llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::
 Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& options)
     : c(module.getContext()), module_(module), f(f), u(f), opt(options), W(static_cast<unsigned>(options.width)), b(c),
       values_(f.values.size()), uses_(f.values.size()), sites_(number_sites(f)), memories_(f.memories.size()),
-      accumulates_(analyse_accumulates(f, u)), region_planned_(f.regions.size()) {
+      accumulates_(analyse_accumulates(f, u)), region_planned_(f.regions.size()),
+      threads_meet_(options.relaxed || !atomics_need_order(f, u)) {
   for (const Region& r : f.regions)
     for (OpId o : r.ops)
       for (ValueId v : f[o].operands) ++uses_[v.index];
@@ -105,7 +116,8 @@ llvm::Function* Emitter::run(const std::string& symbol) {
   entry_ = block("entry");
   b.SetInsertPoint(entry_);
   load_arguments();
-  emit_units();
+  if (f.has_groups()) emit_groups();
+  else emit_units();
   return fn;
 }
 
@@ -144,6 +156,7 @@ void Emitter::load_arguments() {
   }
   for (std::uint32_t m = 0; m < f.memories.size(); ++m) {
     const Memory& memory = f.memories[m];
+    if (memory.space == Memory::Space::shared) place_shared(MemoryId{m});
     if (memory.space != Memory::Space::local) continue;
     for (const Leaf& leaf : layout_of(memory.element).leaves) {
       llvm::Type* t = llvm::ArrayType::get(vec(memory_type(leaf.dtype)), static_cast<std::uint64_t>(memory.length));
@@ -152,7 +165,7 @@ void Emitter::load_arguments() {
   }
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
-    if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space == Memory::Space::local) continue;
+    if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space != Memory::Space::parameter) continue;
     bool fixed = accumulates_[op.memory.index].only;
     for (int k = 0; k < f[op.memory].rank; ++k) fixed &= u(op.operands[k]) == Class::launch;
     if (!fixed) continue;
@@ -342,6 +355,10 @@ void Emitter::emit_op(OpId o) {
     }
     case Opcode::extent: return set(op.results[0], memories_[op.memory.index].extent32[op.leaf]);
     case Opcode::domain: return set(op.results[0], domain_[op.leaf]);
+    case Opcode::atomic: return atomic(o);
+    case Opcode::group_index: return set(op.results[0], group_[op.leaf]);
+    case Opcode::barrier: return barrier(o);
+    case Opcode::subgroup: return subgroup(o);
     case Opcode::if_: return emit_if(o);
     case Opcode::for_: return u.divergent[o.index] ? emit_for_divergent(o) : emit_for(o);
     case Opcode::while_: return emit_while(o);
@@ -404,6 +421,14 @@ Node* Emitter::bits_of(Node* mask) { return b.CreateBitCast(mask ? mask : all_on
 Node* Emitter::any(Node* mask) {
   if (!mask) return b.getTrue();
   return b.CreateICmpNE(bits_of(mask), b.getIntN(W, 0));
+}
+
+Node* Emitter::first_lane(Node* mask) {
+  return b.CreateZExtOrTrunc(b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits_of(mask), b.getFalse()), b.getInt64Ty());
+}
+Node* Emitter::last_lane(Node* mask) {
+  Node* zeros = b.CreateBinaryIntrinsic(llvm::Intrinsic::ctlz, bits_of(mask), b.getFalse());
+  return b.CreateSub(b.getInt64(W - 1), b.CreateZExtOrTrunc(zeros, b.getInt64Ty()));
 }
 
 llvm::AllocaInst* Emitter::slot(llvm::Type* t, Node* count, unsigned align) {

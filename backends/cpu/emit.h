@@ -3,6 +3,7 @@
 #include <string>
 
 #include "abi.h"
+#include "common/uniformity.h"
 #include "fluxion/ir.h"
 
 namespace llvm {
@@ -20,6 +21,7 @@ struct EmitOptions {
   bool masks_in_k = false;  // the target has mask registers (AVX-512)
   bool f16c = false;      // the target converts f16
   bool fma = false;
+  bool relaxed = false;   // the order of the threads may show
 };
 
 /// Adds a function of type KernelFn named `symbol` to `module`. `f` has been through math_lowering.
@@ -29,6 +31,12 @@ llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::
 
 /// Lanes for `f` under `options`: the wish, or 16; one where points must print in order.
 int choose_width(const Function& f, const CompileOptions& options);
+
+/// True when what the atomics of `f` leave behind depends on the order of the threads: such a launch is one chunk,
+/// unless it is relaxed.
+bool atomics_need_order(const Function& f, const Uniformity& u);
+/// True when the threads of a group may part on the way to a barrier, as far as one can tell beforehand.
+bool barrier_may_part(const Function& f, const Uniformity& u, OpId barrier);
 
 /// Numbers ops that can fail or print, in the order of the text form; -1 for the rest.
 std::vector<int> number_sites(const Function& f);

@@ -187,7 +187,7 @@ void Emitter::plan_stores(RegionId r) {
     unsigned leaves = 1u << head.leaf;
     for (std::size_t j = i + 1; j < ops.size(); ++j) {
       const Op& op = f[ops[j]];
-      if (!op.regions.empty() || op.code == Opcode::check || op.code == Opcode::print) break;
+      if (!op.regions.empty() || op.code == Opcode::check || op.code == Opcode::print || op.code == Opcode::barrier) break;
       if (op.memory != head.memory || op.code == Opcode::extent) continue;
       if (!std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) {
         if (op.code == Opcode::accumulate && head.code == op.code) continue;  // sums do not mind their order
@@ -225,7 +225,7 @@ void Emitter::plan_loads(RegionId r) {
     std::vector<OpId> same;
     for (std::size_t j = i; j < ops.size(); ++j) {
       const Op& op = f[ops[j]];
-      if (!op.regions.empty()) break;
+      if (!op.regions.empty() || op.code == Opcode::barrier) break;
       if (op.memory != head.memory || op.code == Opcode::extent) continue;
       if (op.code != Opcode::load) break;
       if (!rows_.count(ops[j].index) && std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) same.push_back(ops[j]);
@@ -327,8 +327,7 @@ void Emitter::store(OpId o, llvm::ArrayRef<OpId> group) {
       if (u.uniform(v)) {
         n = scalar(v);
       } else {
-        Node* first_zero = b.CreateBinaryIntrinsic(llvm::Intrinsic::ctlz, bits_of(mask_), b.getFalse());
-        n = b.CreateExtractElement(vector(v), b.CreateSub(b.getIntN(W, W - 1), first_zero));
+        n = b.CreateExtractElement(vector(v), last_lane(mask_));
       }
       tag(b.CreateAlignedStore(to_memory(t, n), p.pointer, align), one.memory);
       continue;
@@ -452,30 +451,7 @@ void Emitter::accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group) {
       tag(b.CreateAlignedStore(add(t, old, v), to, align), head.memory);
     }
   };
-  llvm::Type* i64 = b.getInt64Ty();
-  BasicBlock *before = b.GetInsertBlock(), *loop = block("lane"), *after = block("lanes.done");
-  if (!mask_) {
-    const unsigned step = std::min(W, 4u);
-    b.CreateBr(loop);
-    b.SetInsertPoint(loop);
-    PHINode* lane = phi(i64);
-    lane->addIncoming(b.getInt64(0), before);
-    for (unsigned k = 0; k < step; ++k) add_at(k ? b.CreateAdd(lane, b.getInt64(k)) : lane);
-    Node* next = b.CreateAdd(lane, b.getInt64(step));
-    lane->addIncoming(next, loop);
-    b.CreateCondBr(b.CreateICmpULT(next, b.getInt64(W)), loop, after);
-  } else {
-    Node* active = b.CreateZExt(bits_of(mask_), i64);
-    b.CreateCondBr(b.CreateICmpNE(active, b.getInt64(0)), loop, after);
-    b.SetInsertPoint(loop);
-    PHINode* bits = phi(i64);
-    bits->addIncoming(active, before);
-    add_at(b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits, b.getTrue()));
-    Node* next = b.CreateAnd(bits, b.CreateSub(bits, b.getInt64(1)));
-    bits->addIncoming(next, loop);
-    b.CreateCondBr(b.CreateICmpNE(next, b.getInt64(0)), loop, after);
-  }
-  b.SetInsertPoint(after);
+  for_active_lanes(add_at, 4);
 }
 
 // ---- local arrays: item i of lane k is at [i][k]
@@ -520,7 +496,14 @@ void Emitter::local_access(OpId o) {
     return b.CreateMaskedGather(wide, p, align, mask_or_all(), llvm::Constant::getNullValue(wide));
   };
   if (op.code == Opcode::load) return set(op.results[0], from_memory(t, read()));
-  Node* v = to_memory(t, vector(op.operands[1]));
+  Node* v = to_memory(t, vector(op.operands.back()));
+  if (op.code == Opcode::atomic) {  // nobody else can reach it
+    Node* old = read();
+    llvm::SmallVector<Node*, 2> x;
+    for (std::size_t k = 1; k < op.operands.size(); ++k) x.push_back(vector(op.operands[k]));
+    v = changed(static_cast<Atomic>(op.kind), t, old, x);
+    set(op.results[0], old);
+  }
   if (op.code == Opcode::accumulate) v = add(t, read(), v);
   if (!fixed) { b.CreateMaskedScatter(v, p, align, mask_or_all()); return; }
   b.CreateAlignedStore(mask_ ? b.CreateSelect(mask_, v, read()) : v, p, align);

@@ -21,8 +21,8 @@ void Emitter::fail_if(Node* bad, OpId o, llvm::ArrayRef<Node*> values) {
   b.SetInsertPoint(fail);
   auto* list = slot(llvm::ArrayType::get(b.getInt64Ty(), values.size() + 1));
   Node* lane = nullptr;
-  if (wide) lane = b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits_of(bad), b.getFalse());
-  else if (mask_) lane = b.CreateBinaryIntrinsic(llvm::Intrinsic::cttz, bits_of(mask_), b.getFalse());
+  if (wide) lane = first_lane(bad);
+  else if (mask_) lane = first_lane(mask_);
   for (std::size_t k = 0; k < values.size(); ++k) {
     Node* n = values[k];
     if (n->getType()->isVectorTy()) n = lane ? b.CreateExtractElement(n, lane) : b.CreateExtractElement(n, std::uint64_t{0});
@@ -69,15 +69,17 @@ void Emitter::report(OpId o) {
     if (u.uniform(op.operands[0])) return fail_if(b.CreateNot(scalar(op.operands[0])), o, values);
     return fail_if(both(mask_, b.CreateNot(vector(op.operands[0]))), o, values);
   }
-  // Kernels that print have one lane, and it is active here.
+  // Kernels that print have one lane, and it is active here; those with groups print lane by lane.
   auto* list = slot(llvm::ArrayType::get(b.getInt64Ty(), values.size() + 1));
-  for (std::size_t k = 0; k < values.size(); ++k) {
-    Node* n = values[k];
-    if (n->getType()->isVectorTy()) n = b.CreateExtractElement(n, std::uint64_t{0});
-    b.CreateStore(as_bits(n), b.CreateConstGEP1_64(b.getInt64Ty(), list, k));
-  }
   auto callee = runtime("fluxion_cpu_print", b.getVoidTy(), {b.getPtrTy(), b.getInt32Ty(), b.getPtrTy()});
-  b.CreateCall(callee, {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), list});
+  for_active_lanes([&](Node* lane) {
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      Node* n = values[k];
+      if (n->getType()->isVectorTy()) n = b.CreateExtractElement(n, lane);
+      b.CreateStore(as_bits(n), b.CreateConstGEP1_64(b.getInt64Ty(), list, k));
+    }
+    b.CreateCall(callee, {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), list});
+  });
 }
 
 }  // namespace fluxion::cpu

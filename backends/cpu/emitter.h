@@ -9,6 +9,7 @@
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
 
+#include <functional>
 #include <map>
 
 #include "common/access.h"
@@ -59,6 +60,8 @@ class Emitter {
   Node* both(Node* a, Node* c) { return !a ? c : !c ? a : b.CreateAnd(a, c); }
   Node* bits_of(Node* mask);  // iW
   Node* any(Node* mask);      // i1
+  Node* first_lane(Node* mask);  // i64
+  Node* last_lane(Node* mask);
   Node* blend(Node* mask, Node* yes, Node* no) { return mask ? b.CreateSelect(mask, yes, no) : yes; }
   BasicBlock* block(const char* name) { return BasicBlock::Create(c, name, fn); }
   llvm::AllocaInst* slot(llvm::Type* t, Node* count = nullptr, unsigned align = 0);
@@ -115,6 +118,24 @@ class Emitter {
   void fail_if(Node* bad, OpId o, llvm::ArrayRef<Node*> values);
   Node* as_bits(Node* n);
   void report(OpId o);  // check, print
+
+  // ---- emit_group.cpp: groups in step, subgroups
+  void emit_groups();
+  void place_shared(MemoryId m);
+  void barrier(OpId o);
+  void subgroup(OpId o);
+  Node* shuffled_lanes(Node* v, Node* lane);
+  Node* in_lane_order(Subgroup kind, DType t, Node* v);
+  Node* butterfly(Subgroup kind, DType t, Node* v);
+  Node* scattered_sum(DType t, Node* v, Node* lane);
+  Node* subgroup_base();
+  std::uint64_t identity(Subgroup kind, DType t);
+
+  // ---- emit_atomic.cpp
+  void atomic(OpId o);
+  Node* changed(Atomic kind, DType t, Node* old, llvm::ArrayRef<Node*> x);
+  Node* change_at(const Op& op, DType t, Node* pointer, llvm::ArrayRef<Node*> x, bool threads);
+  void for_active_lanes(const std::function<void(Node* lane)>& body, unsigned unroll = 1);
 
   // ---- emit_control.cpp
   void emit_if(OpId o);
@@ -183,12 +204,15 @@ class Emitter {
   std::vector<llvm::MDNode*> scope_, others_;  // by memory; one more for the arenas
   Node* domain_[3] = {};
   Node* domain64_[3] = {};
+  Node* group_[3] = {};    // group_index
+  Node* whole_ = nullptr;  // the mask of all threads of a group; null where they fill the lanes
   struct Register { OpId op; std::vector<llvm::AllocaInst*> sums; llvm::AllocaInst* touched; };  // a sum a copy of the body
   std::map<std::uint32_t, Register> registers_;  // by op
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others
   std::vector<char> region_planned_;
   bool uses_arena_ = false;
+  const bool threads_meet_;  // atomics on parameters: several host threads run this
   unsigned copies_ = 1, copy_ = 0;  // bodies in a row, and which one is being emitted
 };
 

@@ -55,6 +55,12 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
   }
   if (plan.adds > 0) chunks = std::min({chunks, static_cast<double>(kMaxCopies), points * plan.adds / (2 * std::max(cells, 1.0))});
   Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks)), false, 1};
+  if (plan.group[0] > 0) {
+    c.units = 1;
+    for (int k = 0; k < plan.rank; ++k) c.units *= domain[k] / plan.group[static_cast<std::size_t>(k)];
+    c.chunks = static_cast<int>(std::min<std::int64_t>(c.chunks, c.units));
+    return c;
+  }
   if (c.chunks > 1 && rows < 4 * c.chunks) {  // few rows: cut them
     const std::int64_t pieces = rows >= c.chunks ? 4 : (c.chunks + rows - 1) / rows;
     const std::int64_t grain = std::max(plan.width, 64);
@@ -193,6 +199,13 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
     args.domain[k] = domain[k];
     if (domain[k] <= 0) return true;
   }
+  for (int k = 0; k < plan.rank && plan.group[0] > 0; ++k)
+    if (const int n = plan.group[static_cast<std::size_t>(k)]; domain[k] % n != 0) {
+      context->failure->set(FailureSlot::Kind::shape, plan.loc,
+                            fmt::format("kernel \"{}\" runs in groups of {} threads along axis {}, but the launch has {}: launch a multiple, "
+                                        "and leave out the rest by a condition", plan.name, n, k, domain[k]));
+      return false;
+    }
   const Cut c = cut(plan, args.domain, arrays);
   args.segment = c.segment;
   args.segments = c.segments;
@@ -263,7 +276,9 @@ void fluxion_cpu_fail(ThreadContext* context, std::int32_t number, const std::ui
     const auto index = [&](std::size_t k) { return static_cast<std::int32_t>(values[k]); };
     if (site.code == Opcode::check) {
       message = format_text(site.text, site.operands, {values, site.operands.size()});
-    } else if (site.code == Opcode::load || site.code == Opcode::store || site.code == Opcode::accumulate) {
+    } else if (site.code == Opcode::barrier) {
+      message = fmt::format("kernel \"{}\": not all threads of a group come to this barrier", context->kernel);
+    } else if (site.code == Opcode::load || site.code == Opcode::store || site.code == Opcode::accumulate || site.code == Opcode::atomic) {
       std::string place, shape;
       const std::size_t rank = site.operands.size();
       for (std::size_t k = 0; k < rank; ++k) {

@@ -195,6 +195,7 @@ EmitOptions emit_options(const CompileOptions& options, const Target& t, int wid
   e.width = width;
   e.bounds = options.bounds;
   e.fast = options.fast;
+  e.relaxed = options.relaxed;
   e.masks_in_k = t.avx512;
   e.f16c = t.f16c;
   e.fma = t.fma;

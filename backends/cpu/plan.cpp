@@ -26,6 +26,8 @@ struct Estimate {
           if (a.only && !a.own) adds += times;
           break;
         }
+        case Opcode::atomic: cost += times * 4; break;
+        case Opcode::subgroup: cost += times; break;
         case Opcode::div: case Opcode::rem: case Opcode::sdiv: case Opcode::sqrt: case Opcode::rsqrt: cost += times * 0.2; break;
         case Opcode::for_: {
           double trips = 8;
@@ -44,12 +46,43 @@ struct Estimate {
     }
   }
   double access(const Op& op, double near, double far) const {
-    if (f[op.memory].space == Memory::Space::local) return near;
+    if (f[op.memory].space != Memory::Space::parameter) return near;
     return classify(f, u, op).kind == Access::Kind::gather ? far : near;
   }
 };
 
 }  // namespace
+
+bool atomics_need_order(const Function& f, const Uniformity& u) {
+  std::vector<char> used(f.values.size()), atomics(f.memories.size()), others(f.memories.size());
+  for (const Region& r : f.regions)
+    for (OpId o : r.ops)
+      for (ValueId v : f[o].operands) used[v.index] = 1;
+  for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
+    const Op& op = f.ops[o];
+    if (!u.nesting.region[o].valid() || !op.memory.valid() || f[op.memory].space != Memory::Space::parameter) continue;
+    if (op.code == Opcode::extent) continue;
+    if (op.code != Opcode::atomic) { others[op.memory.index] = 1; continue; }
+    const auto kind = static_cast<Atomic>(op.kind);
+    // Operations of one kind on integers may come in any order, as long as nobody looks in between.
+    const std::uint32_t before = static_cast<unsigned char>(atomics[op.memory.index]);
+    if (used[op.results[0].index] || kind >= Atomic::exchange || (kind == Atomic::add && is_float(f.type(op.results[0]).dtype()))) return true;
+    if (before && before != op.kind + 1u) return true;
+    atomics[op.memory.index] = static_cast<char>(op.kind + 1);
+  }
+  for (std::size_t m = 0; m < atomics.size(); ++m)
+    if (atomics[m] && others[m]) return true;
+  return false;
+}
+
+bool barrier_may_part(const Function& f, const Uniformity& u, OpId barrier) {
+  for (RegionId r = u.nesting.region[barrier.index]; r != f.body;) {
+    const OpId up = u.nesting.owner[r.index];
+    if (u.divergent[up.index]) return true;
+    r = u.nesting.region[up.index];
+  }
+  return false;
+}
 
 KernelPlan make_plan(const Function& f, const CompileOptions& options, int width) {
   const Uniformity u(f);
@@ -63,6 +96,9 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   plan.cost = e.cost;
   plan.adds = e.adds;
   plan.may_fail = options.bounds;
+  plan.group = f.group;
+  plan.loc = f.loc;
+  plan.ordered = atomics_need_order(f, u) && !options.relaxed;
   bool near = true;
   for (const Parameter& p : f.parameters) {
     if (p.kind != Parameter::Kind::memory) continue;
@@ -75,7 +111,7 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
     near &= a.halo >= 0;
     plan.halo = std::max(plan.halo, a.halo);
   }
-  if (!near) plan.halo = -1;
+  if (!near || f.has_groups()) plan.halo = -1;
   for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
   const std::vector<int> sites = number_sites(f);
   std::vector<OpId> order;
@@ -95,6 +131,7 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
       s.text = f[op.memory].name;
       s.operands.assign(static_cast<std::size_t>(f[op.memory].rank), DType::i32);
     }
+    if (op.code == Opcode::barrier) plan.may_fail |= barrier_may_part(f, u, o);
     plan.sites.push_back(std::move(s));
   }
   for (const Memory& m : f.memories) plan.may_fail |= m.space == Memory::Space::local && m.length > 64;

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <utility>
 
+#include "common/atomics.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/passes.h"
 #include "orc.h"
@@ -194,6 +195,12 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
   });
 }
 
+Function prepared(const Function& f) {
+  Function g = math_lowering(f);
+  for (auto& callee : g.callees) callee = std::make_shared<const Function>(atomic_sums(*callee));
+  return g;
+}
+
 std::string ProgramExecutable::dump(std::string_view what) const {
   if (what == "ir") return print(f_);
   if (what == "llvm") return build(f_, options_, true).llvm;
@@ -246,12 +253,12 @@ void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const st
 }
 
 std::shared_ptr<Executable> compile_program(const Function& f, const CompileOptions& options) {
-  const Function g = math_lowering(f);
+  const Function g = prepared(f);
   return std::make_shared<ProgramExecutable>(g, options, build(g, options, false).object);
 }
 
 std::shared_ptr<Executable> load_program(const Function& f, const CompileOptions& options, std::string_view object) {
-  return std::make_shared<ProgramExecutable>(math_lowering(f), options, std::string(object));
+  return std::make_shared<ProgramExecutable>(prepared(f), options, std::string(object));
 }
 
 }  // namespace fluxion::cpu
