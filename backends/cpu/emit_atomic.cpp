@@ -63,7 +63,10 @@ Node* Emitter::changed(Atomic kind, DType t, Node* old, llvm::ArrayRef<Node*> x)
     case Atomic::bit_or: return b.CreateOr(old, x[0]);
     case Atomic::bit_xor: return b.CreateXor(old, x[0]);
     case Atomic::exchange: return x[0];
-    case Atomic::compare_exchange: return b.CreateSelect(compute(Opcode::eq, t, {old, x[0]}), x[1], old);
+    case Atomic::compare_exchange: {  // of bits
+      llvm::Type* bits = like(old, b.getIntNTy(static_cast<unsigned>(size_of(t)) * 8));
+      return b.CreateSelect(b.CreateICmpEQ(b.CreateBitCast(old, bits), b.CreateBitCast(x[0], bits)), x[1], old);
+    }
   }
   return nullptr;
 }

@@ -119,6 +119,23 @@ TEST_CASE("only active lanes take part in an atomic", "[backends][cpu][atomics]"
   }
 }
 
+TEST_CASE("compare_exchange of floats compares bits", "[backends][cpu][atomics]") {
+  const Function f = parse("kernel @swap(@c: inout f32[?], @x: in f32[?], @y: out f32[?]) over (%0) {\n  %1 = load @x[%0] : f32\n"
+                           "  %2 = atomic compare_exchange @c[%0], %1, 5.0 : f32\n  store @y[%0], %2\n}\n");
+  for (const bool relaxed : {false, true}) {
+    std::vector<Data> data = {Data(DType::f32, {3}), Data(DType::f32, {3}), Data(DType::f32, {3})};
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    const float c[] = {0.0f, nan, -0.0f}, x[] = {-0.0f, nan, -0.0f};
+    std::memcpy(data[0].as<float>(), c, sizeof c);
+    std::memcpy(data[1].as<float>(), x, sizeof x);
+    run(*cpu_backend()->compile(f, {.relaxed = relaxed}), {3, 1, 1}, data, {});
+    CHECK(data[0].as<float>()[0] == 0);
+    CHECK(data[0].as<float>()[1] == 5);
+    CHECK(data[0].as<float>()[2] == 5);
+    CHECK(std::memcmp(data[2].as<float>(), c, sizeof c) == 0);
+  }
+}
+
 namespace {
 constexpr int kMany = 1 << 18;
 struct Threads {

@@ -170,6 +170,32 @@ TEST_CASE("threads of a group of three axes know their place", "[backends][cpu][
   });
 }
 
+TEST_CASE("loops of different length in a group agree with the evaluator in either direction", "[backends][cpu][groups]") {
+  for (const char* down : {"", "down "}) {
+    const Function f = parse(std::string(R"(kernel @rounds(@n: in i32[?], @x: in i32[?], @y: out i32[?]) over (%0) in groups (16) {
+  shared @s: i32[16]
+  %1 = load @n[%0] : i32
+  %2 = load @x[%0] : i32
+  %3 = for )") + down + R"(0, %1, %2 (%4: i32, %5: i32) {
+    %6 = subgroup add %5 : i32
+    %7 = bit_and %6, 15 : i32
+    %8 = subgroup shuffle %5, %7 : i32
+    %9 = add %8, %4 : i32
+    yield %9
+  } : i32
+  %10 = bit_and %3, 15 : i32
+  %11 = atomic add @s[%10], %3 : i32
+  barrier
+  %12 = load @s[%10] : i32
+  store @y[%0], %12
+}
+)");
+    std::vector<Data> data = {Data(DType::i32, {48}), Data(DType::i32, {48}).fill(), Data(DType::i32, {48})};
+    for (int k = 0; k < 48; ++k) data[0].as<int>()[k] = (k * 5) % 7;
+    agrees(f, {{48, 1, 1}}, data, {}, 0, sets());
+  }
+}
+
 TEST_CASE("a launch that is no multiple of the group is refused", "[backends][cpu][groups]") {
   const Function f = parse("kernel @g(@y: out i32[?]) over (%0) in groups (8) {\n  store @y[%0], 1\n}\n");
   std::vector<Data> data = {Data(DType::i32, {20})};
