@@ -7,14 +7,22 @@ using Catch::Contains;
 
 namespace {
 
-/// First order and both kinds of second order in the evaluator, with races watched and the threads in random order too.
-template <class K> void torture_groups(const K& kernel, const Arguments& a, const Torture& t) {
+/// First order and both kinds of second order in the evaluator, with races watched and the threads in random order too; then
+/// all that on the devices.
+template <class K> void torture_groups(const K& kernel, const Arguments& a, const Torture& t, bool devices = true) {
   const fx::Function &k = *kernel.function(), j = fx::jvp(k), v = fx::vjp(k);
   CheckOptions o;
   o.domain = t.domain;
   o.differences = t.differences;
   o.step = t.step;
   right(k, a, o, "first order");
+  if (devices) {
+    const auto &h = kernel.handle(), reverse = h.vjp({});
+    same_on_devices(h, a, t.domain);
+    same_on_devices(h.jvp(), jvp_arguments(k, a, 3), t.domain);
+    same_on_devices(reverse, vjp_arguments(k, a, t.domain, 4), t.domain);
+    if (t.second) same_on_devices(reverse.vjp({}), vjp_arguments(v, vjp_arguments(k, a, t.domain, 4), t.domain, 6), t.domain);
+  }
   if (!t.second) return;
   right(j, jvp_arguments(k, a, 3), o, "second order of jvp");
   right(v, vjp_arguments(k, a, t.domain, 4), o, "second order of vjp");
@@ -294,6 +302,55 @@ TEST_CASE("torture 19: lanes of a thread and its local array", "[jit][torture]")
   torture_groups(k, {floats(5), floats(5)}, {{5, 1, 1}});
 }
 
+TEST_CASE("torture 19: programs launch kernels of groups step after step", "[jit][torture]") {
+  auto smooth = fx::kernel("smooth", fx::groups(4), [](fx::InOut<double> x) {
+    fx::Shared<double, 4> s;
+    auto t = fx::thread_index();
+    s[t] = x[fx::index()];
+    fx::barrier();
+    x[fx::index()] = s[t] * s[(t + 1) % 4] * 0.5 + s[t];
+  });
+  auto square = fx::kernel("square", fx::groups(4), [](fx::In<double> x, fx::Accum<double> loss) {
+    fx::Double sum = fx::subgroup_add(x[fx::index()] * x[fx::index()]);
+    fx::if_(fx::thread_index() == 0, [&] { loss[0] += sum; });
+  });
+  const auto make = [&](int steps) {
+    return fx::program("steps", [&smooth, &square, steps](fx::Buffer<double> x0) {
+      auto x = fx::zeros<double>(8);
+      x.copy_from(x0);
+      for ([[maybe_unused]] auto t : fx::range(steps)) smooth.over(8)(x);
+      auto loss = fx::zeros<double>(1);
+      square.over(8)(x, loss);
+      return loss;
+    });
+  };
+  const std::vector<double> at{0.5, -0.2, 0.3, 0.9, -0.4, 0.1, 0.7, -0.6};
+  for (auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+    auto p = make(5);
+    auto [loss, g] = fx::value_and_grad(p)(dev.upload(at));
+    const auto slope = g.host();
+    for (std::size_t i = 0; i < at.size(); ++i) {
+      const auto value = [&](double by) {
+        auto x = at;
+        x[i] += by;
+        return p(dev.upload(x)).item();
+      };
+      CHECK(slope[i] == Approx((value(1e-5) - value(-1e-5)) / 2e-5).epsilon(1e-6));
+    }
+  }
+}
+TEST_CASE("a launch that groups do not divide is refused with its line", "[jit][errors]") {
+  auto k = fx::kernel("k", fx::groups(4), [](fx::Out<double> x) { x[fx::index()] = 1.0; });
+  auto x = fx::Device::reference().zeros<double>(6);
+  const auto line = fx::Loc::here().line;
+  try {
+    k.over(6)(x);
+    FAIL("nothing was thrown");
+  } catch (const fx::ShapeError& e) {
+    CHECK_THAT(e.what(), Contains(at_line(line + 2)) && Contains("launch over 8"));
+  }
+}
+
 // ---- random kernels: phases in which each array has one class, with a barrier between
 namespace {
 constexpr int kThreads = 6;
@@ -349,6 +406,6 @@ TEST_CASE("random kernels of groups have right derivatives in any order of threa
   for (unsigned seed = 1; seed <= 60; ++seed) {
     INFO("seed " << seed);
     const auto k = random_kernel(seed);
-    torture_groups(k, {floats(2 * kThreads), floats(2 * kThreads), floats(2)}, {{2 * kThreads, 1, 1}, true, seed % 4 == 0, 3e-5});
+    torture_groups(k, {floats(2 * kThreads), floats(2 * kThreads), floats(2)}, {{2 * kThreads, 1, 1}, true, seed % 4 == 0, 3e-5}, seed % 20 == 0);
   }
 }
