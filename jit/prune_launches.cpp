@@ -29,6 +29,7 @@ std::vector<Access> accesses(const Function& k) {
       const Op& op = k[id];
       if (op.code == Opcode::load) out[op.memory.index].loaded = true;
       if (op.code == Opcode::store || op.code == Opcode::accumulate) out[op.memory.index].written = true;
+      if (op.code == Opcode::atomic) out[op.memory.index].loaded = out[op.memory.index].written = true;
       if (op.code == Opcode::extent) out[op.memory.index].measured = true;
       for (RegionId inner : op.regions) self(self, inner);
     }
@@ -58,6 +59,7 @@ Function trim(const Function& k, const std::vector<Fate>& fate, const std::vecto
   g.name = k.name;
   g.loc = b.loc = k.loc;
   g.domain_rank = k.domain_rank;
+  g.group = k.group;
   std::map<MemoryId, Type> dropped;
   for (std::size_t p = 0; p < k.parameters.size(); ++p) {
     const Parameter& q = k.parameters[p];
