@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 
+#include "fluxion/mutants.h"
+
 namespace fluxion::ad {
 namespace {
 
@@ -56,6 +58,7 @@ struct Pair {
     for (std::size_t k = 0; k < axes; ++k) {
       const Linear x = index(a, k), y = index(b, k);
       if (x.terms == y.terms && x.constant != y.constant) return true;
+      if (x.terms != y.terms && planted(testing::Mutant::constants_meet_not)) return true;
     }
     return false;
   }
@@ -112,7 +115,7 @@ bool may_follow(const Structure& s, OpId first, OpId second) {
   for (RegionId r = common; r.valid(); r = s.parent(r)) {
     const OpId o = s.op_of[r.index];
     if (!o.valid() || f[o].code == Opcode::if_) continue;
-    if (!pair.apart_in(r)) return true;
+    if (!pair.apart_in(r) && !planted(testing::Mutant::meets_only_now)) return true;
   }
   return false;
 }

@@ -6,6 +6,7 @@
 
 #include "fluxion/error.h"
 #include "groups.h"
+#include "fluxion/mutants.h"
 #include "partials.h"
 
 namespace fluxion::ad {
@@ -110,7 +111,7 @@ struct Spread {
         return;
       }
       case Opcode::store:
-      case Opcode::accumulate: raise(a.memory_varied[op.memory.index], varied(x.back())); return;
+      case Opcode::accumulate: raise(a.memory_varied[op.memory.index], varied(x.back()) && !planted(testing::Mutant::store_does_not_vary)); return;
       case Opcode::if_:
         for (RegionId r : op.regions) {
           forward(r);
@@ -220,6 +221,7 @@ struct Backward {
         return;
       case Opcode::store:
       case Opcode::accumulate:
+        if (op.code == Opcode::accumulate && planted(testing::Mutant::accumulate_not_useful)) return;
         use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]);
         return;
       case Opcode::if_:
@@ -297,7 +299,7 @@ void Activity::spread_varied(const Function& f) {
   do {
     s.changed = false;
     s.forward(f.body);
-  } while (s.changed);
+  } while (s.changed && !planted(testing::Mutant::vary_once));
 }
 
 void Activity::spread_useful(const Structure& s) {
@@ -305,7 +307,7 @@ void Activity::spread_useful(const Structure& s) {
   do {
     b.changed = false;
     b.backward(s.f.body);
-  } while (b.changed);
+  } while (b.changed && !planted(testing::Mutant::useful_once));
 }
 
 }  // namespace fluxion::ad

@@ -8,6 +8,7 @@
 #include "groups.h"
 #include "fluxion/error.h"
 #include "fluxion/rewrite.h"
+#include "fluxion/mutants.h"
 #include "names.h"
 #include "partials.h"
 #include "prepare.h"
@@ -68,7 +69,7 @@ class Forward {
   Values both(const Values& v, std::span<const ValueId> as) {
     Values out = primal(v);
     for (std::size_t k = 0; k < v.size(); ++k)
-      if (varied(as[k])) out.push_back(tangent_or_zero(v[k]));
+      if (varied(as[k])) out.push_back(flat_ ? b_.zero(adjoint_of(f_.type(v[k]), b_.loc)) : tangent_or_zero(v[k]));
     return out;
   }
 
@@ -76,6 +77,7 @@ class Forward {
   const Function& f_;
   const Activity& act_;
   Builder& b_;
+  bool flat_ = false;  // a planted mistake: no tangents
   std::map<const Function*, std::shared_ptr<const Function>> launched_;
 
   bool varied(ValueId v) const { return act_.varied[v.index]; }
@@ -126,13 +128,14 @@ class Forward {
         const MemoryId m = tangent_memory[op.memory.index];
         const Values at = primal(Values(x.begin(), x.end() - 1));
         if (!m.valid() || !is_float(layout_of(f_[op.memory].element).leaves[op.leaf].dtype)) return;
-        if (op.code == Opcode::store) b_.store(m, at, tangent_or_zero(x.back()), op.leaf);
+        if (op.code == Opcode::store && planted(testing::Mutant::jvp_store_skips) && !tangent[x.back().index].valid()) return;
+        if (op.code == Opcode::store || (planted(testing::Mutant::jvp_accumulate_stores) && b_.function()[m].role == Role::inout)) b_.store(m, at, tangent_or_zero(x.back()), op.leaf);
         else if (tangent[x.back().index].valid()) b_.accumulate(m, at, tangent[x.back().index], op.leaf);
         return;
       }
       case Opcode::convert:
         copy(op);
-        if (varied(op.results[0]))
+        if (varied(op.results[0]) && !planted(testing::Mutant::jvp_convert_drops))
           tangent[op.results[0].index] = b_.convert(tangent_or_zero(x[0]), adjoint_of(f_.type(op.results[0]), op.loc).dtype());
         return;
       case Opcode::seq_get:
@@ -174,7 +177,8 @@ class Forward {
     if (!varied(r)) return;
     const Values p = primal(x);
     if (op.code == Opcode::select) {
-      tangent[r.index] = b_.select(p[0], tangent_or_zero(x[1]), tangent_or_zero(x[2]));
+      const bool crossed = planted(testing::Mutant::jvp_select_crossed);
+      tangent[r.index] = b_.select(p[0], tangent_or_zero(x[crossed ? 2 : 1]), tangent_or_zero(x[crossed ? 1 : 2]));
       return;
     }
     const bool linear = op.code == Opcode::add || op.code == Opcode::sub || op.code == Opcode::neg;
@@ -228,7 +232,9 @@ class Forward {
     for (RegionId arm : op.regions) {
       c.regions.push_back(b_.open({}));
       ops(arm);
+      flat_ = arm == op.regions[0] && planted(testing::Mutant::jvp_if_flat);
       b_.close(both(f_.terminator(arm).operands, op.results));
+      flat_ = false;
     }
     const OpId made = b_.append(std::move(c), types(op.results));
     bind(op.results, Values(b_.function()[made].results));
@@ -245,7 +251,9 @@ class Forward {
     const RegionId body = op.regions[0];
     const std::span<const ValueId> args = std::span(f_[body].arguments).subspan(1);
     const std::span<const ValueId> results = std::span(op.results).first(args.size()), seqs = std::span(op.results).subspan(args.size());
+    flat_ = planted(testing::Mutant::jvp_carry_starts_flat);
     const Values init = both(Values(op.operands.begin() + 2, op.operands.end()), args);
+    flat_ = false;
     const auto out = b_.for_(primal(op.operands[0]), primal(op.operands[1]), init, [&](ValueId i, const Values& carries) {
       now[f_[body].arguments[0].index] = i;
       bind(args, carries);
@@ -262,8 +270,11 @@ class Forward {
     const std::span<const ValueId> results = std::span(op.results).first(args.size());
     const std::span<const ValueId> seqs = std::span(op.results).subspan(args.size(), op.results.size() - args.size() - 1);
     // One set of carries serves both regions: a tangent for what varies in either.
+    flat_ = planted(testing::Mutant::jvp_while_starts_flat);
+    const Values init = both(op.operands, before);
+    flat_ = false;
     const auto out = b_.while_(
-        both(op.operands, before),
+        init,
         [&](const Values& carries) {
           bind(before, carries);
           ops(cond);

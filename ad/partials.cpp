@@ -3,6 +3,7 @@
 #include "partials.h"
 
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::ad {
 namespace {
@@ -78,15 +79,37 @@ Kind kind_of(Opcode op, int k) { return row<Probe, Mark>(op, k, {}, {}, {}, {}).
 
 }  // namespace
 
+namespace {
+
+/// A planted mistake in one column: see mutants.h.
+Sym mutated(Sym s, testing::PartialMutant how, bool unary) {
+  const Sym value = s.kind == Kind::unit ? Symbolic::lit(1) : s.kind == Kind::minus_unit ? Symbolic::lit(-1) : s;
+  switch (how) {
+    case testing::PartialMutant::dropped: return {{}, Kind::none};
+    case testing::PartialMutant::negated: return s.kind == Kind::mask ? Sym{{}, Kind::minus_unit} : -value;
+    case testing::PartialMutant::perturbed: return s.kind == Kind::mask ? Sym{{}, Kind::unit} : value * Symbolic::lit(1 + 1e-4);
+    case testing::PartialMutant::swapped: return unary ? Sym{{}, Kind::unit} : s;
+  }
+  return s;
+}
+
+}  // namespace
+
 Partial partial(Builder& b, Opcode op, int k, std::span<const ValueId> x, ValueId r) {
   emission = {&b, b.function().type(r).dtype()};
   const auto at = [&](std::size_t i) { return Sym{i < x.size() ? x[i] : ValueId{}}; };
-  const Sym s = row<Symbolic, Sym>(op, k, at(0), at(1), at(2), Sym{r});
+  if (op == Opcode::stop_grad) return {Kind::unit, {}};  // only when planted: see depends
+  testing::PartialMutant how{};
+  const bool wrong = testing::partial_planted(op, k, how);
+  const int column = wrong && how == testing::PartialMutant::swapped && info(op).arity > 1 ? (k == 0 ? 1 : 0) : k;
+  Sym s = row<Symbolic, Sym>(op, column, at(0), at(1), at(2), Sym{r});
+  if (wrong) s = mutated(s, how, info(op).arity == 1);
   return {s.kind, s.id};
 }
 
 bool depends(Opcode op, int k) {
   if (op == Opcode::select) return k > 0;
+  if (op == Opcode::stop_grad) return planted(testing::Mutant::stop_grad_leaks);
   return kind_of(op, k) != Kind::none;
 }
 

@@ -7,7 +7,7 @@
 // recorded when S is base_, and comes from the record when S lies around base_.
 #include "fluxion/error.h"
 #include "fluxion/rewrite.h"
-#include "mutants.h"
+#include "fluxion/mutants.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
@@ -45,7 +45,7 @@ void Reverse::find_recordables(RegionId r, std::vector<Recordable>& out) {
     auto& mine = nested_[o.index];
     for (RegionId inner : op.regions) find_recordables(inner, mine);
     if (op.code == Opcode::load && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
-      if (planted() != testing::Mutant::stale_loads) add(op.results[0], s_.scope(op.memory));
+      if (!planted(testing::Mutant::stale_loads)) add(op.results[0], s_.scope(op.memory));
     } else if (op.code == Opcode::atomic && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
       add(op.results[0], s_.scope(op.memory));
     } else if (program_ && (op.code == Opcode::launch || is_elementwise(op.code) || op.code == Opcode::convert)) {
@@ -184,7 +184,7 @@ Values Reverse::narrow(const Values& values, ValueId t) {
   for (ValueId v : values) {
     saved.push_back(record_[v.index]);
     const Op& op = f_.ops[f_[v].owner];
-    const bool wrong = planted() == testing::Mutant::no_trip_count && op.code == Opcode::while_;
+    const bool wrong = planted(testing::Mutant::no_trip_count) && op.code == Opcode::while_;
     record_[v.index] = b_.seq_get(record_[v.index], wrong ? b_.i32(0) : t);
   }
   return saved;
@@ -231,7 +231,11 @@ void Reverse::sweep_for(OpId o) {
     now[args[0].index] = i;
     for (std::size_t k = 0; k < n; ++k) now[args[k + 1].index] = carries[k];
     const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
-    const Values saved = givens.empty() ? Values{} : narrow(givens, from_zero ? i : b_.sub(i, lo));
+    ValueId position{};
+    if (!givens.empty()) position = from_zero ? i : b_.sub(i, lo);
+    if (!givens.empty() && planted(testing::Mutant::record_shifted))
+      position = b_.emit(Opcode::min, {b_.add(position, b_.i32(1)), b_.sub(b_.sub(hi, lo), b_.i32(1))});
+    const Values saved = givens.empty() ? Values{} : narrow(givens, position);
     sweep_ops(body);
     const Values y = primal(f_.terminator(body).operands);
     Builder::LoopYield out;

@@ -6,6 +6,7 @@
 
 #include "fluxion/error.h"
 #include "groups.h"
+#include "fluxion/mutants.h"
 #include "partials.h"
 
 namespace fluxion::ad {
@@ -130,7 +131,7 @@ void Reverse::reverse_op(OpId o) {
 
 void Reverse::reverse_elementwise(const Op& op) {
   const ValueId r = op.results[0], y = adjoint[r.index];
-  const bool tainted = act_.tainted[r.index];
+  const bool tainted = act_.tainted[r.index] && !planted(testing::Mutant::no_taint);
   const Values x = primal(op.operands);
   for (std::size_t k = 0; k < x.size(); ++k) {
     const ValueId v = op.operands[k];
@@ -138,6 +139,10 @@ void Reverse::reverse_elementwise(const Op& op) {
     if (!depends(op.code, operand) || !act_.active(v)) continue;
     if (op.code == Opcode::mulz) {
       // Where the first operand is 0, the product is 0 whatever the second is: so is that derivative.
+      if (planted(k == 0 ? testing::Mutant::mulz_first : testing::Mutant::mulz_second)) {
+        if (k == 1) add_adjoint(v, y);
+        continue;
+      }
       add_adjoint(v, k == 1 ? b_.emit(Opcode::mulz, {x[0], y}) : b_.emit(tainted ? Opcode::mulz : Opcode::mul, {y, x[1]}));
       continue;
     }
@@ -160,13 +165,13 @@ void Reverse::reverse_elementwise(const Op& op) {
 void Reverse::reverse_select(const Op& op) {
   const ValueId y = adjoint[op.results[0].index], c = primal(op.operands[0]);
   const auto zero = [&](ValueId v) { return zero_adjoint(v); };
-  if (const ValueId v = op.operands[1]; act_.active(v)) add_adjoint(v, b_.select(c, y, zero(v)));
-  if (const ValueId v = op.operands[2]; act_.active(v)) add_adjoint(v, b_.select(c, zero(v), y));
+  if (const ValueId v = op.operands[1]; act_.active(v)) add_adjoint(v, planted(testing::Mutant::select_both) ? y : planted(testing::Mutant::select_crossed) ? b_.select(c, zero(v), y) : b_.select(c, y, zero(v)));
+  if (const ValueId v = op.operands[2]; act_.active(v)) add_adjoint(v, planted(testing::Mutant::select_both) ? y : planted(testing::Mutant::select_crossed) ? b_.select(c, y, zero(v)) : b_.select(c, zero(v), y));
 }
 
 void Reverse::reverse_convert(const Op& op) {
   const ValueId y = adjoint[op.results[0].index];
-  if (y.valid() && act_.active(op.operands[0]))
+  if (y.valid() && act_.active(op.operands[0]) && !planted(testing::Mutant::convert_drops))
     add_adjoint(op.operands[0], b_.convert(y, cotangent_type(op.operands[0]).dtype()));
 }
 
@@ -177,7 +182,8 @@ void Reverse::reverse_seq(const Op& op) {
   if (op.code == Opcode::seq_get) {
     if (!act_.active(s)) return;
     ValueId& a = adjoint[s.index];
-    a = b_.seq_add_at(a.valid() ? a : zero_adjoint(s), i, y);
+    if (planted(testing::Mutant::seq_get_replaces)) a = b_.seq_set(a.valid() ? a : zero_adjoint(s), i, y);
+    else a = b_.seq_add_at(a.valid() ? a : zero_adjoint(s), i, y);
     return;
   }
   const ValueId v = op.operands[2];
@@ -254,6 +260,7 @@ void Reverse::reverse_if(OpId o) {
   copy.code = Opcode::if_;
   copy.loc = op.loc;
   copy.operands = {primal(op.operands[0])};
+  if (planted(testing::Mutant::if_inverted)) copy.operands = {b_.emit(Opcode::bit_not, {copy.operands[0]})};
   Values before;
   for (ValueId v : gains) {
     ValueId& a = adjoint[v.index];
@@ -266,7 +273,7 @@ void Reverse::reverse_if(OpId o) {
     arms.push_back(b_.open({}));
     replay(arm);
     for (std::size_t k = 0; k < op.results.size(); ++k)
-      add_adjoint(f_.terminator(arm).operands[k], adjoint[op.results[k].index]);
+      if (k == 0 || !planted(testing::Mutant::if_first_result)) add_adjoint(f_.terminator(arm).operands[k], adjoint[op.results[k].index]);
     reverse_region(arm);
     base_ = outer_base;
     Values& mine = after.emplace_back();

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "fluxion/rewrite.h"
 #include "reverse.h"
 
@@ -80,7 +81,7 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
   if (!any_cotangent) return;
   // An Accum only adds: the old version's cotangent is the new one's.
   for (std::size_t p = 0; p < count; ++p)
-    if (callee->parameters[p].role == Role::accum && result[p].valid()) add_adjoint(operand[p], adjoint[result[p].index]);
+    if (callee->parameters[p].role == Role::accum && result[p].valid() && !planted(testing::Mutant::accum_breaks_chain)) add_adjoint(operand[p], adjoint[result[p].index]);
   if (!any_gradient) return;
 
   key = wrt;
@@ -110,7 +111,9 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
     const KernelAdjoint::Slot& slot = k->slots[q];
     const auto p = static_cast<std::size_t>(slot.parameter);
     switch (slot.kind) {
-      case KernelAdjoint::Slot::Kind::primal: given[q] = primal(operand[p]); break;
+      case KernelAdjoint::Slot::Kind::primal:
+        given[q] = primal(planted(testing::Mutant::reverse_from_new) && result[p].valid() ? result[p] : operand[p]);
+        break;
       case KernelAdjoint::Slot::Kind::cotangent: {
         const ValueId a = adjoint[result[p].index];
         given[q] = a.valid() ? a : zeros_like(result[p]);
@@ -150,7 +153,7 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
       const ValueId x = operand[static_cast<std::size_t>(slot.parameter)];
       const bool extends = slot.kind == KernelAdjoint::Slot::Kind::gradient && !fresh[q];
       if (extends != replace) continue;
-      if (extends) adjoint[x.index] = version;
+      if (extends && !planted(testing::Mutant::gradient_doubled)) adjoint[x.index] = version;
       else add_adjoint(x, version);
     }
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
@@ -20,7 +21,8 @@ void Reverse::reverse_for(OpId o) {
 
 void Reverse::reverse_while(OpId o) {
   const Op& op = f_[o];
-  reverse_loop(o, primal(op.results.back()), true, op.regions[1], 0, [](ValueId) {});
+  const ValueId n = primal(op.results.back());
+  reverse_loop(o, planted(testing::Mutant::while_short) ? b_.emit(Opcode::max, {b_.sub(n, b_.i32(1)), b_.i32(0)}) : n, true, op.regions[1], 0, [](ValueId) {});
 }
 
 // The value of a carry when iteration t begins. Integers that step evenly, and what never changes, need no tape.
@@ -36,11 +38,12 @@ ValueId Reverse::carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, Val
       if (step.operands[0] == arg) by = step.operands[1];
       else if (step.operands[1] == arg && step.code == Opcode::add) by = step.operands[0];
       if (by.valid() && !s_.within(s_.home(by), body)) {
-        const ValueId done = op.down ? b_.sub(b_.sub(trips, b_.i32(1)), t) : t;
+        const ValueId done = op.down ? b_.sub(b_.sub(trips, b_.i32(1)), t) : planted(testing::Mutant::affine_carry_off) ? b_.add(t, b_.i32(1)) : t;
         return b_.emit(step.code, {primal(init), b_.mul(b_.convert(done, type.dtype()), primal(by))});
       }
     }
   }
+  if (planted(testing::Mutant::checkpoint_late)) return b_.seq_get(checkpoints_[o.index][k], b_.emit(Opcode::max, {b_.sub(t, b_.i32(1)), b_.i32(0)}));
   return b_.seq_get(checkpoints_[o.index][k], t);
 }
 
@@ -61,9 +64,9 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
   Values init;
   for (std::size_t k : active) {
     const ValueId a = adjoint[op.results[k].index];
-    init.push_back(a.valid() ? a : zero_adjoint(op.results[k]));
+    init.push_back(a.valid() && !planted(testing::Mutant::final_carry_dropped) ? a : zero_adjoint(op.results[k]));
   }
-  for (ValueId v : gains) init.push_back(adjoint[v.index].valid() ? adjoint[v.index] : zero_adjoint(v));
+  for (ValueId v : gains) init.push_back(adjoint[v.index].valid() && !planted(testing::Mutant::outside_gain_dropped) ? adjoint[v.index] : zero_adjoint(v));
 
   const RegionId outer_base = base_;
   const auto result = b_.for_(b_.i32(0), trips, init, [&](ValueId t, const Values& carries) {
@@ -81,7 +84,7 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
     replay(body);
     for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = carries[active.size() + k];
     for (std::size_t k = n; k < yields.size(); ++k)
-      if (const ValueId a = adjoint[op.results[k].index]; a.valid() && act_.active(yields[k]))
+      if (const ValueId a = adjoint[op.results[k].index]; a.valid() && act_.active(yields[k]) && !planted(testing::Mutant::collected_dropped))
         add_adjoint(yields[k], b_.seq_get(a, t));
     for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(yields[active[k]], carries[k]);
     reverse_region(body);
@@ -90,11 +93,12 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
     Builder::LoopYield out;
     for (std::size_t k : active) {
       const ValueId arg = args[k + first_arg];
-      out.carries.push_back(adjoint[arg.index].valid() ? adjoint[arg.index] : zero_adjoint(arg));
+      out.carries.push_back(adjoint[arg.index].valid() && !planted(testing::Mutant::carry_cut) ? adjoint[arg.index] : zero_adjoint(arg));
     }
-    for (ValueId v : gains) out.carries.push_back(adjoint[v.index]);
+    for (std::size_t k = 0; k < gains.size(); ++k)
+      out.carries.push_back(planted(testing::Mutant::last_iteration_only) ? carries[active.size() + k] : adjoint[gains[k].index]);
     return out;
-  }, down);
+  }, down && !planted(testing::Mutant::loop_same_way));
   for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = result.carries[active.size() + k];
   for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(op.operands[active[k] + first_init], result.carries[k]);
 }

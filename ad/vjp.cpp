@@ -6,6 +6,7 @@
 
 #include "access.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "groups.h"
 #include "names.h"
@@ -61,7 +62,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
     reread[p] = parameter.role != Role::in && follow(m, writes, reads);
     // What an atomic gives is found again by running it, on a copy.
     for (const Access& a : touched[m.index]) reread[p] |= a.code == Opcode::atomic;
-    unclear[p] = parameter.role == Role::out && (loaded[p] || follow(m, writes, writes));
+    unclear[p] = parameter.role == Role::out && (loaded[p] || (follow(m, writes, writes) && !planted(testing::Mutant::never_overwritten)));
     const bool asked = cotangents.empty() || cotangents[p] || parameter.role == Role::inout || (parameter.role == Role::out && loaded[p]);
     bar[p] = floats && (parameter.role == Role::in ? wrt[p] != 0 : asked);
     act.memory_varied[m.index] = floats && (parameter.role == Role::in ? wrt[p] != 0 : parameter.role == Role::inout);

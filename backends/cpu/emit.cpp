@@ -5,6 +5,7 @@
 #include <bit>
 
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "orc.h"
 
 namespace fluxion::cpu {
@@ -263,7 +264,9 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
     i->addIncoming(start, before);
     start = i;
   }
-  emit_body(start, b.CreateICmpSLT(lanes(), splat(b.CreateSub(hi, start))));
+  Node* left = b.CreateSub(hi, start);
+  if (planted(testing::Mutant::tail_short)) left = b.CreateSub(left, b.getInt32(1));
+  emit_body(start, b.CreateICmpSLT(lanes(), splat(left)));
   if (repeats) {  // near the end of i32, i + W may wrap: compare what is left
     Node* next = b.CreateAdd(i, width);
     i->addIncoming(next, b.GetInsertBlock());

@@ -4,6 +4,7 @@
 
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 
@@ -31,6 +32,7 @@ void Emitter::for_active_lanes(const std::function<void(Node*)>& body, unsigned 
     Node* bits = bits_of(mask_);
     if (word) bits = b.CreateLShr(bits, b.getIntN(W, word));
     Node* active = b.CreateZExtOrTrunc(bits, i64);
+    if (planted(testing::Mutant::lanes_last)) active = b.CreateAnd(active, b.CreateSub(active, b.getInt64(1)));
     BasicBlock *before = b.GetInsertBlock(), *loop = block("lane"), *after = block("lanes.done");
     b.CreateCondBr(b.CreateICmpNE(active, b.getInt64(0)), loop, after);
     b.SetInsertPoint(loop);

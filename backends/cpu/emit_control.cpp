@@ -3,6 +3,7 @@
 
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 namespace {
@@ -100,7 +101,7 @@ void Emitter::emit_if(OpId o) {
   }
   Node* cond = vector(op.operands[0]);
   Node* outer = mask_;
-  Node* masks[2] = {both(outer, cond), both(outer, b.CreateNot(cond))};
+  Node* masks[2] = {both(outer, cond), both(outer, planted(testing::Mutant::else_mask) ? cond : b.CreateNot(cond))};
   bool seqs = false;
   for (ValueId v : results) seqs |= f.type(v).is_seq();
   const bool cheap = !seqs && blend_cost(op.regions[0]) <= kBlendLimit && blend_cost(op.regions[1]) <= kBlendLimit;
@@ -164,7 +165,7 @@ void Emitter::emit_for(OpId o) {
     first.push_back(held_as(op.operands[2 + k], args[1 + k]));
     init.push_back(held_as(op.operands[2 + k], op.results[k]));
   }
-  Node* last = b.CreateSub(hi, b.getInt32(1));
+  Node* last = planted(testing::Mutant::down_starts_high) ? hi : b.CreateSub(hi, b.getInt32(1));
   BasicBlock *before = b.GetInsertBlock(), *loop = block("for"), *after = block("for.end");
   b.CreateCondBr(runs, loop, after);
   b.SetInsertPoint(loop);
@@ -244,7 +245,7 @@ void Emitter::emit_for_divergent(OpId o) {
       feed(kept[k], init[k], before);
     }
   }
-  Node* active = both(outer, b.CreateICmpULT(splat(t), trips));
+  Node* active = both(outer, planted(testing::Mutant::for_extra) ? b.CreateICmpULE(splat(t), trips) : b.CreateICmpULT(splat(t), trips));
   mask_ = active;
   set(args[0], b.CreateAdd(base, base->getType()->isVectorTy() ? splat(t) : t));
   const bool reset = resets(op, body);
@@ -255,7 +256,7 @@ void Emitter::emit_for_divergent(OpId o) {
   for (std::size_t k = 0; k < n; ++k) {
     const Held now{slots[k].v, slots[k].length};
     next[k] = held_as(end.operands[k], args[1 + k]);
-    if (op.down || (used(op.results[k]) && !kept[k].v)) next[k] = blend(active, next[k], now);
+    if ((op.down || (used(op.results[k]) && !kept[k].v)) && !planted(testing::Mutant::for_no_blend)) next[k] = blend(active, next[k], now);
     out[k] = kept[k].v ? blend(active, held_as(end.operands[k], op.results[k]), Held{kept[k].v, kept[k].length})
                        : next[k];
   }
@@ -362,7 +363,7 @@ void Emitter::emit_while(OpId o) {
   std::vector<Held> next(n);
   for (std::size_t k = 0; k < n; ++k) {
     next[k] = held_as(end.operands[k], before_args[k]);
-    if (parts && used(op.results[k]) && in_place(k)) next[k] = blend(on, next[k], Held{slots[k].v, slots[k].length});
+    if (parts && used(op.results[k]) && in_place(k) && !planted(testing::Mutant::while_no_blend)) next[k] = blend(on, next[k], Held{slots[k].v, slots[k].length});
   }
   // Records of this loop: capacity doubles when it is used up; the old block stays behind in the arena.
   if (collected) {

@@ -5,6 +5,7 @@
 
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 using Kind = Access::Kind;
@@ -164,7 +165,7 @@ void Emitter::load(OpId o) {
       llvm::SmallVector<Node*> blocks;
       for (int k = 0; k < n; ++k)
         blocks.push_back(tag(b.CreateAlignedLoad(vec(type), b.CreateConstGEP1_64(vec(type), first, k), align), op.memory));
-      return done(deinterleave(blocks, op.leaf));
+      return done(deinterleave(blocks, planted(testing::Mutant::native_leaf) ? 0 : op.leaf));
     }
     pointers = b.CreateGEP(llvm::ArrayType::get(b.getInt8Ty(), layout.size), p.pointer, lanes());
   }
@@ -336,7 +337,7 @@ void Emitter::store(OpId o, llvm::ArrayRef<OpId> group) {
     Node* pointers = p.pointers;
     if (p.kind == Kind::contiguous) {
       if (layout.size == static_cast<std::uint32_t>(size_of(t))) {
-        if (mask_) tag(b.CreateMaskedStore(n, p.pointer, align, mask_), one.memory);
+        if (mask_ && !planted(testing::Mutant::store_unmasked)) tag(b.CreateMaskedStore(n, p.pointer, align, mask_), one.memory);
         else tag(b.CreateAlignedStore(n, p.pointer, align), one.memory);
         continue;
       }
@@ -391,7 +392,7 @@ void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
     const Place p = place(op, op.leaf);
     Node* v = vector(op.operands[rank]);
     if (kind == Kind::uniform) {
-      if (mask_) v = b.CreateSelect(mask_, v, minus_zero(leaf, true));
+      if (mask_ && !planted(testing::Mutant::uniform_sum_unmasked)) v = b.CreateSelect(mask_, v, minus_zero(leaf, true));
       Node* old = tag(b.CreateAlignedLoad(scalar_type(leaf), p.pointer, align), op.memory);
       tag(b.CreateAlignedStore(add(leaf, old, reduce(leaf, v)), p.pointer, align), op.memory);
     } else if (layout.size == static_cast<std::uint32_t>(size_of(leaf))) {
@@ -504,9 +505,9 @@ void Emitter::local_access(OpId o) {
     v = changed(static_cast<Atomic>(op.kind), t, old, x);
     set(op.results[0], old);
   }
-  if (op.code == Opcode::accumulate) v = add(t, read(), v);
+  if (op.code == Opcode::accumulate && !planted(testing::Mutant::local_sum)) v = add(t, read(), v);
   if (!fixed) { b.CreateMaskedScatter(v, p, align, mask_or_all()); return; }
-  b.CreateAlignedStore(mask_ ? b.CreateSelect(mask_, v, read()) : v, p, align);
+  b.CreateAlignedStore(mask_ && !planted(testing::Mutant::local_unmasked) ? b.CreateSelect(mask_, v, read()) : v, p, align);
 }
 
 }  // namespace fluxion::cpu

@@ -4,6 +4,7 @@
 
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 using llvm::Intrinsic::ID;
@@ -63,7 +64,7 @@ Node* Emitter::compute(Opcode code, DType t, llvm::ArrayRef<Node*> x) {
     // minps(d, a) is "d < a ? d : a"; only a NaN in a is left to mend.
     case Opcode::min:
       if (!real) return b.CreateBinaryIntrinsic(sign ? llvm::Intrinsic::smin : llvm::Intrinsic::umin, a, d);
-      return b.CreateSelect(b.CreateFCmpUNO(a, a), d, b.CreateSelect(b.CreateFCmpOLT(d, a), d, a));
+      return b.CreateSelect(b.CreateFCmpUNO(a, a), d, b.CreateSelect(planted(testing::Mutant::native_min) ? b.CreateFCmpOGT(d, a) : b.CreateFCmpOLT(d, a), d, a));
     case Opcode::max:
       if (!real) return b.CreateBinaryIntrinsic(sign ? llvm::Intrinsic::smax : llvm::Intrinsic::umax, a, d);
       return b.CreateSelect(b.CreateFCmpUNO(a, a), d, b.CreateSelect(b.CreateFCmpOGT(d, a), d, a));
@@ -134,6 +135,7 @@ Node* Emitter::integer_divide(Opcode code, DType t, Node* a, Node* d) {
   if (minus) q = b.CreateSelect(minus, b.CreateNeg(a), q);
   if (code == Opcode::rem) {
     Node* r = b.CreateSub(a, b.CreateMul(q, d));
+    if (planted(testing::Mutant::native_rem)) r = b.CreateBinaryIntrinsic(llvm::Intrinsic::abs, r, b.getFalse());
     return zero ? b.CreateSelect(zero, number(0), r) : r;
   }
   return zero ? b.CreateSelect(zero, number(0), q) : q;

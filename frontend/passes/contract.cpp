@@ -5,6 +5,7 @@
 // address, because a replay of such a sum, in which other uses of the product are gone, must repeat its rounding.
 #include "decisions.h"
 #include "effects.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -47,7 +48,7 @@ class Contract {
     const bool left = op.operands[0] == product;
     ValueId c = rw(op.operands[left ? 1 : 0]);
     if (op.code == Opcode::sub) {
-      if (left) c = negated(rw.to, c);
+      if (left) c = planted(testing::Mutant::contract_sign) ? c : negated(rw.to, c);
       else if (rw.to.function().is_constant(b)) b = negated(rw.to, b);
       else a = negated(rw.to, a);
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "effects.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -40,6 +41,7 @@ class Cse {
       insert(key, rw(op.results[0]));
       return true;
     }
+    if ((op.code == Opcode::store && planted(testing::Mutant::cse_over_store)) || (op.code == Opcode::accumulate && planted(testing::Mutant::cse_over_accumulate))) return false;
     written(effects_.writes[id.index]);
     return false;
   }
@@ -104,13 +106,13 @@ class Cse {
     for (RegionId r : op.regions) {
       // A round may read what an earlier one wrote; an arm does not see the other.
       const std::vector<std::uint64_t> before = version_;
-      if (loop) written(effects_.writes[id.index]);
+      if (loop && !planted(testing::Mutant::cse_into_loop)) written(effects_.writes[id.index]);
       const std::size_t size = entries_.size();
       now.regions.push_back(rw.copy_region(r));
       leave(size);
       if (!loop) version_ = before;
     }
-    written(effects_.writes[id.index]);
+    if (!planted(testing::Mutant::cse_over_regions)) written(effects_.writes[id.index]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(f_.type(v));
     const OpId copy = rw.to.append(std::move(now), types);
@@ -124,12 +126,12 @@ class Cse {
 Cse::Entry Cse::make(const Op& op, const Values& x, std::uint64_t version, const Type& type) const {
   Entry e;
   e.code = op.code;
-  e.leaf = op.leaf;
+  e.leaf = planted(testing::Mutant::cse_leaves) ? std::uint16_t{0} : op.leaf;
   e.memory = op.memory;
   e.version = version;
   e.type = type;
   e.count = x.size();
-  std::size_t h = static_cast<std::size_t>(op.code) * 0x9e3779b97f4a7c15u + op.leaf + op.memory.index * 31u + version * 1009u;
+  std::size_t h = static_cast<std::size_t>(op.code) * 0x9e3779b97f4a7c15u + e.leaf + op.memory.index * 31u + version * 1009u;
   const auto mix = [&](std::uint64_t v) { h = (h ^ v) * 0x9e3779b97f4a7c15u, h ^= h >> 29; };
   for (std::size_t i = 0; i < x.size() && i < 4; ++i) {
     // Two constants of equal type and bits are one, whatever their ids.
@@ -139,7 +141,7 @@ Cse::Entry Cse::make(const Op& op, const Values& x, std::uint64_t version, const
     e.key[i][1] = constant ? v.type.element.index + 1u : 0u;
     e.bits[i] = constant ? v.bits : 0;
   }
-  if (info(op.code).flags & flag::commutes && x.size() == 2) {
+  if ((info(op.code).flags & flag::commutes || (is_elementwise(op.code) && planted(testing::Mutant::cse_commutes))) && x.size() == 2) {
     const auto order = [&](int i) { return std::tuple(e.key[i][0], e.key[i][1], e.bits[i]); };
     if (order(1) < order(0)) {
       std::swap(e.key[0], e.key[1]);

@@ -1,6 +1,7 @@
 // dce -- drop every op, loop carry, collected seq and if result that no result and no effect needs, and
 // locals that are only written. Liveness is a fixed point over values, so a carry that feeds only itself
 // dies. Keeps the order of what stays. Loops count as finite: one without a live result goes.
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -51,6 +52,7 @@ class Liveness {
       }
       if (op.code == Opcode::yield) continue;
       const bool write = op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic;
+      if (write && local(op.memory) && op.code == Opcode::accumulate && planted(testing::Mutant::dce_local_sums)) continue;
       if (write && local(op.memory)) writes_[op.memory.index].push_back(o);
       else if (has_effect(op.code) || (op.code == Opcode::launch && has_effect(f_, o))) roots.push_back(o);
     }

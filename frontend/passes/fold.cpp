@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "fluxion/evaluate.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -105,11 +106,11 @@ class Folder {
           if (const auto v = reassociate(Opcode::add, a, minus)) return v;
           return b_.add(a, minus);
         }
-        if (const Op* n = made_by(b, Opcode::neg)) return emit(Opcode::add, {a, ValueId(n->operands[0])});
+        if (const Op* n = made_by(b, Opcode::neg)) return emit(planted(testing::Mutant::fold_sub_neg) ? Opcode::sub : Opcode::add, {a, ValueId(n->operands[0])});
         return {};
       case Opcode::mul:
         if (is(b, 1.)) return a;
-        if (is(b, -1.)) return emit(Opcode::neg, {a});
+        if (is(b, -1.)) return planted(testing::Mutant::fold_mul_minus_one) ? a : emit(Opcode::neg, {a});
         if (!float_ && is(b, 0.)) return b;
         if (!float_ && constant(b)) return reassociate(code, a, b);
         if (const Op *m = made_by(a, Opcode::neg), *n = made_by(b, Opcode::neg); m && n)
@@ -119,7 +120,7 @@ class Folder {
         if (is(b, 1.)) return a;
         if (is(b, -1.) && !is_unsigned(dtype(b))) return emit(Opcode::neg, {a});
         if (!float_ && is(b, 0.)) return b;
-        if (const auto r = exact_reciprocal(b)) return emit(Opcode::mul, {a, *r});
+        if (const auto r = exact_reciprocal(b)) return emit(Opcode::mul, {a, planted(testing::Mutant::fold_reciprocal) ? b : *r});
         return {};
       case Opcode::rem:
         if (!float_ && (is(b, 1.) || is(b, 0.))) return b_.constant(dtype(a), 0);
@@ -135,7 +136,7 @@ class Folder {
         if (is(a, 1.)) return emit(Opcode::add, {b, x[2]});
         return {};
       case Opcode::neg:
-        if (const Op* n = made_by(a, Opcode::neg)) return n->operands[0];
+        if (const Op* n = made_by(a, Opcode::neg)) return planted(testing::Mutant::fold_neg_neg) ? a : n->operands[0];
         return {};
       case Opcode::abs:
         if (made_by(a, Opcode::abs)) return a;
@@ -183,7 +184,7 @@ class Folder {
         if (constant(a)) return f_[a].bits ? b : x[2];
         if (same_constant(b, x[2])) return b;
         if (f_.type(b) == Type(DType::boolean) && constant(b) && constant(x[2])) return f_[b].bits ? a : emit(Opcode::bit_not, {a});
-        if (const Op* n = made_by(a, Opcode::bit_not)) return emit(Opcode::select, {ValueId(n->operands[0]), x[2], b});
+        if (const Op* n = made_by(a, Opcode::bit_not)) return planted(testing::Mutant::fold_select_not) ? emit(Opcode::select, {ValueId(n->operands[0]), b, x[2]}) : emit(Opcode::select, {ValueId(n->operands[0]), x[2], b});
         return {};
       default: return {};
     }
@@ -196,6 +197,7 @@ class Folder {
     const Op* inner = made_by(a, code);
     if (!inner || !constant(inner->operands[1])) return {};
     const ValueId y = inner->operands[0];
+    if (planted(testing::Mutant::fold_reassociate)) return emit(code, {y, d});
     const std::uint64_t bits[] = {f_[inner->operands[1]].bits, f_[d].bits};
     return emit(code, {y, b_.constant(dtype(d), evaluate_op(code, dtype(d), dtype(d), bits))});
   }
@@ -321,7 +323,7 @@ class Fold {
     now.operands = {cond};
     for (RegionId r : op.regions) now.regions.push_back(rw.copy_region(r));
     const Values then = to.terminator(now.regions[0]).operands, otherwise = to.terminator(now.regions[1]).operands;
-    if (swapped) std::swap(now.regions[0], now.regions[1]);
+    if (swapped && !planted(testing::Mutant::fold_if_not)) std::swap(now.regions[0], now.regions[1]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(f_.type(v));
     const Values results = rw.to.function()[rw.to.append(std::move(now), types)].results;
@@ -330,7 +332,7 @@ class Fold {
       // Both arms see it, so it is known before the if.
       if (same_value(to, then[i], otherwise[i])) v = then[i];
       else if (types[i] == Type(DType::boolean) && to.is_constant(then[i]) && to.is_constant(otherwise[i]))
-        v = (to[then[i]].bits != 0) != swapped ? cond : rw.to.emit(Opcode::bit_not, {cond});
+        v = (to[then[i]].bits != 0) != swapped || planted(testing::Mutant::fold_bool_const) ? cond : rw.to.emit(Opcode::bit_not, {cond});
       rw.map(op.results[i], v);
     }
   }
@@ -343,11 +345,11 @@ class Fold {
     const Values& yields = f_.terminator(body).operands;
     if (to.is_constant(lo) && to.is_constant(hi)) {
       const auto from = static_cast<std::int32_t>(to[lo].bits), end = static_cast<std::int32_t>(to[hi].bits);
-      if (from >= end) {
+      if (from >= end && !(planted(testing::Mutant::fold_zero_trips) && op.results.size() == init.size())) {
         map_loop(rw, op, init);
         return true;
       }
-      if (std::int64_t{end} - from == 1 && op.results.size() == init.size()) {
+      if ((std::int64_t{end} - from == 1 || from >= end) && op.results.size() == init.size()) {
         rw.map(args[0], lo);
         for (std::size_t i = 0; i < init.size(); ++i) rw.map(args[i + 1], init[i]);
         rw.copy_ops(body);

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "effects.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -89,7 +90,7 @@ class Forward {
           known_[op.memory.index].entries.push_back({std::move(index), op.leaf, sum, Opcode::store});
           return true;
         }
-        known_[op.memory.index].entries.push_back({std::move(index), op.leaf, {}, op.code});
+        if (!planted(testing::Mutant::forward_over_accumulate)) known_[op.memory.index].entries.push_back({std::move(index), op.leaf, {}, op.code});
         return false;
       }
       default:
@@ -128,7 +129,7 @@ class Forward {
       if (e->leaf != op.leaf) continue;
       const Meet m = meet(to.function(), e->index, index);
       if (m == Meet::same) return e->value;
-      if (m == Meet::maybe && e->by != Opcode::load) return {};
+      if (m == Meet::maybe && e->by != Opcode::load && !planted(testing::Mutant::forward_maybe)) return {};
     }
     return known.fresh ? to.zero(layout_of(f_[op.memory].element).leaves[op.leaf].dtype) : ValueId{};
   }
@@ -140,12 +141,12 @@ class Forward {
     const std::vector<Known> before = known_;
     for (RegionId r : op.regions) {
       known_ = before;
-      if (op.code != Opcode::if_) forget(effects_.writes[id.index]);
+      if (op.code != Opcode::if_ && !planted(testing::Mutant::forward_into_loop)) forget(effects_.writes[id.index]);
       enter(r);
       now.regions.push_back(rw.copy_region(r));
     }
     known_ = before;
-    forget(effects_.writes[id.index]);
+    if (!planted(testing::Mutant::forward_over_regions)) forget(effects_.writes[id.index]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(f_.type(v));
     const OpId copy = rw.to.append(std::move(now), types);
@@ -168,6 +169,7 @@ void drop_overwritten(Function& f) {
           if (l.memory == op.memory && l.leaf == op.leaf && meet(f, l.index, index) == Meet::same) dead[i] = true;
         if (!dead[i]) later.push_back({op.memory, op.leaf, index});
       } else if (op.code == Opcode::load) {
+        if (planted(testing::Mutant::overwritten_although_read)) continue;
         std::erase_if(later, [&](const Later& l) { return l.memory == op.memory && l.leaf == op.leaf && meet(f, l.index, index) != Meet::apart; });
       } else if (const MemorySet touched = effects.reads[region.ops[i].index] | effects.writes[region.ops[i].index]) {
         std::erase_if(later, [&](const Later& l) { return (set_of(l.memory) & touched) != 0; });

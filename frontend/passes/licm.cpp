@@ -3,6 +3,7 @@
 // before them, because an index may be good inside the loop only. Ops under an if stay: they may be rare.
 // Sequences stay too, so that each loop updates its own in place.
 #include "effects.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -54,7 +55,7 @@ class Licm {
       const bool reads = op.code == Opcode::load || op.code == Opcode::seq_get;
       if (!reads || checked || !surely_runs(f_[loop], r)) return false;
       if (op.code == Opcode::load) {
-        if (effects_.writes[loop.index] & set_of(op.memory)) return false;
+        if ((effects_.writes[loop.index] & set_of(op.memory)) && !planted(testing::Mutant::licm_unstable)) return false;
         const Memory& m = f_[op.memory];
         if (m.space != Memory::Space::parameter && effects_.depth[m.scope.index] >= depth) return false;
       }

@@ -4,6 +4,7 @@
 // Callees of launches are lowered too.
 #include <map>
 
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 #include "math_expr.h"
@@ -52,6 +53,23 @@ const Lowering* lowering(Opcode op) {
   return nullptr;
 }
 
+/// A planted mistake.
+bool off(Opcode op) {
+  switch (op) {
+    case Opcode::exp: return planted(testing::Mutant::lower_exp);
+    case Opcode::log: return planted(testing::Mutant::lower_log);
+    case Opcode::sin: return planted(testing::Mutant::lower_sin);
+    case Opcode::cos: return planted(testing::Mutant::lower_cos);
+    case Opcode::tanh: return planted(testing::Mutant::lower_tanh);
+    case Opcode::atan: return planted(testing::Mutant::lower_atan);
+    case Opcode::erf: return planted(testing::Mutant::lower_erf);
+    case Opcode::cbrt: return planted(testing::Mutant::lower_cbrt);
+    case Opcode::pow: return planted(testing::Mutant::lower_pow);
+    case Opcode::hypot: return planted(testing::Mutant::lower_hypot);
+    default: return false;
+  }
+}
+
 class Lower {
  public:
   bool operator()(Rewriter& r, OpId id) {
@@ -62,7 +80,7 @@ class Lower {
     const Values in = r(op.operands);
     const Expr a = {&r.to, in[0]};
     const Expr y = l->unary ? l->unary(a) : l->binary ? l->binary(a, {&r.to, in[1]}) : l->reduced(a, reduced(a));
-    r.map(op.results[0], y.v);
+    r.map(op.results[0], off(op.code) ? (y * (1 + 0x1p-20)).v : y.v);
     return true;
   }
 

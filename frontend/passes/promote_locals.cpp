@@ -4,6 +4,7 @@
 #include <functional>
 #include <utility>
 
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -60,7 +61,7 @@ class Promote {
       return true;
     }
     ValueId v = rw(op.operands[1]);
-    if (op.code == Opcode::accumulate) v = b.add(get(b, slot), v);
+    if (op.code == Opcode::accumulate && !planted(testing::Mutant::promote_overwrites)) v = b.add(get(b, slot), v);
     set(b, slot, v);
     return true;
   }

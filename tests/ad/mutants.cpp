@@ -1,7 +1,7 @@
 // The checks see mistakes: each planted one makes some case of cases.h fail.
 #include <catch2/catch.hpp>
 
-#include "../../ad/mutants.h"
+#include "fluxion/mutants.h"
 #include "cases.h"
 #include "fluxion/error.h"
 

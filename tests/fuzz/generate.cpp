@@ -45,6 +45,7 @@ class Generator {
   std::mt19937_64 random_;
   std::vector<Name> scope_;
   std::vector<int> locals_;
+  std::vector<char> fixed_;  // by local: indexed by constants only, so that it becomes values
   bool out_may_be_read_ = false;
   bool plain_ = false;  // without transcendentals, whose lowerings make native code large and slow to compile
   int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
@@ -155,7 +156,10 @@ class Generator {
         case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
         case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
         case 4:
-          if (!locals_.empty()) return {load(locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))], Kind::real, index()), 400};
+          if (!locals_.empty()) {
+            const int l = locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))];
+            return {load(l, Kind::real, index_of(l)), 400};
+          }
           [[fallthrough]];
         default: return {load(kZ, Kind::real, index()), 400};
       }
@@ -226,7 +230,7 @@ class Generator {
         {Opcode::sqrt, Fit::positive, same}, {Opcode::rsqrt, Fit::positive, one}, {Opcode::cbrt, Fit::positive, same},
         {Opcode::tan, Fit::unit, two},       {Opcode::asin, Fit::unit, two},     {Opcode::acos, Fit::unit, [](double) { return 3.0; }},
         {Opcode::atanh, Fit::unit, two},     {Opcode::acosh, Fit::above_one, logs}};
-    const int n = pick(std::size(kUnary) + 3);
+    const int n = pick(std::size(kUnary) + 4);
     if (n < static_cast<int>(std::size(kUnary))) {
       const Unary& u = kUnary[n];
       const Bounded x = fitted(a, u.fit);
@@ -236,6 +240,13 @@ class Generator {
     switch (n - static_cast<int>(std::size(kUnary))) {
       case 0: return {make(Opcode::atan2, Kind::real, {a.e, one_plus_square(b.e)}), 1.6};
       case 1: return {make(Opcode::hypot, Kind::real, {a.e, b.e}), a.bound + b.bound};
+      case 2: {  // singular where it is masked
+        const Expr x = exact(1).e, zero = literal(Kind::exact, 0);
+        constexpr Opcode kSingular[] = {Opcode::sqrt, Opcode::rsqrt, Opcode::log, Opcode::cbrt};
+        const Expr inner = make(Opcode::mul, Kind::real, {make(Opcode::max, Kind::exact, {x, zero}), one_plus_square(b.e)});
+        const Expr guard = make(Opcode::gt, Kind::boolean, {x, literal(Kind::exact, 0.125)});
+        return {make(Opcode::select, Kind::real, {guard, make(kSingular[pick(std::size(kSingular))], Kind::real, {inner}), squashed(a)}), 30};
+      }
       default: return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), squashed_bound(b).e}), 25};
     }
   }
@@ -260,8 +271,12 @@ class Generator {
   }
 
   // ---- statements
-  Stmt store(int memory, Expr v) { return {Stmt::Form::store, v.kind, memory, {integer(1), std::move(v)}}; }
-  Stmt sum(int memory) { return {Stmt::Form::accumulate, Kind::real, memory, {integer(1), squashed(real(2))}}; }
+  Expr index_of(int memory) {
+    if (memory >= kFirstLocal && fixed_[static_cast<std::size_t>(memory - kFirstLocal)]) return literal(Kind::integer, pick(kLocalLength));
+    return integer(1);
+  }
+  Stmt store(int memory, Expr v) { return {Stmt::Form::store, v.kind, memory, {index_of(memory), std::move(v)}}; }
+  Stmt sum(int memory) { return {Stmt::Form::accumulate, Kind::real, memory, {index_of(memory), squashed(real(2))}}; }
   Kind any_kind() {
     constexpr Kind kKinds[] = {Kind::real, Kind::real, Kind::real, Kind::exact, Kind::integer, Kind::integer, Kind::boolean};
     return kKinds[pick(std::size(kKinds))];
@@ -286,6 +301,7 @@ class Generator {
   void local(std::vector<Stmt>& out) {
     out.push_back({Stmt::Form::local, Kind::real, next_local_, {}});
     locals_.push_back(next_local_++);
+    fixed_.push_back(chance(2));
     if (chance(2)) out.push_back(store(locals_.back(), squashed(real(2))));
   }
 
@@ -342,12 +358,17 @@ class Generator {
         const Expr left = {Expr::Form::variable, Kind::integer, {}, 0, fuel}, zero = literal(Kind::integer, 0);
         out.push_back({Stmt::Form::let, Kind::integer, fuel, {literal(Kind::integer, 1 + pick(4))}});
         const Expr more = make(Opcode::gt, Kind::boolean, {left, zero});
-        Stmt s{Stmt::Form::repeat, Kind::boolean, 0, {{Expr::Form::both, Kind::boolean, {}, 0, 0, {more, boolean(2)}}}};
+        // Trips that depend on memory that changes must be recorded.
+        const bool by_memory = chance(2);
+        const auto low = [](Expr e) { return make(Opcode::bit_and, Kind::integer, {std::move(e), literal(Kind::integer, 3)}); };
+        Expr goes_on = by_memory ? make(Opcode::le, Kind::boolean, {low(load(kQ, Kind::integer, integer(1))), left}) : boolean(2);
+        Stmt s{Stmt::Form::repeat, Kind::boolean, 0, {{Expr::Form::both, Kind::boolean, {}, 0, 0, {more, std::move(goes_on)}}}};
         s.a.push_back({Stmt::Form::set, Kind::integer, fuel, {make(Opcode::sub, Kind::integer, {left, literal(Kind::integer, 1)})}});
         ++loops_;
         block(s.a, depth + 1, 2 + pick(4));
         --loops_;
         out.push_back(std::move(s));
+        if (by_memory) out.push_back(store(kQ, integer(2)));
         return;
       }
       case 14:
