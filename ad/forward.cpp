@@ -260,6 +260,8 @@ class Forward {
       ops(body);
       return loop_yield(body, args, seqs);
     }, op.down);
+    b_.last().kind = op.kind;
+    b_.last().leaf = op.leaf;
     bind_results(results, args, out.carries);
     bind(seqs, out.seqs);
   }

@@ -35,7 +35,7 @@ Values Reverse::primal(const Values& v) {
   return out;
 }
 
-void Reverse::find_recordables(RegionId r, std::vector<Recordable>& out) {
+void Reverse::find_recordables(RegionId r, RegionId launches, std::vector<Recordable>& out) {
   const auto add = [&](ValueId v, RegionId scope) {
     out.push_back({v, scope});
     scope_of_[v.index] = scope;
@@ -43,15 +43,16 @@ void Reverse::find_recordables(RegionId r, std::vector<Recordable>& out) {
   for (OpId o : f_[r].ops) {
     const Op& op = f_[o];
     auto& mine = nested_[o.index];
-    for (RegionId inner : op.regions) find_recordables(inner, mine);
+    if (op.code == Opcode::for_ && op.kind == static_cast<std::uint8_t>(Keep::once)) refuse_revolved(op);
+    for (RegionId inner : op.regions) find_recordables(inner, keeps_starts(op) ? inner : launches, mine);
     if (op.code == Opcode::load && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
       if (!planted(testing::Mutant::stale_loads)) add(op.results[0], s_.scope(op.memory));
     } else if (op.code == Opcode::atomic && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
       add(op.results[0], s_.scope(op.memory));
     } else if (program_ && (op.code == Opcode::launch || is_elementwise(op.code) || op.code == Opcode::convert)) {
-      // A forward launch runs once, however deep it is nested.
+      // A forward launch runs once, however deep it is nested, unless a loop is to run again.
       for (ValueId v : op.results)
-        if (op.code == Opcode::launch || f_.type(v).is_array()) add(v, f_.body);
+        if (op.code == Opcode::launch || f_.type(v).is_array()) add(v, launches);
     } else if (op.code == Opcode::while_) {
       RegionId outermost{};
       for (const Recordable& x : mine)
@@ -71,7 +72,7 @@ bool Reverse::to_record(ValueId v) const { return scope_of_[v.index] == base_; }
 void Reverse::sweep_body(bool quiet) {
   first_ = !quiet;
   std::vector<Recordable> all;
-  find_recordables(f_.body, all);
+  find_recordables(f_.body, f_.body, all);
   base_ = f_.body;
   sweep_ops(f_.body);
 }
@@ -144,7 +145,7 @@ void Reverse::sweep_plain(const Op& op) {
       throw KernelError(op.loc, "the extent of an integer Out or Accum parameter is used, but a derivative does not "
                                 "have that parameter; pass the extent as a number, or declare it InOut");
   }
-  if (op.code == Opcode::launch) copy.ref = add_callee(b_.function(), f_.callees[op.ref]);
+  if (op.code == Opcode::launch) copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : quiet(f_.callees[op.ref]));
   std::vector<Type> types;
   for (ValueId v : op.results) types.push_back(f_.type(v));
   const OpId made = b_.append(std::move(copy), types);
@@ -223,6 +224,7 @@ void Reverse::sweep_for(OpId o) {
   const std::size_t n = f_.carries(op);
   const RegionId body = op.regions[0];
   const bool direct = s_.region_of[o.index] == base_;
+  if (direct && states.count(o)) return sweep_revolving(o);
   const Values records = recorded_here(o), givens = given_inside(o);
   const ValueId lo = primal(op.operands[0]), hi = primal(op.operands[1]);
   const Values init = primal(Values(op.operands.begin() + 2, op.operands.end()));
@@ -246,6 +248,7 @@ void Reverse::sweep_for(OpId o) {
     widen(givens, saved);
     return out;
   }, op.down);
+  b_.last().kind = op.kind;
   for (std::size_t k = 0; k < n; ++k) now[op.results[k].index] = result.carries[k];
   std::size_t next = 0;
   for (std::size_t k = n; k < op.results.size(); ++k) now[op.results[k].index] = result.seqs[next++];

@@ -48,6 +48,7 @@ class Reverse {
   std::vector<ValueId> now;         // by primal value: its copy in the current scope
   std::vector<ValueId> adjoint;     // by primal value: its cotangent so far; invalid: none yet
   std::vector<MemoryPlan> memory;   // by primal memory
+  std::map<OpId, ValueId> states;   // by loop that revolves: how many of its states it keeps
 
   /// Emits the primal's body (but its yield) forward, then backwards.
   void sweep_body(bool quiet = false);
@@ -78,7 +79,7 @@ class Reverse {
   RegionId base_;                                // the region that is being swept to be reversed next
   bool first_ = true;                            // host effects happen in the first sweep only
 
-  void find_recordables(RegionId r, std::vector<Recordable>& out);
+  void find_recordables(RegionId r, RegionId launches, std::vector<Recordable>& out);  // `launches`: the scope of theirs
   bool given(ValueId v) const;                   // recorded by a sweep further out
   bool to_record(ValueId v) const;               // must be recorded by this sweep
   void sweep_ops(RegionId r);
@@ -118,6 +119,22 @@ class Reverse {
   void reverse_while(OpId o);
   void reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg,
                     const std::function<void(ValueId t)>& bind);
+  // ---- revolve.cpp
+  struct Held {                                  // the states that a loop keeps, as the current scope sees them
+    Values seqs;                                 // of each carry
+    ValueId positions, used, most;
+  };
+  std::map<OpId, Held> held_;
+  std::map<const Function*, std::shared_ptr<const Function>> quiet_;
+  static bool keeps_starts(const Op& op) { return op.code == Opcode::for_ && op.kind == static_cast<std::uint8_t>(Keep::starts); }
+  [[noreturn]] static void refuse_revolved(const Op& op);
+  std::shared_ptr<const Function> quiet(const std::shared_ptr<const Function>& kernel);  // without prints and checks
+  void sweep_revolving(OpId o);
+  /// Runs iterations `from` .. `target` - 1, which start with `carries`, and keeps states on the way for a reverse from `end` on.
+  Values advance(OpId o, ValueId from, const Values& carries, ValueId target, ValueId end);
+  Values state_at(OpId o, ValueId position);     // the carries when that iteration begins; drops the state if it is kept
+  ValueId stride(ValueId length, ValueId free);
+
   ValueId carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips);
 
   // ---- reverse_memory.cpp

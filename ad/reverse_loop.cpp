@@ -68,12 +68,26 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
   }
   for (ValueId v : gains) init.push_back(adjoint[v.index].valid() && !planted(testing::Mutant::outside_gain_dropped) ? adjoint[v.index] : zero_adjoint(v));
 
+  const bool revolves = states.count(o);
+  if (revolves) {
+    const Held& h = held_[o];
+    init.insert(init.end(), h.seqs.begin(), h.seqs.end());
+    init.insert(init.end(), {h.positions, h.used});
+  }
   const RegionId outer_base = base_;
   const auto result = b_.for_(b_.i32(0), trips, init, [&](ValueId t, const Values& carries) {
+    Values state;
+    if (revolves) {
+      Held& h = held_[o];
+      h.seqs.assign(carries.end() - static_cast<std::ptrdiff_t>(n + 2), carries.end() - 2);
+      h.positions = carries[carries.size() - 2];
+      h.used = carries.back();
+      state = state_at(o, down ? t : b_.sub(b_.sub(trips, b_.i32(1)), t));
+    }
     bind(t);
     for (std::size_t k = 0; k < n; ++k) {
       const ValueId arg = args[k + first_arg];
-      now[arg.index] = carry_at(o, k, body, arg, t, trips);
+      now[arg.index] = revolves ? state[k] : carry_at(o, k, body, arg, t, trips);
       adjoint[arg.index] = {};
     }
     // Records of this loop and those that sweeps further out made of what is inside.
@@ -97,8 +111,15 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
     }
     for (std::size_t k = 0; k < gains.size(); ++k)
       out.carries.push_back(planted(testing::Mutant::last_iteration_only) ? carries[active.size() + k] : adjoint[gains[k].index]);
+    if (revolves) {
+      const Held& h = held_[o];
+      out.carries.insert(out.carries.end(), h.seqs.begin(), h.seqs.end());
+      out.carries.insert(out.carries.end(), {h.positions, h.used});
+    }
     return out;
   }, down && !planted(testing::Mutant::loop_same_way));
+  if (op.code == Opcode::for_) b_.last().kind = revolves ? static_cast<std::uint8_t>(Keep::once) : op.kind;
+  if (revolves) b_.last().leaf = op.leaf;
   for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = result.carries[active.size() + k];
   for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(op.operands[active[k] + first_init], result.carries[k]);
 }

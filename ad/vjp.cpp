@@ -5,6 +5,7 @@
 #include <set>
 
 #include "access.h"
+#include "checkpoint.h"
 #include "fluxion/error.h"
 #include "fluxion/mutants.h"
 #include "fluxion/passes.h"
@@ -323,14 +324,15 @@ ValueId filled(Builder& b, const Type& type, ValueId scalar) {
 }
 
 struct ProgramAdjoint {
-  const Function f;
+  const Checkpointed checkpointed;
+  const Function& f = checkpointed.f;
   Structure s{f};
   Activity act{f};
   Function out;
   Names names;
   Values versions, returned;  // of the primal
 
-  explicit ProgramAdjoint(const Function& original, const char* suffix) : f(prepare(original)) {
+  ProgramAdjoint(const Function& original, const Checkpoint& how, const char* suffix) : checkpointed(checkpoint(prepare(original), how)) {
     out.kind = Function::Kind::program;
     out.name = f.name + suffix;
     out.loc = f.loc;
@@ -343,9 +345,10 @@ struct ProgramAdjoint {
   bool is_array(const Parameter& p) const { return p.kind == Parameter::Kind::array; }
 };
 
-Function vjp_program(const Function& original, const std::vector<char>& wrt) {
-  ProgramAdjoint a(original, ".vjp");
+Function vjp_program(const Function& original, std::vector<char> wrt, const Checkpoint& how) {
+  ProgramAdjoint a(original, how, ".vjp");
   const Function& f = a.f;
+  wrt.resize(f.parameters.size());
   for (std::size_t p = 0; p < f.parameters.size(); ++p) {
     const Parameter& parameter = f.parameters[p];
     a.act.varied[parameter.value.index] = wrt[p] || (parameter.role == Role::inout && has_float(f.type(parameter.value)));
@@ -356,6 +359,7 @@ Function vjp_program(const Function& original, const std::vector<char>& wrt) {
   Builder b(a.out);
   b.loc = f.loc;
   Reverse r(a.s, a.act, b);
+  r.states = a.checkpointed.states;
 
   for (const Parameter& p : f.parameters) {
     if (p.role == Role::out || p.role == Role::accum) continue;
@@ -410,9 +414,10 @@ Function vjp_program(const Function& original, const std::vector<char>& wrt) {
   return tidy(a.out);
 }
 
-Function value_and_grad_program(const Function& original, const std::vector<char>& wrt) {
-  ProgramAdjoint a(original, ".value_and_grad");
+Function value_and_grad_program(const Function& original, std::vector<char> wrt, const Checkpoint& how) {
+  ProgramAdjoint a(original, how, ".value_and_grad");
   const Function& f = a.f;
+  wrt.resize(f.parameters.size());
   const ValueId loss = a.returned.empty() ? ValueId{} : a.returned[0];
   if (!loss.valid() || !f.type(loss).element.is_scalar() || !is_float(f.type(loss).dtype()) || f.type(loss).count() != 1)
     throw KernelError(f.loc, fmt::format("value_and_grad: \"{}\" must return a floating point scalar or an array of one element first", f.name));
@@ -423,6 +428,7 @@ Function value_and_grad_program(const Function& original, const std::vector<char
   Builder b(a.out);
   b.loc = f.loc;
   Reverse r(a.s, a.act, b);
+  r.states = a.checkpointed.states;
   for (const Parameter& p : f.parameters)
     r.now[p.value.index] = a.is_array(p) ? b.array_parameter(f.type(p.value), p.role, a.names.unique(p.name))
                                          : b.scalar_parameter(f.type(p.value).dtype(), a.names.unique(p.name));
@@ -445,12 +451,12 @@ Function value_and_grad_program(const Function& original, const std::vector<char
 }  // namespace
 }  // namespace ad
 
-Function vjp(const Function& f, const Wrt& wrt) {
+Function vjp(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
   const std::vector<char> mask = ad::wrt_mask(f, wrt, false);
   switch (f.kind) {
     case Function::Kind::fn: return ad::vjp_fn(f, mask, ad::Seeds::parameters, false, ".vjp");
     case Function::Kind::kernel: return *ad::vjp_kernel(f, mask, {}, false, true).function;
-    case Function::Kind::program: return ad::vjp_program(f, mask);
+    case Function::Kind::program: return ad::vjp_program(f, mask, checkpoint);
   }
   throw Bug(f.loc, "vjp: unknown kind of function");
 }
@@ -460,8 +466,8 @@ Function grad(const Function& f, const Wrt& wrt) {
   return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, false, ".grad");
 }
 
-Function value_and_grad(const Function& f, const Wrt& wrt) {
-  if (f.kind == Function::Kind::program) return ad::value_and_grad_program(f, ad::wrt_mask(f, wrt, true));
+Function value_and_grad(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
+  if (f.kind == Function::Kind::program) return ad::value_and_grad_program(f, ad::wrt_mask(f, wrt, true), checkpoint);
   ad::check_one_result(f, "value_and_grad");
   return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, true, ".value_and_grad");
 }

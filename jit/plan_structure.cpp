@@ -133,6 +133,7 @@ void Planner::for_loop(OpId id) {
   Op now;
   now.code = Opcode::for_;
   now.down = op.down;
+  now.leaf = op.leaf;
   now.loc = op.loc;
   now.operands = {lo, hi};
   std::vector<Type> arguments = {DType::i32}, result;

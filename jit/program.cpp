@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <map>
 #include <mutex>
 
 #include "fluxion/ad.h"
@@ -11,6 +14,7 @@
 #include "fluxion/error.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/rewrite.h"
+#include "budget.h"
 #include "program_trace.h"
 
 namespace fluxion::detail {
@@ -19,6 +23,7 @@ namespace {
 struct Step {
   ProgramHandle::Transform transform;
   std::vector<int> wrt;  // positions of the arguments at this step
+  CheckpointRule checkpoint;
 };
 
 struct Specialisation {
@@ -29,6 +34,18 @@ struct Specialisation {
   std::vector<Type> results;
   std::shared_ptr<Executable> code;
   double cost = 0;
+  int settings = 0;                           // parameters that a budget chooses
+  std::shared_ptr<const Function> planned;    // memory form, when somebody has asked
+
+  Specialisation() = default;
+  Specialisation(const Specialisation&) = delete;
+  Specialisation& operator=(const Specialisation&) = delete;
+  ~Specialisation() { if (code) code->release(); }
+};
+/// What to run with some arguments.
+struct Choice {
+  std::shared_ptr<Specialisation> made;
+  Settings settings{};
 };
 
 bool float_layout(LayoutId element) {
@@ -104,9 +121,14 @@ struct ProgramHandle::State {
   bool race = false;                         // runs in the evaluator
   std::mutex mutex;  // held while specialising
   std::vector<std::shared_ptr<Specialisation>> specialisations;
+  std::map<std::string, Choice> choices;     // under a budget: by the key and the scalars
 
-  std::shared_ptr<Specialisation> specialise(std::span<const Argument> arguments, Loc at, bool compile);
-  void transform(Specialisation& s, const Step& step) const;
+  Choice specialise(std::span<const Argument> arguments, Loc at, bool compile);
+  std::shared_ptr<Specialisation> specialisation(const std::string& key, const Device& device, std::span<const Argument> arguments,
+                                                 const Checkpoint* within);
+  Choice choose(const std::string& key, const Device& device, std::span<const Argument> arguments);
+  /// `within`: what the step that has a budget does instead.
+  void transform(Specialisation& s, const Step& step, const Checkpoint* within) const;
 };
 
 ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> parameters, Body body, Loc at)
@@ -139,10 +161,13 @@ ProgramHandle::State& ProgramHandle::made(Loc at) const {
   if (!state_) throw KernelError(at, "an empty program is used; make it with fluxion::program");
   return *state_;
 }
-ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt) const {
+ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt, const CheckpointRule& checkpoint) const {
   ProgramHandle out;
   out.state_ = copy_of(made({}));
-  out.state_->steps.push_back({t, std::move(wrt)});
+  for (const Step& step : out.state_->steps)
+    if (step.checkpoint.bytes && checkpoint.bytes)
+      throw KernelError(out.state_->at, fmt::format("program \"{}\" has a budget from an earlier derivative, which holds for the whole", out.state_->name));
+  out.state_->steps.push_back({t, std::move(wrt), checkpoint});
   return out;
 }
 ProgramHandle ProgramHandle::with(const CompileOptions& options) const {
@@ -152,7 +177,8 @@ ProgramHandle ProgramHandle::with(const CompileOptions& options) const {
   return out;
 }
 
-void ProgramHandle::State::transform(Specialisation& s, const Step& step) const {
+void ProgramHandle::State::transform(Specialisation& s, const Step& step, const Checkpoint* within) const {
+  const Checkpoint& keep = step.checkpoint.bytes ? *within : step.checkpoint.kept;
   Function& f = s.program.function;
   std::vector<ProgramSource>& sources = s.program.sources;
   int arguments = 0;
@@ -171,14 +197,19 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step) const 
   };
   switch (step.transform) {
     case Transform::value_and_grad:
-      f = fluxion::value_and_grad(f, wrt);
+      f = fluxion::value_and_grad(f, wrt, keep);
+      while (sources.size() < f.parameters.size()) sources.push_back({ProgramSource::Kind::setting, s.settings++});
       break;
     case Transform::vjp: {
       refuse_written("vjp", false);
       const std::size_t primals = sources.size();
-      const Function g = fluxion::vjp(f, wrt);
-      std::size_t first = g.parameters.size() - wrt.size();
-      for (std::size_t p = primals; p < first; ++p) sources.push_back({ProgramSource::Kind::argument, arguments++});
+      const Function g = fluxion::vjp(f, wrt, keep);
+      const std::size_t first = g.parameters.size() - wrt.size();
+      const Values& end = f.terminator(f.body).operands;  // nothing but results, or arrays without derivatives
+      std::size_t cotangents = 0;
+      for (ValueId v : end) cotangents += has_float(f.type(v));
+      for (std::size_t p = primals; p < first - cotangents; ++p) sources.push_back({ProgramSource::Kind::setting, s.settings++});
+      while (sources.size() < first) sources.push_back({ProgramSource::Kind::argument, arguments++});
       f = return_gradients(g, first);
       break;
     }
@@ -198,7 +229,7 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step) const 
   f = run_passes(prune_launches(f), capture_pipeline());
 }
 
-std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc call, bool compile) {
+Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc call, bool compile) {
   Device device;
   std::string key;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
@@ -216,14 +247,28 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const
   }
   key += device ? device.name() : "";
   std::lock_guard lock(mutex);
+  const bool within = std::any_of(steps.begin(), steps.end(), [](const Step& s) { return s.checkpoint.bytes != 0; });
+  Choice choice = within ? choose(key, device, arguments) : Choice{specialisation(key, device, arguments, nullptr)};
+  Specialisation& s = *choice.made;
+  if (compile && !s.code) {
+    s.code = fluxion::detail::specialise(*s.function, options, race ? Device::reference() : s.device);
+    s.code->hold();
+  }
+  return choice;
+}
+
+std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::string& shapes, const Device& device,
+                                                                     std::span<const Argument> arguments, const Checkpoint* within) {
+  const std::string key =
+      shapes + (within ? fmt::format(" {} {} {}", static_cast<int>(within->mode), within->levels, within->depth) : std::string());
   for (const auto& s : specialisations)
-    if (s->key == key && (s->code || !compile)) return s;
+    if (s->key == key) return s;
   auto s = std::make_shared<Specialisation>();
   s->key = key;
   s->program = capture_program(name, parameters, body, arguments, device, at);
   s->device = device ? device : s->program.captured.empty() ? Device::best() : s->program.captured[0]->device;
   s->program.function = run_passes(s->program.function, capture_pipeline());
-  for (const Step& step : steps) transform(*s, step);
+  for (const Step& step : steps) transform(*s, step, within);
   const Function& f = s->program.function;
   const Values& end = f.terminator(f.body).operands;
   std::size_t versions = 0;
@@ -231,18 +276,85 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialise(std::span<const
   for (std::size_t k = versions; k < end.size(); ++k) s->results.push_back(f.type(end[k]));
   s->function = std::make_shared<const Function>(f);
   s->cost = launch_cost(f, f.body);
-  if (compile) {
-    s->code = fluxion::detail::specialise(f, options, race ? Device::reference() : s->device);
-    specialisations.push_back(s);
-  }
+  specialisations.push_back(s);
   return s;
+}
+
+namespace {
+
+std::vector<std::uint64_t> scalar_bits(const Specialisation& s, std::span<const Argument> arguments, const Settings& settings) {
+  std::vector<std::uint64_t> bits;
+  const Function& f = *s.function;
+  for (std::size_t p = 0; p < f.parameters.size(); ++p) {
+    if (f.parameters[p].kind != Parameter::Kind::scalar) continue;
+    const auto& [kind, index] = s.program.sources[p];
+    const auto at = static_cast<std::size_t>(index);
+    bits.push_back(kind == ProgramSource::Kind::setting ? static_cast<std::uint32_t>(settings[at]) : kind == ProgramSource::Kind::argument ? arguments[at].bits : 0);
+  }
+  return bits;
+}
+
+WorkspaceUse measured(Specialisation& s, std::span<const Argument> arguments, const Settings& settings) {
+  if (!s.planned) s.planned = std::make_shared<const Function>(buffer_plan(*s.function));
+  return workspace_use(*s.planned, scalar_bits(s, arguments, settings));
+}
+
+}  // namespace
+
+/// What keeps most comes first: everything; then states of the outermost loops, of those inside them too, and so on. A later
+/// reverse derivative needs strips.
+Choice ProgramHandle::State::choose(const std::string& shapes, const Device& device, std::span<const Argument> arguments) {
+  std::string key = shapes;
+  for (std::size_t k = 0; k < arguments.size(); ++k)
+    if (!arguments[k].array) key += fmt::format(" {:x}", arguments[k].bits);
+  if (const auto it = choices.find(key); it != choices.end()) return it->second;
+  std::int64_t bytes = 0;
+  bool reversed = false;
+  for (const Step& step : steps) {
+    reversed |= bytes && step.transform != Transform::jvp;
+    if (step.checkpoint.bytes) bytes = step.checkpoint.bytes;
+  }
+  const auto limit = static_cast<double>(bytes);
+  double least = 0;
+  const auto take = [&](Choice c) {
+    if (choices.size() > 256) choices.clear();  // trip counts that never come again
+    return choices[key] = std::move(c);
+  };
+  const auto fits = [&](const Checkpoint& keep) -> std::shared_ptr<Specialisation> {
+    const auto s = specialisation(shapes, device, arguments, &keep);
+    const double use = measured(*s, arguments, {}).bytes;
+    least = least > 0 ? std::min(least, use) : use;
+    return use <= limit ? s : nullptr;
+  };
+  Checkpoint keep;
+  if (auto s = fits(keep)) return take({s});
+  if (reversed) {
+    keep.mode = Checkpoint::Mode::strips;
+    for (keep.levels = 2; keep.levels <= 8; ++keep.levels)
+      if (auto s = fits(keep)) return take({s});
+  } else {
+    keep.mode = Checkpoint::Mode::settings;
+    int loops = 0;
+    for (keep.depth = 1;; ++keep.depth) {
+      const auto s = specialisation(shapes, device, arguments, &keep);
+      if (s->settings == loops) break;
+      loops = s->settings;
+      double need = 0;
+      const auto settings = within_budget(static_cast<std::size_t>(loops) / 2, [&](const Settings& x) { return measured(*s, arguments, x); }, limit, need);
+      if (settings) return take({s, *settings});
+      least = std::min(least, need);
+    }
+  }
+  throw KernelError(at, fmt::format("the derivative of program \"{}\" cannot run within its budget of {:.4g} MB; the least that it needs is "
+                                    "{:.4g} MB", name, limit / (1 << 20), std::ceil(least / (1 << 10)) / (1 << 10)));
 }
 
 std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc at) const {
   const State& program = made(at);
   if (recording())
     throw KernelError(at, fmt::format("program \"{}\" is called while \"{}\" is captured, which would run it once, now", program.name, recorded().name));
-  const auto s = state_->specialise(arguments, at, true);
+  const Choice choice = state_->specialise(arguments, at, true);
+  const auto& s = choice.made;
   const Function& f = *s->function;
   Work work;
   work.code = s->code;
@@ -255,6 +367,8 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
     const ProgramSource& source = s->program.sources[p];
     if (q.kind == Parameter::Kind::scalar) {
       if (source.kind == ProgramSource::Kind::zeros) work.scalars.push_back(0);
+      else if (source.kind == ProgramSource::Kind::setting)
+        work.scalars.push_back(static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]));
       else if (arguments[static_cast<std::size_t>(source.index)].traced != ~0u)
         throw KernelError(at, fmt::format("program \"{}\" is called with a captured value outside of its capture", state_->name));
       else work.scalars.push_back(arguments[static_cast<std::size_t>(source.index)].bits);
@@ -307,12 +421,19 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
 
 // A derivative, made for these shapes, as part of the program under capture.
 std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> arguments, Loc at) const {
-  const auto s = state_->specialise(arguments, at, false);
+  const bool within = std::any_of(state_->steps.begin(), state_->steps.end(), [](const Step& step) { return step.checkpoint.bytes != 0; });
+  for (const Argument& a : arguments)
+    if (within && a.traced != ~0u)
+      throw KernelError(at, fmt::format("a derivative of program \"{}\" with a budget is called inside another program with a scalar that is not "
+                                        "known yet; pass a number, or use strips or revolve", state_->name));
+  const Choice choice = state_->specialise(arguments, at, false);
+  const auto& s = choice.made;
   std::vector<Argument> list;
   for (const ProgramSource& source : s->program.sources) {
     Argument a;
     if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];
     if (source.kind == ProgramSource::Kind::captured) a.array = s->program.captured[static_cast<std::size_t>(source.index)];
+    if (source.kind == ProgramSource::Kind::setting) a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
     list.push_back(std::move(a));
   }
   std::vector<ProgramValue> out;
@@ -320,8 +441,23 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
   return out;
 }
 
+ProgramUse ProgramHandle::use(std::span<const Argument> arguments) const {
+  const Choice c = made({}).specialise(arguments, {}, false);
+  const WorkspaceUse use = measured(*c.made, arguments, c.settings);
+  return {static_cast<std::int64_t>(use.bytes), use.runs};
+}
+
+std::int64_t ProgramHandle::peak_bytes() const {
+  State& state = made({});
+  std::lock_guard lock(state.mutex);
+  std::int64_t most = 0;
+  for (const auto& s : state.specialisations)
+    if (s->code) most = std::max(most, s->code->peak_bytes());
+  return most;
+}
+
 std::string ProgramHandle::dump(std::string_view what, std::span<const Argument> arguments) const {
-  const auto s = made({}).specialise(arguments, {}, what != "ir" && what != "lowered");
+  const auto s = made({}).specialise(arguments, {}, what != "ir" && what != "lowered").made;
   if (what == "ir") return print(*s->function);
   if (what == "lowered") return print(lower(*s->function, s->device.state().backend->name()));
   const std::string text = s->code->dump(what);

@@ -10,9 +10,9 @@ namespace fluxion::detail {
 
 /// Where a parameter of a captured Function comes from at a call.
 struct ProgramSource {
-  enum class Kind : std::uint8_t { argument, captured, zeros };
+  enum class Kind : std::uint8_t { argument, captured, zeros, setting };
   Kind kind = Kind::argument;
-  int index = 0;  // of the argument or of the captured array
+  int index = 0;  // of the argument, the captured array or the setting (budget.h)
 };
 
 struct CapturedProgram {

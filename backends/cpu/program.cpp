@@ -62,7 +62,15 @@ struct Workspace {
   std::vector<Pages> stacks;        // by memory
   std::vector<KernelArray> arrays;  // by memory
   std::vector<std::int64_t> counts;
+  std::vector<std::int64_t> most;   // records in use at once so far, by memory
   std::size_t total = 0;            // bytes of the stacks
+
+  /// Bytes that have been in use; what is mapped beyond that has never been touched.
+  std::int64_t used(const std::vector<std::size_t>& bytes) const {
+    std::int64_t sum = static_cast<std::int64_t>(fixed.bytes());
+    for (std::size_t m = 0; m < most.size(); ++m) sum += most[m] * static_cast<std::int64_t>(bytes[m]);
+    return sum;
+  }
 };
 
 std::unique_ptr<Workspace> make_workspace(const Function& f) {
@@ -70,6 +78,7 @@ std::unique_ptr<Workspace> make_workspace(const Function& f) {
   w->stacks.resize(f.memories.size());
   w->arrays.resize(f.memories.size());
   w->counts.resize(f.memories.size());
+  w->most.resize(f.memories.size());
   std::size_t bytes = 0;
   std::vector<std::size_t> offset(f.memories.size());
   for (std::size_t m = 0; m < f.memories.size(); ++m) {
@@ -128,7 +137,21 @@ class ProgramExecutable final : public Executable {
       code_(&state);
     }
     std::lock_guard lock(mutex_);
-    idle_.push_back(std::move(w));
+    peak_ = std::max(peak_, w->used(bytes_));
+    if (holders_ > 0) idle_.push_back(std::move(w));
+  }
+  std::int64_t peak_bytes() const override {
+    std::lock_guard lock(mutex_);
+    return peak_;
+  }
+  void hold() override {
+    std::lock_guard lock(mutex_);
+    ++holders_;
+  }
+  void release() override {
+    std::vector<std::unique_ptr<Workspace>> free;
+    std::lock_guard lock(mutex_);
+    if (--holders_ == 0) free.swap(idle_);
   }
   std::string object() const override { return object_; }
   std::string dump(std::string_view what) const override;
@@ -155,6 +178,7 @@ class ProgramExecutable final : public Executable {
       w.arrays[m].data = pages.data();
     }
     w.counts[m] = first + n;
+    w.most[m] = std::max(w.most[m], w.counts[m]);
     return static_cast<std::int32_t>(first);
   }
 
@@ -168,8 +192,10 @@ class ProgramExecutable final : public Executable {
   std::vector<std::size_t> bytes_;  // of one array, by memory
   std::shared_ptr<Linked> linked_;
   ProgramFn code_ = nullptr;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
+  std::int64_t peak_ = 0;
+  int holders_ = 0;
 };
 
 /// Shapes are known here: a kernel is emitted for large arrays exactly when some run of it has one.

@@ -189,6 +189,8 @@ class Promotion {
     Op now;
     now.code = op.code;
     now.down = op.down;
+    now.kind = op.kind;
+    now.leaf = op.leaf;
     now.loc = op.loc;
     now.operands = r_(op.operands);
     append(now.operands, snapshot(carried));

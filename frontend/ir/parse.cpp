@@ -455,6 +455,8 @@ struct Parser::FunctionParser {
     op.loc = b.loc;
     op.code = opcode();
     if (p.take("down")) op.down = true;
+    if (op.code == Opcode::for_ && p.take("starts")) op.kind = static_cast<std::uint8_t>(Keep::starts);
+    if (op.code == Opcode::for_ && p.take("once")) op.kind = static_cast<std::uint8_t>(Keep::once);
     attributes(b, op);
     const int regions = op.code == Opcode::for_ ? 1 : op.code == Opcode::if_ || op.code == Opcode::while_ ? 2 : 0;
     for (int i = 0; i < regions; ++i) {

@@ -281,6 +281,7 @@ class Printer {
     if (!op.results.empty()) out_ += " = ";
     out_ += name_of(op.code);
     if (op.down) out_ += " down";
+    if (op.code == Opcode::for_ && op.kind) out_ += op.kind == static_cast<std::uint8_t>(Keep::starts) ? " starts" : " once";
     std::span<const ValueId> rest = op.operands;
     attributes(op, rest);
     if (!rest.empty()) out_ += ' ';

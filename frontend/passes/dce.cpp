@@ -161,6 +161,8 @@ class Dce {
     Op now;
     now.code = op.code;
     now.down = op.down;
+    now.kind = op.kind;
+    now.leaf = op.leaf;
     now.loc = op.loc;
     for (std::size_t i = 0; i < op.operands.size(); ++i)
       if (i < before || keeps(op, i - before)) now.operands.push_back(rw(op.operands[i]));

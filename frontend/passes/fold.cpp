@@ -360,6 +360,8 @@ class Fold {
     Op now;
     now.code = op.code;
     now.down = op.down;
+    now.kind = op.kind;
+    now.leaf = op.leaf;
     now.loc = op.loc;
     now.operands = {lo, hi};
     now.operands.insert(now.operands.end(), init.begin(), init.end());

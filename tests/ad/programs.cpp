@@ -253,3 +253,59 @@ TEST_CASE("arrays of elements with float and integer leaves are added leaf by le
   require_right(f, tame(f));
   require_right(vjp(f), vjp_arguments(f, tame(f), {}, 3));
 }
+
+TEST_CASE("every way to keep states gives the gradients that keeping everything gives", "[ad][program][checkpoint]") {
+  std::vector<Checkpoint> ways;
+  for (int n : {1, 2, 3, 4}) {
+    ways.push_back({.mode = Checkpoint::Mode::strips, .levels = n});
+    ways.push_back({.mode = Checkpoint::Mode::revolve, .states = n});
+  }
+  for (const Function& f : programs()) {
+    if (f.name == "roles") continue;  // its first result is not one number
+    DYNAMIC_SECTION(f.name) {
+      const Arguments a = tame(f);
+      const Arguments all = run(value_and_grad(f), a);
+      for (const Checkpoint& how : ways) {
+        const Function g = value_and_grad(f, {}, how);
+        INFO(static_cast<int>(how.mode) << ' ' << how.levels << ' ' << how.states << '\n' << print(g));
+        verify(g);
+        CHECK(print(parse(print(g))) == print(g));
+        const Arguments mine = run(g, a);
+        REQUIRE(mine.size() == all.size());
+        for (std::size_t k = 0; k < all.size(); ++k) CHECK(mine[k].bytes == all[k].bytes);
+      }
+      for (int depth : {1, 2})
+        for (std::pair<int, int> s : {std::pair(1, 1), {2, 1}, {1, 2}, {3, 2}, {100, 1}}) {
+          const Function g = value_and_grad(f, {}, {.mode = Checkpoint::Mode::settings, .depth = depth});
+          verify(g);
+          Arguments b = a;
+          while (b.size() < g.parameters.size()) {
+            Data d;
+            d.element = DType::i32;
+            d.rank = 1;
+            d.resize();
+            d.scalar = true;
+            *d.as<int>() = (b.size() - a.size()) % 2 ? s.second : s.first;
+            b.push_back(d);
+          }
+          const Arguments mine = run(g, b);
+          for (std::size_t k = 0; k < all.size(); ++k) CHECK(mine[k].bytes == all[k].bytes);
+        }
+    }
+  }
+}
+
+TEST_CASE("derivatives of strip-mined programs have derivatives", "[ad][program][checkpoint]") {
+  for (const Function& f : {time_loop(), nested_loops(), branch(), until()})
+    DYNAMIC_SECTION(f.name) {
+      const Arguments a = tame(f);
+      const Checkpoint how{.mode = Checkpoint::Mode::strips, .levels = 2};
+      const Function v = vjp(f, {}, how);
+      require_right(v, vjp_arguments(f, a, {}, 5));
+      require_right(jvp(v), jvp_arguments(v, vjp_arguments(f, a, {}, 5), 5));
+      const Function once = vjp(f, {}, {.mode = Checkpoint::Mode::revolve, .states = 2});
+      verify(jvp(once));
+      CHECK_THROWS_WITH(vjp(once), Catch::Contains("give the first one strips"));
+      CHECK_THROWS_WITH(vjp(v, {}, how), Catch::Contains("give the checkpoint option to the first"));
+    }
+}

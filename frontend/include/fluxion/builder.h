@@ -85,6 +85,7 @@ class FLUXION_API Builder {
   void reopen(RegionId r) { stack_.push_back(r); }
   RegionId current() const { return stack_.back(); }
   std::size_t depth() const { return stack_.size(); }
+  Op& last() { return f_[f_[current()].ops.back()]; }  // what was appended last
   /// Appends an op as it is; makes `result_types.size()` results.
   OpId append(Op op, std::span<const Type> result_types);
   /// Ends the body; every open region but the body must be closed.

@@ -134,12 +134,19 @@ struct Value {
   std::uint64_t bits = 0;   // constant: the value's bits, zero-extended (f32 in the low half)
 };
 
+/// Op::kind of a for_ of a program: what a reverse sweep keeps of its iterations.
+enum class Keep : std::uint8_t {
+  all,     // what the reverse of each needs
+  starts,  // what each starts from: it is run again before it is reversed
+  once,    // reversed already, by a schedule that has no reverse of its own
+};
+
 struct Op {
   Opcode code = Opcode::yield;
   bool down = false;           // for_: runs from hi - 1 to lo
-  std::uint16_t leaf = 0;      // load, store, accumulate, atomic: leaf; extent, domain, group_index: axis
+  std::uint16_t leaf = 0;      // load, store, accumulate, atomic: leaf; extent, domain, group_index: axis; for_: 0 or a number
   MemoryId memory{};           // load, store, accumulate, atomic, extent
-  std::uint8_t kind = 0;       // atomic, subgroup: an Atomic or Subgroup
+  std::uint8_t kind = 0;       // atomic, subgroup: an Atomic or Subgroup; for_: a Keep
   std::uint32_t ref = ~0u;     // launch, run, call: index into callees; print, check: index into texts
   std::vector<MemoryId> buffers;  // buffer_alloc, buffer_copy, buffer_zero, run
   Values operands;

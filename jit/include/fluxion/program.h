@@ -17,9 +17,20 @@
 #include <tuple>
 #include <vector>
 
+#include "fluxion/checkpoint.h"
 #include "fluxion/differentiate.h"
 
 namespace fluxion {
+namespace detail {
+
+}  // namespace detail
+
+/// What a call takes.
+struct ProgramUse {
+  std::int64_t bytes = 0;  // arrays that the program makes for itself, tapes included; not arguments and results
+  double launches = 0;
+};
+
 namespace detail {
 
 /// A parameter or a result while it is traced.
@@ -41,7 +52,7 @@ class FLUXION_API ProgramHandle {
 
   enum class Transform : std::uint8_t { value_and_grad, vjp, jvp };
   /// `wrt`: positions of the arguments.
-  ProgramHandle transformed(Transform t, std::vector<int> wrt) const;
+  ProgramHandle transformed(Transform t, std::vector<int> wrt, const CheckpointRule& checkpoint = {}) const;
   ProgramHandle with(const CompileOptions& options) const;
 
   /// Queues a run; gives the arrays that the program returns, scalars as arrays of one element.
@@ -51,6 +62,8 @@ class FLUXION_API ProgramHandle {
   std::vector<ProgramValue> embedded(std::span<const Argument> arguments, Loc at) const;
   /// "ir" (value form, after its transforms), "lowered" (memory form), "llvm" or "asm".
   std::string dump(std::string_view what, std::span<const Argument> arguments) const;
+  ProgramUse use(std::span<const Argument> arguments) const;
+  std::int64_t peak_bytes() const;
 
  private:
   struct State;
@@ -171,6 +184,13 @@ class Program<TypeList<R...>, TypeList<P...>> {
     const detail::Argument list[] = {detail::ProgramType<P>::argument(args)..., {}};
     return handle_.dump(what, {list, sizeof...(P)});
   }
+  /// What a call with these arguments will take, without making it.
+  ProgramUse use(typename detail::ProgramType<P>::Host... args) const {
+    const detail::Argument list[] = {detail::ProgramType<P>::argument(args)..., {}};
+    return handle_.use({list, sizeof...(P)});
+  }
+  /// Most bytes that a finished call has taken for arrays of its own. The memory is kept until the program is gone.
+  std::int64_t peak_bytes() const { return handle_.peak_bytes(); }
   const detail::ProgramHandle& handle() const { return handle_; }
 
  private:
@@ -214,22 +234,31 @@ auto program(const L& body, Loc at = Loc::here()) { return program("program", bo
 /// The forward runs once.
 /// Shapes   a gradient has the shape of its parameter, of a scalar one element
 /// Throws   KernelError at the first call, with the line, for what cannot be differentiated
-/// Cost     two to four times `p` in time; in memory all versions of arrays that the reverse sweep needs
+/// Cost     two to four times `p` in time; in memory all versions of arrays that the reverse sweep needs, or what
+///          `options.checkpoint` says
 template <class... R, class... P, int... I>
-auto value_and_grad(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...> = {}) {
+auto value_and_grad(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...>, const DerivativeOptions& options = {}) {
   using G = detail::ProgramGradients<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>, I...>;
   using Results = typename detail::Joined<TypeList<R...>, typename G::List>::type;
-  return Program<Results, TypeList<P...>>(p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions()));
+  return Program<Results, TypeList<P...>>(p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions(), options.checkpoint));
+}
+template <class... R, class... P>
+auto value_and_grad(const Program<TypeList<R...>, TypeList<P...>>& p, const DerivativeOptions& options = {}) {
+  return value_and_grad(p, wrt<>, options);
 }
 
 /// Parameters, then a cotangent for each float value that `p` returns -> a gradient per member of `wrt`.
 template <class... R, class... P, int... I>
-auto vjp(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...> = {}) {
+auto vjp(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...>, const DerivativeOptions& options = {}) {
   using namespace detail;
   using G = ProgramGradients<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>, I...>;
   using Cotangents = typename JoinedAll<ListIf<ProgramType<R>::kFloat, typename ProgramType<R>::Cotangent>...>::type;
   return Program<typename G::List, typename Joined<TypeList<P...>, Cotangents>::type>(
-      p.handle().transformed(ProgramHandle::Transform::vjp, G::positions()));
+      p.handle().transformed(ProgramHandle::Transform::vjp, G::positions(), options.checkpoint));
+}
+template <class... R, class... P>
+auto vjp(const Program<TypeList<R...>, TypeList<P...>>& p, const DerivativeOptions& options = {}) {
+  return vjp(p, wrt<>, options);
 }
 
 /// Parameters, then a tangent for each float one -> what `p` returns, then a tangent of each float value of that.
