@@ -112,7 +112,7 @@ void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameter
 int main(int argc, char** argv) {
   demo::Run run("mpm_throw", "Throws an elastic block (MLS-MPM, 3600 particles, 1023 steps) onto a target", 30);
   mpm::Parameters p;
-  double rate = 10, vx = 0, vy = 0;
+  double rate = 10, vx = 0, vy = 0, budget = 0;
   run.parameter("steps", p.steps, "substeps");
   run.parameter("dt", p.dt, "length of a substep");
   run.parameter("gravity", p.gravity, "downwards");
@@ -123,6 +123,7 @@ int main(int argc, char** argv) {
   run.parameter("vx", vx, "first guess of the velocity");
   run.parameter("vy", vy, "first guess of the velocity");
   run.parameter("rate", rate, "step of gradient descent");
+  run.parameter("budget", budget, "MB for the arrays of the derivative; 0: as many as it takes");
   return run.start(argc, argv, [&] {
     const fx::Device device = run.device().empty() ? fx::Device::best() : fx::Device::named(run.device());
     run.record("device", device.name());
@@ -140,7 +141,8 @@ int main(int argc, char** argv) {
     }
     using Vec2 = mpm::Throw<float>::Vec2;
     const mpm::Throw<float> sim(p, device);
-    auto step = fx::value_and_grad(sim.program(p.steps));
+    const auto rule = budget > 0 ? fx::budget(static_cast<std::int64_t>(budget * (1 << 20))) : fx::checkpoint_all;
+    auto step = fx::value_and_grad(sim.program(p.steps), {.checkpoint = rule});
     auto v0 = device.upload({Vec2{static_cast<float>(vx), static_cast<float>(vy)}});
     std::vector<std::vector<double>> tried;
     for (int it = 0; it <= run.iterations(); ++it) {
@@ -152,6 +154,7 @@ int main(int argc, char** argv) {
       v0 -= rate * gradient;
     }
     run.record("velocity", v);
+    run.record("bytes", static_cast<double>(step.peak_bytes()));
     if (!run.quiet()) pictures(run, sim, p, tried);
   });
 }
