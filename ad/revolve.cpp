@@ -103,6 +103,7 @@ Values Reverse::advance(OpId o, ValueId from, const Values& carries, ValueId tar
 
 Values Reverse::state_at(OpId o, ValueId position) {
   Held& h = held_[o];
+  first_ = false;
   const ValueId one = b_.i32(1), top = b_.sub(h.used, one), from = b_.seq_get(h.positions, top);
   Values carries;
   for (ValueId s : h.seqs) carries.push_back(b_.seq_get(s, top));

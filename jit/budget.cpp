@@ -22,7 +22,7 @@ struct Best {
 
 std::int32_t whole(double x) { return static_cast<std::int32_t>(std::clamp(std::floor(x), 1.0, 2147483647.0)); }
 
-/// `costs`: runs of the loop's iterations. Bytes for one more state are taken where they spare runs.
+/// The settings of one loop that take no more than `bytes`.
 Best best(const Loop& l, double bytes) {
   Best out;
   for (double strip = 1; strip <= std::max(l.trips, 1.0); strip = std::max(strip + 1, std::floor(strip * (strip < 256 ? 1 : 1.03)))) {
@@ -38,7 +38,8 @@ Best best(const Loop& l, double bytes) {
 }  // namespace
 
 // Griewank & Walther 2000: advances of n strips with c states are r n - C(c + 1 + r - 1, r - 1), where no strip is run
-// more than r times; the one more is the end of the forward sweep.
+// more than r times; the one more is the end of the forward sweep. A strip of several is run again, but for its last
+// iteration, to keep what its reverse needs.
 double recomputation(double trips, double strip, double states) {
   const double n = std::ceil(trips / strip);
   if (n <= 0) return 0;
@@ -50,7 +51,7 @@ double recomputation(double trips, double strip, double states) {
   }
   // C(c + r, r - 1) = C(c + r - 1, r - 1) (c + r) / (c + 1)
   const double advances = r > 0 ? r * n - before * (states + r) / (states + 1) : 0;
-  return (advances + 1) * strip / trips;
+  return (advances + 1) * strip / trips + (strip - 1) / strip;
 }
 
 std::optional<Settings> within_budget(std::size_t loops, const Measure& measure, double bytes, double& least) {

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 #include <mutex>
@@ -41,6 +42,17 @@ struct Specialisation {
   Specialisation(const Specialisation&) = delete;
   Specialisation& operator=(const Specialisation&) = delete;
   ~Specialisation() { if (code) code->release(); }
+};
+/// Code that notes what its runs take: the same code may serve several programs.
+struct Measuring final : Executable {
+  Measuring(std::shared_ptr<Executable> code, std::shared_ptr<std::atomic<std::int64_t>> most) : code(std::move(code)), most(std::move(most)) {}
+  void run(const Launch& launch, FailureSlot& failure) override {
+    code->run(launch, failure);
+    const std::int64_t own = code->peak_bytes();
+    for (std::int64_t seen = *most; seen < own && !most->compare_exchange_weak(seen, own);) {}
+  }
+  const std::shared_ptr<Executable> code;
+  const std::shared_ptr<std::atomic<std::int64_t>> most;
 };
 /// What to run with some arguments.
 struct Choice {
@@ -121,6 +133,7 @@ struct ProgramHandle::State {
   bool race = false;                         // runs in the evaluator
   std::mutex mutex;  // held while specialising
   std::vector<std::shared_ptr<Specialisation>> specialisations;
+  std::shared_ptr<std::atomic<std::int64_t>> most = std::make_shared<std::atomic<std::int64_t>>(0);  // bytes of a run
   std::map<std::string, Choice> choices;     // under a budget: by the key and the scalars
 
   Choice specialise(std::span<const Argument> arguments, Loc at, bool compile);
@@ -357,7 +370,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
   const auto& s = choice.made;
   const Function& f = *s->function;
   Work work;
-  work.code = s->code;
+  work.code = std::make_shared<Measuring>(s->code, state_->most);
   work.function = s->function;
   work.cost = s->cost;
   work.nan = state_->options.nan;
@@ -447,14 +460,7 @@ ProgramUse ProgramHandle::use(std::span<const Argument> arguments) const {
   return {static_cast<std::int64_t>(use.bytes), use.runs};
 }
 
-std::int64_t ProgramHandle::peak_bytes() const {
-  State& state = made({});
-  std::lock_guard lock(state.mutex);
-  std::int64_t most = 0;
-  for (const auto& s : state.specialisations)
-    if (s->code) most = std::max(most, s->code->peak_bytes());
-  return most;
-}
+std::int64_t ProgramHandle::peak_bytes() const { return *made({}).most; }
 
 std::string ProgramHandle::dump(std::string_view what, std::span<const Argument> arguments) const {
   const auto s = made({}).specialise(arguments, {}, what != "ir" && what != "lowered").made;

@@ -62,7 +62,7 @@ struct Workspace {
   std::vector<Pages> stacks;        // by memory
   std::vector<KernelArray> arrays;  // by memory
   std::vector<std::int64_t> counts;
-  std::vector<std::int64_t> most;   // records in use at once so far, by memory
+  std::vector<std::int64_t> most;   // records in use at once in this run, by memory
   std::size_t total = 0;            // bytes of the stacks
 
   /// Bytes that have been in use; what is mapped beyond that has never been touched.
@@ -115,6 +115,7 @@ class ProgramExecutable final : public Executable {
     } catch (const DeviceError& e) {
       return failure.set(FailureSlot::Kind::device, {}, e.what());
     }
+    std::fill(w->most.begin(), w->most.end(), 0);
     std::size_t array = 0;
     for (const Parameter& p : f_.parameters) {
       if (p.kind != Parameter::Kind::memory) continue;
@@ -137,12 +138,12 @@ class ProgramExecutable final : public Executable {
       code_(&state);
     }
     std::lock_guard lock(mutex_);
-    peak_ = std::max(peak_, w->used(bytes_));
+    own_ = w->used(bytes_);
     if (holders_ > 0) idle_.push_back(std::move(w));
   }
   std::int64_t peak_bytes() const override {
     std::lock_guard lock(mutex_);
-    return peak_;
+    return own_;
   }
   void hold() override {
     std::lock_guard lock(mutex_);
@@ -194,7 +195,7 @@ class ProgramExecutable final : public Executable {
   ProgramFn code_ = nullptr;
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
-  std::int64_t peak_ = 0;
+  std::int64_t own_ = 0;
   int holders_ = 0;
 };
 

@@ -51,7 +51,7 @@ class FLUXION_API Executable {
   virtual ~Executable() = default;
   /// Returns when the work is done. Errors of the user's code (check, bounds) go to `failure`.
   virtual void run(const Launch& launch, FailureSlot& failure) = 0;
-  /// Most bytes that a run has taken for arrays of its own; 0 when that is not known.
+  /// Most bytes that the latest run had for arrays of its own; 0 when that is not known.
   virtual std::int64_t peak_bytes() const { return 0; }
   /// Memory is kept between runs while somebody holds the code so.
   virtual void hold() {}
