@@ -38,8 +38,8 @@ Best best(const Loop& l, double bytes) {
 }  // namespace
 
 // Griewank & Walther 2000: advances of n strips with c states are r n - C(c + 1 + r - 1, r - 1), where no strip is run
-// more than r times; the one more is the end of the forward sweep. A strip of several is run again, but for its last
-// iteration, to keep what its reverse needs.
+// more than r times; the one more is the end of the forward sweep. Each strip is run again
+// to keep what its reverse needs.
 double recomputation(double trips, double strip, double states) {
   const double n = std::ceil(trips / strip);
   if (n <= 0) return 0;
@@ -51,7 +51,7 @@ double recomputation(double trips, double strip, double states) {
   }
   // C(c + r, r - 1) = C(c + r - 1, r - 1) (c + r) / (c + 1)
   const double advances = r > 0 ? r * n - before * (states + r) / (states + 1) : 0;
-  return (advances + 1) * strip / trips + (strip - 1) / strip;
+  return (advances + 1) * strip / trips + 1;
 }
 
 std::optional<Settings> within_budget(std::size_t loops, const Measure& measure, double bytes, double& least) {

@@ -92,7 +92,7 @@ TEST_CASE("revolve runs as few iterations again as is possible", "[jit][program]
       // Beyond the schedule's advances: the forward sweep runs to the end, so its last stretch is run again.
       const double more = fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::revolve(states)}).use(x, steps).launches - all;
       CHECK(steps + more >= least);
-      CHECK(steps + more <= 1.05 * least + 2 + (states == 1 ? steps : 0));
+      CHECK(steps + more <= 1.05 * least + 5 + (states == 1 ? steps : 0));
     }
   }
 }
