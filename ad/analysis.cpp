@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "callees.h"
 #include "fluxion/error.h"
 #include "groups.h"
 #include "fluxion/mutants.h"
@@ -150,7 +151,7 @@ struct Spread {
       case Opcode::seq_get: vary(op.results[0], varied(x[0])); return;
       case Opcode::seq_set:
       case Opcode::seq_add_at: vary(op.results[0], varied(x[0]) || varied(x[2])); return;
-      case Opcode::launch: {
+      case Opcode::call: case Opcode::launch: {
         bool any = false;
         for (ValueId v : x) any |= varied(v);
         for (ValueId v : op.results) vary(v, any);
@@ -166,8 +167,6 @@ struct Spread {
         if (a.memory_varied[op.memory.index]) check_atomic(f, op), vary(op.results[0], true);
         return;
       }
-      case Opcode::call:
-        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
       case Opcode::buffer_zero: case Opcode::run: not_lowered(op);
@@ -265,6 +264,12 @@ struct Backward {
       case Opcode::seq_get: use(at, x[0], op.results[0]); return;
       case Opcode::seq_set:
       case Opcode::seq_add_at: use(at, x[0], op.results[0]), use(at, x[2], op.results[0]); return;
+      case Opcode::call: {
+        const bool masked = Callees::now().masks(*f.callees[op.ref]);
+        for (ValueId r : op.results)
+          for (ValueId v : x) use(at, v, a.useful[r.index], a.tainted[r.index] || masked);
+        return;
+      }
       case Opcode::launch:
         for (ValueId r : op.results)
           for (ValueId v : x) use(at, v, r);
@@ -276,8 +281,6 @@ struct Backward {
       case Opcode::atomic:
         use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]);
         return;
-      case Opcode::call:
-        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
       case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
       case Opcode::buffer_zero: case Opcode::run: not_lowered(op);

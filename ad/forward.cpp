@@ -5,6 +5,7 @@
 #include <map>
 
 #include "analysis.h"
+#include "callees.h"
 #include "groups.h"
 #include "fluxion/error.h"
 #include "fluxion/rewrite.h"
@@ -102,6 +103,7 @@ class Forward {
     c.operands = primal(op.operands);
     if (op.memory.valid()) c.memory = memory[op.memory.index];
     if (op.code == Opcode::print || op.code == Opcode::check) c.ref = add_text(b_.function(), f_.texts[op.ref]);
+    if (op.code == Opcode::call) c.ref = add_callee(b_.function(), f_.callees[op.ref]);
     std::vector<Type> t;
     for (ValueId v : op.results) t.push_back(f_.type(v));
     const OpId made = b_.append(std::move(c), t);
@@ -118,6 +120,7 @@ class Forward {
       case Opcode::for_: return for_(op);
       case Opcode::while_: return while_(op);
       case Opcode::launch: return launch(op);
+      case Opcode::call: return call(op);
       case Opcode::load:
         copy(op);
         if (varied(op.results[0])) tangent[op.results[0].index] = b_.load(tangent_memory[op.memory.index], primal(x), op.leaf);
@@ -162,8 +165,6 @@ class Forward {
         if (varied(op.results[0])) tangent[op.results[0].index] = subgroup_tangent(b_, op, primal(x), now[op.results[0].index], tangent_or_zero(x[0]));
         return;
       case Opcode::barrier: return copy(op);
-      case Opcode::call:
-        throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
       case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
       case Opcode::zeros: case Opcode::print: case Opcode::check: return copy(op);
       default: return elementwise(op);
@@ -302,6 +303,23 @@ class Forward {
     }
   }
 
+  void call(const Op& op) {
+    std::vector<char> dots;
+    bool any = false;
+    for (ValueId v : op.operands) any |= dots.emplace_back(tangent[v.index].valid()) != 0;
+    if (!any) return copy(op);
+    const Callees::Tangent t = Callees::now().jvp(f_.callees[op.ref], dots);
+    Values arguments = primal(op.operands);
+    for (std::size_t p = 0; p < dots.size(); ++p)
+      if (t.dots[p]) arguments.push_back(tangent_or_zero(op.operands[p]));
+    const Values out = b_.call(t.function, arguments);
+    std::size_t next = op.results.size();
+    for (std::size_t r = 0; r < op.results.size(); ++r) {
+      now[op.results[r].index] = out[r];
+      tangent[op.results[r].index] = has_float(f_.type(op.results[r])) ? out[next++] : ValueId{};
+    }
+  }
+
   void launch(const Op& op) {
     bool any = false;
     for (ValueId v : op.operands) any |= tangent[v.index].valid();
@@ -357,12 +375,16 @@ bool is_scratch(const Function& f, const Parameter& p) { return p.kind == Parame
 }  // namespace
 }  // namespace ad
 
-Function jvp(const Function& original) {
-  using namespace ad;
+namespace ad {
+namespace {
+
+/// `dots`: by parameter, which have a tangent.
+Function forward_mode(const Function& original, const std::vector<char>& dots) {
   const Function f = order_minmax(original);
   Activity act(f);
-  for (const Parameter& p : f.parameters) {
-    if (!float_parameter(f, p)) continue;
+  for (std::size_t i = 0; i < f.parameters.size(); ++i) {
+    const Parameter& p = f.parameters[i];
+    if (!dots[i]) continue;
     if (p.kind == Parameter::Kind::memory) act.memory_varied[p.memory.index] = 1, adjoint_of(f[p.memory].element, f[p.memory].loc);
     else act.varied[p.value.index] = 1;
   }
@@ -407,7 +429,7 @@ Function jvp(const Function& original) {
     for (bool dot : {false, true})
       for (std::size_t i = 0; i < f.parameters.size(); ++i) {
         const Parameter& p = f.parameters[i];
-        if (is_scratch(f, p) == scratch && (!dot || float_parameter(f, p))) declare(i, dot);
+        if (is_scratch(f, p) == scratch && (!dot || dots[i])) declare(i, dot);
       }
   const Values& indices = f[f.body].arguments;
   if (f.kind == Function::Kind::kernel)
@@ -428,6 +450,20 @@ Function jvp(const Function& original) {
   b.loc = f.loc;
   b.finish(yields);
   return tidy(out);
+}
+
+}  // namespace
+
+Function jvp_fn(const Function& f, const std::vector<char>& dots) { return forward_mode(f, dots); }
+
+}  // namespace ad
+
+Function jvp(const Function& f) {
+  const ad::Callees::Scope scope;
+  if (f.kind == Function::Kind::fn && f.rules != Rules{}) return jvp(ad::calling(f));
+  std::vector<char> dots;
+  for (const Parameter& p : f.parameters) dots.push_back(ad::float_parameter(f, p));
+  return ad::forward_mode(f, dots);
 }
 
 }  // namespace fluxion

@@ -5,6 +5,7 @@
 //
 // The invariant: in a sweep of region `base_`, a value with scope S is made again when S lies in base_, made and
 // recorded when S is base_, and comes from the record when S lies around base_.
+#include "callees.h"
 #include "fluxion/error.h"
 #include "fluxion/rewrite.h"
 #include "fluxion/mutants.h"
@@ -145,6 +146,8 @@ void Reverse::sweep_plain(const Op& op) {
       throw KernelError(op.loc, "the extent of an integer Out or Accum parameter is used, but a derivative does not "
                                 "have that parameter; pass the extent as a number, or declare it InOut");
   }
+  if (op.code == Opcode::call)
+    copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : Callees::now().quiet(f_.callees[op.ref]));
   if (op.code == Opcode::launch) copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : quiet(f_.callees[op.ref]));
   std::vector<Type> types;
   for (ValueId v : op.results) types.push_back(f_.type(v));

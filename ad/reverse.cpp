@@ -106,6 +106,7 @@ void Reverse::reverse_op(OpId o) {
     case Opcode::store: reverse_store(op); break;
     case Opcode::accumulate: reverse_accumulate(op); break;
     case Opcode::launch: reverse_launch(op); break;
+    case Opcode::call: reverse_fn(op); break;
     case Opcode::convert: reverse_convert(op); break;
     case Opcode::seq_get:
     case Opcode::seq_set:
@@ -116,8 +117,6 @@ void Reverse::reverse_op(OpId o) {
       if (const ValueId y = adjoint[op.results[0].index]; y.valid() && act_.active(op.operands[0]))
         add_adjoint(op.operands[0], subgroup_adjoint(b_, op, primal(op.operands), primal(op.results[0]), y));
       break;
-    case Opcode::call:
-      throw KernelError(op.loc, std::string(name_of(op.code)) + " cannot be differentiated yet");
     case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
     case Opcode::zeros: case Opcode::print: case Opcode::check: break;
     default:
@@ -206,7 +205,7 @@ bool Reverse::contributes(const Op& op, RegionId at, std::size_t k) const {
     case Opcode::seq_get: return k == 0 && result_active(0);
     case Opcode::seq_set:
     case Opcode::seq_add_at: return k != 1 && result_active(0);
-    case Opcode::launch: {
+    case Opcode::call: case Opcode::launch: {
       for (std::size_t r = 0; r < op.results.size(); ++r)
         if (result_active(r)) return true;
       return false;

@@ -5,6 +5,7 @@
 //   reverse.cpp         adjoints of values: elementwise, select, convert, seq, if
 //   reverse_loop.cpp    for and while
 //   reverse_memory.cpp  load, store, accumulate
+//   reverse_call.cpp    calls of device functions
 //   reverse_launch.cpp  launches, elementwise ops on arrays
 #pragma once
 #include <map>
@@ -143,6 +144,9 @@ class Reverse {
   void reverse_store(const Op& op);
   void reverse_accumulate(const Op& op);
 
+  // ---- reverse_call.cpp
+  void reverse_fn(const Op& op);
+
   // ---- reverse_launch.cpp
   void reverse_launch(const Op& op);
   void reverse_elementwise_arrays(const Op& op);
@@ -156,5 +160,7 @@ class Reverse {
 /// A kernel that does one elementwise op, convert or select of a program on arrays and scalars: its parameters
 /// are the operands (arrays In), then the result (Out; a scalar result has one element).
 Function elementwise_kernel(const Function& f, const Op& op);
+/// A kernel of one point that makes the call `op` of a program: its parameters are the operands, then an Out for each result.
+Function call_kernel(const Function& f, const Op& op);
 
 }  // namespace fluxion::ad

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "access.h"
+#include "callees.h"
 #include "checkpoint.h"
 #include "fluxion/error.h"
 #include "fluxion/mutants.h"
@@ -261,20 +262,33 @@ namespace {
 // ---- device functions
 
 enum class Seeds { parameters, one };
+struct FnOptions {
+  Seeds seeds = Seeds::parameters;
+  bool with_value = false, tainted = false, quiet = false;
+  std::vector<char> given = {};  // by result: which have a cotangent; empty: all float ones
+  const char* suffix = ".vjp";
+};
 
-Function vjp_fn(const Function& original, const std::vector<char>& wrt, Seeds seeds, bool with_value, const char* suffix) {
+Function reverse_mode(const Function& original, const std::vector<char>& wrt, const FnOptions& options) {
   const Function f = prepare(original);
   const Structure s(f);
   const Values results = f.terminator(f.body).operands;
   Activity act(f);
   for (std::size_t p = 0; p < f.parameters.size(); ++p) act.varied[f.parameters[p].value.index] = wrt[p];
   act.spread_varied(f);
-  for (ValueId v : results) act.useful[v.index] = act.varied[v.index];
+  const auto seeded = [&](std::size_t k) {
+    return is_float(f.type(results[k]).dtype()) && (options.given.empty() || options.given[k]);
+  };
+  for (std::size_t k = 0; k < results.size(); ++k) {
+    if (!seeded(k)) continue;
+    act.useful[results[k].index] = act.varied[results[k].index];
+    act.tainted[results[k].index] = act.varied[results[k].index] && options.tainted;
+  }
   act.spread_useful(s);
 
   Function out;
   out.kind = Function::Kind::fn;
-  out.name = f.name + suffix;
+  out.name = f.name + options.suffix;
   out.loc = f.loc;
   Builder b(out);
   b.loc = f.loc;
@@ -285,15 +299,15 @@ Function vjp_fn(const Function& original, const std::vector<char>& wrt, Seeds se
   std::vector<ValueId> cotangents;
   for (std::size_t k = 0; k < results.size(); ++k) {
     const DType t = f.type(results[k]).dtype();
-    if (!is_float(t)) cotangents.emplace_back();
-    else if (seeds == Seeds::one) cotangents.push_back(b.constant_float(adjoint_of(t), 1));
+    if (!seeded(k)) cotangents.emplace_back();
+    else if (options.seeds == Seeds::one) cotangents.push_back(b.constant_float(adjoint_of(t), 1));
     else cotangents.push_back(b.scalar_parameter(adjoint_of(t), names.unique(fmt::format("r{}_bar", k))));
   }
-  r.sweep_body();
+  r.sweep_body(options.quiet);
   for (std::size_t k = 0; k < results.size(); ++k) r.add_adjoint(results[k], cotangents[k]);
   r.reverse_body();
   Values yields;
-  if (with_value) yields = r.primal(results);
+  if (options.with_value) yields = r.primal(results);
   for (std::size_t p = 0; p < f.parameters.size(); ++p) {
     if (!wrt[p]) continue;
     const ValueId v = f.parameters[p].value;
@@ -302,6 +316,9 @@ Function vjp_fn(const Function& original, const std::vector<char>& wrt, Seeds se
   }
   b.finish(yields);
   return tidy(out);
+}
+Function reverse_fn(const Function& f, const std::vector<char>& wrt, const FnOptions& options) {
+  return reverse_mode(f.rules == Rules{} ? f : calling(f), wrt, options);
 }
 
 // ---- programs
@@ -449,12 +466,18 @@ Function value_and_grad_program(const Function& original, std::vector<char> wrt,
 }
 
 }  // namespace
+
+Function vjp_fn(const Function& f, const std::vector<char>& wrt, const std::vector<char>& seeds, bool tainted, bool quiet) {
+  return reverse_fn(f, wrt, {.tainted = tainted, .quiet = quiet, .given = seeds});
+}
+
 }  // namespace ad
 
 Function vjp(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
+  const ad::Callees::Scope scope;
   const std::vector<char> mask = ad::wrt_mask(f, wrt, false);
   switch (f.kind) {
-    case Function::Kind::fn: return ad::vjp_fn(f, mask, ad::Seeds::parameters, false, ".vjp");
+    case Function::Kind::fn: return ad::reverse_fn(f, mask, {});
     case Function::Kind::kernel: return *ad::vjp_kernel(f, mask, {}, false, true).function;
     case Function::Kind::program: return ad::vjp_program(f, mask, checkpoint);
   }
@@ -462,14 +485,16 @@ Function vjp(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
 }
 
 Function grad(const Function& f, const Wrt& wrt) {
+  const ad::Callees::Scope scope;
   ad::check_one_result(f, "grad");
-  return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, false, ".grad");
+  return ad::reverse_fn(f, ad::wrt_mask(f, wrt, false), {.seeds = ad::Seeds::one, .suffix = ".grad"});
 }
 
 Function value_and_grad(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
+  const ad::Callees::Scope scope;
   if (f.kind == Function::Kind::program) return ad::value_and_grad_program(f, ad::wrt_mask(f, wrt, true), checkpoint);
   ad::check_one_result(f, "value_and_grad");
-  return ad::vjp_fn(f, ad::wrt_mask(f, wrt, false), ad::Seeds::one, true, ".value_and_grad");
+  return ad::reverse_fn(f, ad::wrt_mask(f, wrt, false), {.seeds = ad::Seeds::one, .with_value = true, .suffix = ".value_and_grad"});
 }
 
 }  // namespace fluxion

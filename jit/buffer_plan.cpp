@@ -257,11 +257,12 @@ void Planner::op(OpId id) {
     case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
     case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if: case Opcode::yield:
       throw Bug(op.loc, fmt::format("buffer_plan: {} in a program\n{}", name_of(op.code), fluxion::print(f_)));
-    default: {  // elementwise, convert, bitcast, print, check: on scalars
+    default: {  // elementwise, convert, bitcast, calls, print, check: on scalars
       Op now = op;
       now.operands.clear();
       for (ValueId v : op.operands) now.operands.push_back(value(v));
       if (op.code == Opcode::print || op.code == Opcode::check) now.ref = add_text(g_, f_.texts[op.ref]);
+      if (op.code == Opcode::call) now.ref = add_callee(g_, f_.callees[op.ref]);
       std::vector<Type> result;
       for (ValueId v : op.results) result.push_back(f_.type(v));
       const OpId made = b_.append(std::move(now), result);

@@ -13,6 +13,7 @@
 namespace fluxion {
 namespace {
 
+constexpr Pass kInline{"inline", "callees that are small or called once take the place of their calls", inline_final};
 constexpr Pass kFold{"fold", "replace an op on constants by its value, and exact identities", fold};
 constexpr Pass kPromote{"promote_locals", "local arrays indexed by constants become values", promote_locals};
 constexpr Pass kForward{"forward_stores", "a load after a store to the same element becomes the value", forward_stores};
@@ -26,7 +27,7 @@ constexpr Pass kCanonical{"canonical", "one order of ops for equal functions", c
 
 constexpr Pass kCapture[] = {kFold, kPromote, kForward, kCse, kLicm, kContract, kDce, kCanonical};
 constexpr Pass kDerived[] = {kFold, kForward, kCse, kLicm, kDce, kCanonical};
-constexpr Pass kNative[] = {kFold, kPromote, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
+constexpr Pass kNative[] = {kInline, kFold, kPromote, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
 constexpr Pass kProgram[] = {kMath};
 
 #ifdef __OPTIMIZE__
@@ -35,16 +36,24 @@ constexpr bool kDebugBuild = false;
 constexpr bool kDebugBuild = true;
 #endif
 
-using Done = std::map<const Function*, std::shared_ptr<const Function>>;
+struct Lowered {
+  std::shared_ptr<const Function> from, to;  // `from` is kept: its address is the key
+};
+using Done = std::map<const Function*, Lowered>;
 
 Function lower(const Function& f, Done& done) {
   // Program-level code is scalar glue around launches: it only needs its transcendentals lowered.
   Function out = f.kind != Function::Kind::program ? run_passes(f, kNative)
-                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(f), kProgram);
+                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(inline_final(f)), kProgram);
   for (auto& callee : out.callees) {
-    auto& lowered = done[callee.get()];
-    if (!lowered) lowered = std::make_shared<const Function>(lower(*callee, done));
-    callee = lowered;
+    const Lowered lowered = done[callee.get()];
+    if (!lowered.to) {
+      auto made = std::make_shared<const Function>(lower(*callee, done));
+      done[callee.get()] = {callee, made};
+      callee = made;
+    } else {
+      callee = lowered.to;
+    }
   }
   return out;
 }

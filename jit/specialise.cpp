@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <map>
 #include <unordered_map>
 
 #include "disk_cache.h"
@@ -27,10 +28,7 @@ Table& table() {
 }
 std::atomic<std::uint64_t> from_memory{0}, from_disk{0}, compiled{0};
 
-void add_text(std::string& to, const Function& f, const PrintOptions& options) {
-  to += print(f, options);
-  for (const auto& callee : f.callees) add_text(to, *callee, options);
-}
+void add_text(std::string& to, const Function& f, const PrintOptions& options) { to += print(f, options); }  // with its callees
 
 std::string text_of(const CompileOptions& o) {
   return fmt::format("width {} bounds {} nan {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.relaxed, o.fast,
@@ -58,7 +56,7 @@ std::shared_ptr<Executable> make(const Function& f, const CompileOptions& option
   return code;
 }
 
-double cost_of(const Function& f, RegionId r) {
+double cost_of(const Function& f, RegionId r, std::map<const Function*, double>& callees) {
   constexpr double kUnknownTrips = 1000;  // high, so that what may take long does not keep the caller
   double sum = 0;
   for (const OpId id : f[r].ops) {
@@ -71,7 +69,15 @@ double cost_of(const Function& f, RegionId r) {
       trips = known ? std::max(0.0, static_cast<double>(bound(1)) - bound(0)) : kUnknownTrips;
     }
     double inner = 0;
-    for (const RegionId nested : op.regions) inner += cost_of(f, nested);
+    if (op.code == Opcode::call) {
+      const Function& g = *f.callees[op.ref];
+      if (!callees.contains(&g)) {
+        const double cost = cost_of(g, g.body, callees);
+        callees[&g] = cost;
+      }
+      inner = callees[&g];
+    }
+    for (const RegionId nested : op.regions) inner += cost_of(f, nested, callees);
     sum += 1 + trips * inner;
   }
   return sum;
@@ -79,7 +85,10 @@ double cost_of(const Function& f, RegionId r) {
 
 }  // namespace
 
-double estimate_cost(const Function& f) { return cost_of(f, f.body); }
+double estimate_cost(const Function& f) {
+  std::map<const Function*, double> callees;
+  return cost_of(f, f.body, callees);
+}
 
 std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& options, const Device& device) {
   // With locations: equal code from two places in the user's source reports errors at its own place.

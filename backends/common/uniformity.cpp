@@ -99,6 +99,12 @@ struct Analysis {
       case Opcode::extent: case Opcode::domain: return;  // launch
       case Opcode::group_index: return raise(op.results[0], Class::uniform);
       case Opcode::atomic: case Opcode::subgroup: return raise(op.results[0], Class::varying);
+      case Opcode::call: {
+        Class c = Class::uniform;
+        for (ValueId v : op.operands) if (at(v) > Class::uniform) c = Class::varying;
+        for (ValueId v : op.results) raise(v, c);
+        return;
+      }
       case Opcode::if_: {
         const bool parts = at(op.operands[0]) > Class::uniform;
         if (parts) diverge(o);
@@ -179,7 +185,7 @@ int group_threads(const Function& f) {
   return n;
 }
 
-Uniformity::Uniformity(const Function& kernel)
+Uniformity::Uniformity(const Function& kernel, bool varying)
     : nesting(kernel), sequences(kernel, nesting), of(kernel.values.size(), Class::launch), stride(kernel.values.size()),
       length(kernel.values.size(), Class::launch), divergent(kernel.ops.size()) {
   Analysis a{kernel, *this, false, std::vector<char>(kernel.values.size())};
@@ -192,6 +198,8 @@ Uniformity::Uniformity(const Function& kernel)
     if (kernel.has_groups()) a.raise(indices[k], kernel.group[k] == 1 ? Class::uniform : threads == kernel.group[k] ? Class::affine : Class::varying, 1);
     else a.raise(indices[k], line ? Class::affine : Class::uniform, 1);
   }
+  if (varying)
+    for (const Parameter& p : kernel.parameters) a.raise(p.value, Class::varying);
   do {
     a.changed = false;
     a.region(kernel.body);

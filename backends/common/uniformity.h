@@ -18,7 +18,8 @@ struct Uniformity {
     affine,   // an i32 that grows by a constant from lane to lane
     varying,
   };
-  explicit Uniformity(const Function& kernel);
+  /// Of a kernel, a program or a fn; `varying`: the scalar parameters differ from lane to lane.
+  explicit Uniformity(const Function& f, bool varying = false);
 
   Nesting nesting;
   Sequences sequences;

@@ -41,8 +41,11 @@ int choose_width(const Function& f, const CompileOptions& options) {
       throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large for this machine; at most " + std::to_string(most) + " run in step");
     return static_cast<int>(std::bit_ceil(static_cast<unsigned>(threads)));
   }
-  for (const Op& op : f.ops)
-    if (op.code == Opcode::print) return 1;  // points print one after the other
+  std::vector<const Function*> all = called(f);
+  all.push_back(&f);
+  for (const Function* g : all)
+    for (const Op& op : g->ops)
+      if (op.code == Opcode::print) return 1;  // points print one after the other
   if (options.width == 0) return 16;
   if (options.width < 0 || options.width > 32 || !std::has_single_bit(static_cast<unsigned>(options.width)))
     throw KernelError(f.loc, "SIMD width " + std::to_string(options.width) + " is not 1, 2, 4, 8, 16 or 32");
@@ -51,14 +54,18 @@ int choose_width(const Function& f, const CompileOptions& options) {
 
 llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol,
                             const EmitOptions& options) {
-  return Emitter(module, f, options).run(symbol);
+  Calls calls(f);
+  return Emitter(module, f, options, &calls).run(symbol);
 }
 
-Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& options)
-    : c(module.getContext()), module_(module), f(f), u(f), opt(options), W(static_cast<unsigned>(options.width)), b(c),
+Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& options, Calls* calls, bool varying)
+    : c(module.getContext()), module_(module), calls_(calls), f(f), u(f, varying), opt(options), W(static_cast<unsigned>(options.width)), b(c),
       values_(f.values.size()), uses_(f.values.size()), sites_(number_sites(f)), memories_(f.memories.size()),
       accumulates_(analyse_accumulates(f, u)), region_planned_(f.regions.size()),
       threads_meet_(options.relaxed || !atomics_need_order(f, u)) {
+  if (calls_)
+    if (const auto first = calls_->first_site.find(&f); first != calls_->first_site.end())
+      for (int& s : sites_) s += s >= 0 ? first->second : 0;
   for (const Region& r : f.regions)
     for (OpId o : r.ops)
       for (ValueId v : f[o].operands) ++uses_[v.index];
@@ -76,7 +83,7 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& opt
   for (const Region& r : f.regions) {
     ops += r.ops.size();
     for (OpId o : r.ops) {
-      branches |= !f[o].regions.empty();
+      branches |= !f[o].regions.empty() || f[o].code == Opcode::call;
       sums |= f[o].code == Opcode::accumulate;
     }
   }
@@ -103,8 +110,18 @@ llvm::Function* Emitter::run(const std::string& symbol) {
   args_ = fn->getArg(0);
   thread_ = fn->getArg(3);
 
+  make_scopes(symbol);
+  entry_ = block("entry");
+  b.SetInsertPoint(entry_);
+  load_arguments();
+  if (f.has_groups()) emit_groups();
+  else emit_units();
+  return fn;
+}
+
+void Emitter::make_scopes(const std::string& name) {
   llvm::MDBuilder md(c);
-  llvm::MDNode* domain = md.createAnonymousAliasScopeDomain(symbol);
+  llvm::MDNode* domain = md.createAnonymousAliasScopeDomain(name);
   std::vector<llvm::MDNode*> scopes;
   for (std::size_t k = 0; k <= f.memories.size(); ++k) scopes.push_back(md.createAnonymousAliasScope(domain));
   for (std::size_t k = 0; k < scopes.size(); ++k) {
@@ -113,13 +130,6 @@ llvm::Function* Emitter::run(const std::string& symbol) {
     scope_.push_back(llvm::MDNode::get(c, {scopes[k]}));
     others_.push_back(rest.empty() ? nullptr : llvm::MDNode::get(c, rest));
   }
-
-  entry_ = block("entry");
-  b.SetInsertPoint(entry_);
-  load_arguments();
-  if (f.has_groups()) emit_groups();
-  else emit_units();
-  return fn;
 }
 
 void Emitter::load_arguments() {
@@ -155,15 +165,9 @@ void Emitter::load_arguments() {
       throw KernelError(f.loc, "kernel \"" + f.name + "\": a whole array is no parameter of a kernel");
     }
   }
-  for (std::uint32_t m = 0; m < f.memories.size(); ++m) {
-    const Memory& memory = f.memories[m];
-    if (memory.space == Memory::Space::shared) place_shared(MemoryId{m});
-    if (memory.space != Memory::Space::local) continue;
-    for (const Leaf& leaf : layout_of(memory.element).leaves) {
-      llvm::Type* t = llvm::ArrayType::get(vec(memory_type(leaf.dtype)), static_cast<std::uint64_t>(memory.length));
-      memories_[m].leaves.push_back(memories_[m].in_arena ? slot(b.getPtrTy()) : slot(t, nullptr, 64));
-    }
-  }
+  for (std::uint32_t m = 0; m < f.memories.size(); ++m)
+    if (f.memories[m].space == Memory::Space::shared) place_shared(MemoryId{m});
+  make_locals();
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
     if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space != Memory::Space::parameter) continue;
@@ -179,6 +183,17 @@ void Emitter::load_arguments() {
     }
     b.CreateStore(b.getFalse(), r.touched);
     registers_.emplace(o, r);
+  }
+}
+
+void Emitter::make_locals() {
+  for (std::uint32_t m = 0; m < f.memories.size(); ++m) {
+    const Memory& memory = f.memories[m];
+    if (memory.space != Memory::Space::local) continue;
+    for (const Leaf& leaf : layout_of(memory.element).leaves) {
+      llvm::Type* t = llvm::ArrayType::get(vec(memory_type(leaf.dtype)), static_cast<std::uint64_t>(memory.length));
+      memories_[m].leaves.push_back(memories_[m].in_arena ? slot(b.getPtrTy()) : slot(t, nullptr, 64));
+    }
   }
 }
 
@@ -365,6 +380,7 @@ void Emitter::emit_op(OpId o) {
     case Opcode::if_: return emit_if(o);
     case Opcode::for_: return u.divergent[o.index] ? emit_for_divergent(o) : emit_for(o);
     case Opcode::while_: return emit_while(o);
+    case Opcode::call: return emit_call(o);
     case Opcode::yield: return;
     case Opcode::seq_get: return seq_get(o);
     case Opcode::seq_set: case Opcode::seq_add_at: return seq_write(o);

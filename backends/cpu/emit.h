@@ -38,6 +38,9 @@ bool atomics_need_order(const Function& f, const Uniformity& u);
 /// True when the threads of a group may part on the way to a barrier, as far as one can tell beforehand.
 bool barrier_may_part(const Function& f, const Uniformity& u, OpId barrier);
 
+/// The functions that `f` calls, directly or not, each once, in the order of their first call.
+std::vector<const Function*> called(const Function& f);
+
 /// Numbers ops that can fail or print, in the order of the text form; -1 for the rest.
 std::vector<int> number_sites(const Function& f);
 

@@ -2,6 +2,8 @@
 // runtime. Pointers, extents and constant domains of each run are written once, on entry; a turn of a time loop
 // stores what changes (records, scalars) and calls. Everything scalar is the kernel emitter's, with all values
 // uniform.
+#include <algorithm>
+
 #include "emitter.h"
 #include "fluxion/error.h"
 #include "program_emit.h"
@@ -13,7 +15,9 @@ namespace {
 class ProgramEmitter final : public Emitter {
  public:
   ProgramEmitter(llvm::Module& module, const Function& f, const EmitOptions& options, std::span<llvm::Function* const> kernels)
-      : Emitter(module, f, options), kernels_(kernels), numbers_(number_program_sites(f)) {}
+      : Emitter(module, f, options, nullptr), kernels_(kernels), numbers_(number_program_sites(f)), own_calls_(f) {
+    calls_ = &own_calls_;
+  }
 
   void run_program(const std::string& symbol) {
     auto* type = llvm::FunctionType::get(b.getInt32Ty(), {b.getPtrTy()}, false);
@@ -29,6 +33,7 @@ class ProgramEmitter final : public Emitter {
     counts_ = word(state_, 16);
     plans_ = word(state_, 24);
     context_ = word(state_, 32);
+    thread_ = context_;
     data_.resize(f.memories.size());
     for (std::uint32_t m = 0; m < f.memories.size(); ++m)
       if (!f.memories[m].records) data_[m] = word(arrays_, 32 * m);
@@ -87,6 +92,14 @@ class ProgramEmitter final : public Emitter {
         return;
       }
       case Opcode::run: return run_kernel(op);
+      case Opcode::call: {
+        // A failure would leave by the kernels' exit, which a program does not have.
+        for (const Function* g : called(f))
+          if (may_leave(*g))
+            throw KernelError(op.loc, "cpu: a program calls \"" + f.callees[op.ref]->name + "\", which is too large to become part of it and has checks, "
+                              "prints or loops that keep values; call it in a kernel");
+        return emit_call(o);
+      }
       case Opcode::print: case Opcode::check: return report(o);
       default: return Emitter::emit_op(o);
     }
@@ -95,10 +108,18 @@ class ProgramEmitter final : public Emitter {
  private:
   std::span<llvm::Function* const> kernels_;
   std::vector<int> numbers_;
+  Calls own_calls_;
   BasicBlock* failed_ = nullptr;
   Node *state_ = nullptr, *arrays_ = nullptr, *scalars_ = nullptr, *counts_ = nullptr, *plans_ = nullptr, *context_ = nullptr;
   std::vector<Node*> data_;  // by memory; of stacks null: they move
 
+  static bool may_leave(const Function& g) {
+    for (const Op& op : g.ops)
+      if (op.code == Opcode::check || op.code == Opcode::print) return true;
+    for (const Value& v : g.values)
+      if (v.type.is_seq()) return true;
+    return std::any_of(g.memories.begin(), g.memories.end(), [](const Memory& m) { return m.length > 64; });
+  }
   Node* at(Node* base, std::uint64_t offset) { return b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset); }
   Node* word(Node* base, std::uint64_t offset) { return b.CreateAlignedLoad(b.getPtrTy(), at(base, offset), llvm::Align(8)); }
   Node* load_i64(Node* base, std::uint64_t offset) { return b.CreateAlignedLoad(b.getInt64Ty(), at(base, offset), llvm::Align(8)); }

@@ -11,6 +11,8 @@
 
 #include <functional>
 #include <map>
+#include <set>
+#include <tuple>
 
 #include "common/access.h"
 #include "emit.h"
@@ -28,9 +30,17 @@ struct Held {
   Node* length = nullptr;
 };
 
+/// The functions that a kernel calls, however deep: emitted so far by (callee, lanes, uniform), and their sites.
+struct Calls {
+  explicit Calls(const Function& f);
+  std::map<std::tuple<const Function*, unsigned, bool>, llvm::Function*> made;
+  std::map<const Function*, int> first_site;
+};
+
 class Emitter {
  public:
-  Emitter(llvm::Module& module, const Function& f, const EmitOptions& options);
+  /// `calls`: of the kernel; `varying`: the parameters of a fn are vectors.
+  Emitter(llvm::Module& module, const Function& f, const EmitOptions& options, Calls* calls, bool varying = false);
   virtual ~Emitter() = default;
   llvm::Function* run(const std::string& symbol);
 
@@ -38,6 +48,8 @@ class Emitter {
   using Class = Uniformity::Class;
 
   // ---- emit.cpp: the frame, values
+  void make_scopes(const std::string& name);
+  void make_locals();
   void load_arguments();
   void emit_units();
   void emit_lanes(Node* lo, Node* hi);
@@ -157,6 +169,10 @@ class Emitter {
   Node* store_mask(Node* mask);           // what a mask is between blocks: i32 lanes without mask registers
   Node* load_mask(Node* stored);
 
+  // ---- emit_call.cpp
+  llvm::Function* run_callee(const std::string& symbol, bool uniform);
+  void emit_call(OpId o);
+
   // ---- emit_seq.cpp
   Node* allocate(Node* bytes, OpId o);
   std::uint64_t record_size(const Type& item) const;
@@ -178,6 +194,7 @@ class Emitter {
 
   llvm::LLVMContext& c;
   llvm::Module& module_;
+  Calls* calls_;
   const Function& f;
   const Uniformity u;
   const EmitOptions opt;

@@ -1,5 +1,6 @@
 // What the scheduler knows of a kernel: rough cost, who shares accumulated memory, where it can fail.
 #include <algorithm>
+#include <map>
 
 #include "abi.h"
 #include "common/access.h"
@@ -10,8 +11,9 @@ namespace {
 
 struct Estimate {
   const Function& f;
-  const Uniformity& u;
-  const std::vector<Accumulates>& accumulates;
+  const Uniformity u;
+  std::vector<Accumulates> accumulates;
+  std::map<const Function*, double>* callees;
   double cost = 0.05, adds = 0;  // nanoseconds, merged adds; a point
 
   void region(RegionId r, double times) {
@@ -38,6 +40,7 @@ struct Estimate {
           break;
         }
         case Opcode::while_: inner *= 8; break;
+        case Opcode::call: cost += times * of_callee(*f.callees[op.ref]); break;
         case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: cost += times * 0.2; break;
         default:
           if (is_elementwise(op.code)) cost += times * (info(op.code).flags & flag::exact || op.code == Opcode::select ? 0.03 : 0.4);
@@ -45,11 +48,45 @@ struct Estimate {
       for (RegionId arm : op.regions) region(arm, inner);
     }
   }
+  double of_callee(const Function& g) {
+    const auto known = callees->find(&g);
+    if (known != callees->end()) return known->second;
+    Estimate e{g, Uniformity(g, true), {}, callees};
+    e.accumulates.resize(g.memories.size());
+    e.region(g.body, 1);
+    return (*callees)[&g] = e.cost;
+  }
   double access(const Op& op, double near, double far) const {
     if (f[op.memory].space != Memory::Space::parameter) return near;
     return classify(f, u, op).kind == Access::Kind::gather ? far : near;
   }
 };
+
+void add_sites(const Function& f, const Uniformity& u, KernelPlan& plan) {
+  for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
+  const std::vector<int> sites = number_sites(f);
+  std::vector<OpId> order;
+  for (std::uint32_t o = 0; o < sites.size(); ++o)
+    if (sites[o] >= 0) order.push_back(OpId{o});
+  std::sort(order.begin(), order.end(), [&](OpId a, OpId b) { return sites[a.index] < sites[b.index]; });
+  for (OpId o : order) {
+    const Op& op = f[o];
+    Site s{op.code, op.loc, {}, {}};
+    if (op.code == Opcode::check || op.code == Opcode::print) {
+      s.text = f.texts[op.ref];
+      for (std::size_t k = op.code == Opcode::check ? 1 : 0; k < op.operands.size(); ++k)
+        s.operands.push_back(f.type(op.operands[k]).is_scalar() ? f.type(op.operands[k]).dtype() : DType::i32);
+      plan.may_fail = true;
+      plan.ordered |= op.code == Opcode::print;
+    } else if (op.memory.valid()) {
+      s.text = f[op.memory].name;
+      s.operands.assign(static_cast<std::size_t>(f[op.memory].rank), DType::i32);
+    }
+    if (op.code == Opcode::barrier) plan.may_fail |= barrier_may_part(f, u, o);
+    plan.sites.push_back(std::move(s));
+  }
+  for (const Memory& m : f.memories) plan.may_fail |= m.space == Memory::Space::local && m.length > 64;
+}
 
 }  // namespace
 
@@ -91,7 +128,8 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   plan.name = f.name;
   plan.rank = f.domain_rank;
   plan.width = width;
-  Estimate e{f, u, accumulates};
+  std::map<const Function*, double> callees;
+  Estimate e{f, u, accumulates, &callees};
   e.region(f.body, 1);
   plan.cost = e.cost;
   plan.adds = e.adds;
@@ -112,29 +150,9 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
     plan.halo = std::max(plan.halo, a.halo);
   }
   if (!near || f.has_groups()) plan.halo = -1;
-  for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
-  const std::vector<int> sites = number_sites(f);
-  std::vector<OpId> order;
-  for (std::uint32_t o = 0; o < sites.size(); ++o)
-    if (sites[o] >= 0) order.push_back(OpId{o});
-  std::sort(order.begin(), order.end(), [&](OpId a, OpId b) { return sites[a.index] < sites[b.index]; });
-  for (OpId o : order) {
-    const Op& op = f[o];
-    Site s{op.code, op.loc, {}, {}};
-    if (op.code == Opcode::check || op.code == Opcode::print) {
-      s.text = f.texts[op.ref];
-      for (std::size_t k = op.code == Opcode::check ? 1 : 0; k < op.operands.size(); ++k)
-        s.operands.push_back(f.type(op.operands[k]).is_scalar() ? f.type(op.operands[k]).dtype() : DType::i32);
-      plan.may_fail = true;
-      plan.ordered |= op.code == Opcode::print;
-    } else if (op.memory.valid()) {
-      s.text = f[op.memory].name;
-      s.operands.assign(static_cast<std::size_t>(f[op.memory].rank), DType::i32);
-    }
-    if (op.code == Opcode::barrier) plan.may_fail |= barrier_may_part(f, u, o);
-    plan.sites.push_back(std::move(s));
-  }
-  for (const Memory& m : f.memories) plan.may_fail |= m.space == Memory::Space::local && m.length > 64;
+  std::vector<const Function*> all = called(f);  // their sites follow the kernel's: Calls numbers them so
+  all.insert(all.begin(), &f);
+  for (const Function* g : all) add_sites(*g, u, plan);  // barriers, which ask for `u`, stand in kernels only
   return plan;
 }
 

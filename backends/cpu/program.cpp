@@ -98,7 +98,8 @@ class ProgramExecutable final : public Executable {
  public:
   ProgramExecutable(const Function& f, const CompileOptions& options, std::string object)
       : f_(f), options_(options), object_(std::move(object)), sites_(program_sites(f)), linked_(link_object(object_)) {
-    for (const auto& callee : f_.callees) plans_.push_back(make_plan(*callee, options, choose_width(*callee, options)));
+    for (const auto& callee : f_.callees)
+      plans_.push_back(callee->kind == Function::Kind::fn ? KernelPlan{} : make_plan(*callee, options, choose_width(*callee, options)));
     for (const KernelPlan& plan : plans_) plan_pointers_.push_back(&plan);
     for (std::size_t m = 0; m < f_.memories.size(); ++m) bytes_.push_back(array_bytes(f_.memories[m]));
     code_ = reinterpret_cast<ProgramFn>(linked_->symbol("program"));
@@ -214,6 +215,10 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
     const std::vector<char> wide = wide_callees(f);
     std::vector<llvm::Function*> kernels;
     for (std::size_t k = 0; k < f.callees.size(); ++k) {
+      if (f.callees[k]->kind == Function::Kind::fn) {  // emitted by its calls
+        kernels.push_back(nullptr);
+        continue;
+      }
       EmitOptions emit = emit_options(options, machine, choose_width(*f.callees[k], options));
       emit.wide = wide[k];
       kernels.push_back(emit_kernel(module, math_lowering(*f.callees[k]), fmt::format("kernel{}", k), emit));

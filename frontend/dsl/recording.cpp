@@ -86,6 +86,12 @@ void State::move_ops(RegionId from, std::size_t keep, RegionId to) {
 }
 
 Recording::Recording(Function::Kind kind, std::string name, Loc at) {
+  constexpr int kDeepest = 200;  // of functions captured inside each other
+  int depth = 0;
+  for (const State* s = t_state; s; s = s->outer) ++depth;
+  if (depth >= kDeepest)
+    throw KernelError(at, fmt::format("\"{}\" is captured inside {} other captures: functions cannot call themselves; write the "
+                                      "recursion as a loop, fx::while_ or fx::range", name, depth));
   auto* s = new State;
   s->f.kind = kind;
   s->f.name = std::move(name);
@@ -152,7 +158,7 @@ Function Recording::finish_raw(std::span<const std::uint32_t> yields) {
 }
 
 std::shared_ptr<const Function> Recording::finish(std::span<const std::uint32_t> yields) {
-  Function f = canonical(mem2reg(lower_exits(finish_raw(yields))));
+  Function f = canonical(inline_calls(mem2reg(lower_exits(finish_raw(yields)))));
   refuse_divergent_barriers(f);
   verify(f);
   return std::make_shared<const Function>(std::move(f));
@@ -182,21 +188,21 @@ std::vector<std::uint32_t> record_launch(std::shared_ptr<const Function> callee,
   for (ValueId v : s.b.launch(std::move(callee), d, a, outs)) out.push_back(v.index);
   return out;
 }
-std::vector<std::uint32_t> inline_call(const Function& callee, std::span<const std::uint32_t> arguments, Loc at) {
+std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function, std::span<const std::uint32_t> arguments, Loc at) {
   State& s = state(at);
+  if (!function)
+    throw KernelError(at ? at : s.f.loc, "a function is called before it is made: functions cannot call themselves; write the recursion as a "
+                          "loop, fx::while_ or fx::range");
+  const Function& callee = *function;
   if (callee.kind != Function::Kind::fn || callee.parameters.size() != arguments.size())
     throw KernelError(at, fmt::format("function \"{}\" takes {} scalars, {} were given", callee.name,
                                       callee.parameters.size(), arguments.size()));
   s.b.loc = at;
-  Rewriter r(callee, s.b);
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const ValueId p = callee.parameters[i].value;
-    r.map(p, s.b.convert({arguments[i]}, callee.type(p).dtype()));
-  }
-  r.copy_ops(callee.body);
-  s.open.resize(s.f.regions.size());
+  Values operands;
+  for (std::size_t i = 0; i < arguments.size(); ++i)
+    operands.push_back(s.b.convert({arguments[i]}, callee.type(callee.parameters[i].value).dtype()));
   std::vector<std::uint32_t> out;
-  for (ValueId v : r(callee.terminator(callee.body).operands)) {
+  for (ValueId v : s.b.call(function, operands)) {
     if (is_half(s.f.type(v).dtype())) v = s.b.convert(v, DType::f32);
     out.push_back(v.index);
   }

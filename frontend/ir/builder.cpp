@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "fluxion/error.h"
@@ -359,14 +360,26 @@ bool has_effect(Opcode op) {
   }
 }
 
+namespace {
+bool reports(const Function& k, std::vector<const Function*>& seen) {
+  if (std::find(seen.begin(), seen.end(), &k) != seen.end()) return false;
+  seen.push_back(&k);
+  for (const Region& r : k.regions)
+    for (OpId id : r.ops) {
+      const Op& op = k[id];
+      if (op.code == Opcode::print || op.code == Opcode::check) return true;
+      if ((op.code == Opcode::call || op.code == Opcode::launch) && reports(*k.callees[op.ref], seen)) return true;
+    }
+  return false;
+}
+}  // namespace
+
 bool has_effect(const Function& f, OpId id) {
   const Op& op = f[id];
   if (has_effect(op.code)) return true;
   if (op.code == Opcode::launch || op.code == Opcode::call) {  // a kernel changes nothing but the versions it yields; print and check remain
-    const Function& k = *f.callees[op.ref];
-    for (const Region& r : k.regions)
-      for (OpId inner : r.ops)
-        if (k[inner].code == Opcode::print || k[inner].code == Opcode::check || ((k[inner].code == Opcode::call || k[inner].code == Opcode::launch) && has_effect(k, inner))) return true;
+    std::vector<const Function*> seen;  // calls may be shared: each function once
+    if (reports(*f.callees[op.ref], seen)) return true;
   }
   for (RegionId r : op.regions)
     for (OpId inner : f[r].ops)

@@ -108,6 +108,7 @@ class Machine {
   std::vector<Access> access_;
   std::vector<Bytes> local_bytes_;
   std::vector<std::unique_ptr<Plan>> callees_;
+  std::vector<std::unique_ptr<Machine>> machines_;
   std::array<std::int64_t, 3> domain_{1, 1, 1};
   std::uint32_t thread_ = 0;
   std::array<std::int64_t, 3> group_{};   // of the thread that runs, where there are groups
@@ -335,6 +336,7 @@ class Machine {
       case Opcode::seq_len: bits_[s.result] = length(objects_[s.operand[0]]); break;
       case Opcode::zeros: put(op.results[0], make_zeros(f_.type(op.results[0]), op.operands.empty() ? 0 : as_i32(op.operands[0]))); break;
       case Opcode::launch: run_launch(s.op); break;
+      case Opcode::call: run_call(s.op); break;
       case Opcode::print: {
         const std::string line = message(op, 0);
         if (options_.print) options_.print(line);
@@ -471,6 +473,23 @@ class Machine {
     return out;
   }
 
+  // A machine for each callee, kept: a call runs it again.
+  void run_call(OpId id) {
+    const Op& op = f_[id];
+    const Function& k = *f_.callees[op.ref];
+    callees_.resize(f_.callees.size());
+    machines_.resize(f_.callees.size());
+    if (!callees_[op.ref]) callees_[op.ref] = std::make_unique<Plan>(k);
+    if (!machines_[op.ref]) machines_[op.ref] = std::make_unique<Machine>(*callees_[op.ref], options_);
+    std::vector<EvalValue> arguments;
+    std::size_t next = 0;
+    for (const Parameter& p : k.parameters) {
+      if (p.role == Role::out) arguments.emplace_back();
+      else arguments.push_back(take(id, next++));
+    }
+    std::vector<EvalValue> out = machines_[op.ref]->call(std::move(arguments));
+    for (std::size_t i = 0; i < out.size(); ++i) put(op.results[i], std::move(out[i]));
+  }
   void run_launch(OpId id) {
     const Op& op = f_[id];
     const Function& k = *f_.callees[op.ref];

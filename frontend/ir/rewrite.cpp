@@ -106,7 +106,7 @@ void Rewriter::copy_op(OpId id) {
     for (MemoryId& m : now.buffers) m = (*this)(m);
     now.regions.clear();
     for (RegionId r : op.regions) now.regions.push_back(copy_region(r));
-    if (op.code == Opcode::launch || op.code == Opcode::run) now.ref = add_callee(to.function(), from.callees[op.ref]);
+    if (op.code == Opcode::launch || op.code == Opcode::run || op.code == Opcode::call) now.ref = add_callee(to.function(), from.callees[op.ref]);
     if (op.code == Opcode::print || op.code == Opcode::check) now.ref = add_text(to.function(), from.texts[op.ref]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(from.type(v));

@@ -2,6 +2,7 @@
 // changed what they read. A hash table with scopes: what an arm or a body computes is forgotten at its end.
 // Sequences are left alone: their updates are in place because nothing else uses the old one.
 #include <algorithm>
+#include <array>
 
 #include "effects.h"
 #include "fluxion/mutants.h"
@@ -42,11 +43,36 @@ class Cse {
       return true;
     }
     if ((op.code == Opcode::store && planted(testing::Mutant::cse_over_store)) || (op.code == Opcode::accumulate && planted(testing::Mutant::cse_over_accumulate))) return false;
+    if (op.code == Opcode::call && !effects_.effect[id.index]) {
+      call(rw, op);
+      return true;
+    }
     written(effects_.writes[id.index]);
     return false;
   }
 
  private:
+  /// Calls are few and have any number of operands and results: a list does.
+  struct Call {
+    const Function* callee;
+    std::vector<std::array<std::uint64_t, 3>> operands;
+    Values results;
+  };
+  std::vector<Call> calls_;
+  void call(Rewriter& rw, const Op& op) {
+    Call key{f_.callees[op.ref].get(), {}, {}};
+    const Values x = rw(op.operands);
+    for (ValueId v : x) {
+      const Value& value = (*to_)[v];
+      const bool constant = value.kind == Value::Kind::constant;
+      key.operands.push_back({constant ? ~0u : v.index, constant ? value.type.element.index + 1u : 0u, constant ? value.bits : 0});
+    }
+    for (const Call& c : calls_)
+      if (c.callee == key.callee && c.operands == key.operands) return rw.map(op.results, c.results);
+    rw.map(op.results, rw.to.call(f_.callees[op.ref], x));
+    key.results = rw(op.results);
+    calls_.push_back(std::move(key));
+  }
   struct Entry {
     std::size_t hash = 0;
     Opcode code{};
@@ -107,9 +133,10 @@ class Cse {
       // A round may read what an earlier one wrote; an arm does not see the other.
       const std::vector<std::uint64_t> before = version_;
       if (loop && !planted(testing::Mutant::cse_into_loop)) written(effects_.writes[id.index]);
-      const std::size_t size = entries_.size();
+      const std::size_t size = entries_.size(), calls = calls_.size();
       now.regions.push_back(rw.copy_region(r));
       leave(size);
+      calls_.erase(calls_.begin() + static_cast<std::ptrdiff_t>(calls), calls_.end());
       if (!loop) version_ = before;
     }
     if (!planted(testing::Mutant::cse_over_regions)) written(effects_.writes[id.index]);

@@ -54,7 +54,7 @@ class Liveness {
       const bool write = op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic;
       if (write && local(op.memory) && op.code == Opcode::accumulate && planted(testing::Mutant::dce_local_sums)) continue;
       if (write && local(op.memory)) writes_[op.memory.index].push_back(o);
-      else if (has_effect(op.code) || (op.code == Opcode::launch && has_effect(f_, o))) roots.push_back(o);
+      else if (has_effect(op.code) || ((op.code == Opcode::launch || op.code == Opcode::call) && has_effect(f_, o))) roots.push_back(o);
     }
   }
   void need(ValueId v) {

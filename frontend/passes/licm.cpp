@@ -50,8 +50,11 @@ class Licm {
     return f_.is_constant(lo) && f_.is_constant(hi) && static_cast<std::int32_t>(f_[lo].bits) < static_cast<std::int32_t>(f_[hi].bits);
   }
   bool movable(const Op& op, std::uint32_t depth, OpId loop, RegionId r, bool checked) const {
-    if (op.results.size() != 1 || f_.type(op.results[0]).is_seq()) return false;
-    if (!is_pure(op.code)) {
+    // A call is dear: it moves only where it surely runs.
+    const bool call = op.code == Opcode::call && !has_effect(f_, OpId{f_[op.results.empty() ? ValueId{0} : op.results[0]].owner});
+    if (call && (op.results.empty() || f_.kind == Function::Kind::program || !surely_runs(f_[loop], r))) return false;
+    if (!call && (op.results.size() != 1 || f_.type(op.results[0]).is_seq())) return false;
+    if (!call && !is_pure(op.code)) {
       const bool reads = op.code == Opcode::load || op.code == Opcode::seq_get;
       if (!reads || checked || !surely_runs(f_[loop], r)) return false;
       if (op.code == Opcode::load) {

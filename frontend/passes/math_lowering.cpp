@@ -96,10 +96,22 @@ class Lower {
 
 }  // namespace
 
-Function math_lowering(const Function& f) {
+namespace {
+using Done = std::map<const Function*, std::shared_ptr<const Function>>;  // a callee once, however many call it
+Function lower(const Function& f, Done& done) {
   Function out = rewrite(f, Lower());
-  for (auto& callee : out.callees) callee = std::make_shared<const Function>(math_lowering(*callee));
+  for (auto& callee : out.callees) {
+    auto made = done[callee.get()];
+    if (!made) done[callee.get()] = made = std::make_shared<const Function>(lower(*callee, done));
+    callee = made;
+  }
   return out;
+}
+}  // namespace
+
+Function math_lowering(const Function& f) {
+  Done done;
+  return lower(f, done);
 }
 
 }  // namespace fluxion

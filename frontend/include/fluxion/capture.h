@@ -154,7 +154,7 @@ concept HostArgument = std::is_convertible_v<X, host_t<A>> && !CapturedValue<std
 
 template <class Sig> class Fn;
 
-/// A captured function. Inside a kernel a call inlines it; outside, with numbers, it is evaluated.
+/// A captured function. Inside a kernel it is called (small ones become part of the kernel); outside, with numbers, it is evaluated.
 template <class R, class... A>
 class Fn<R(A...)> {
  public:
@@ -176,12 +176,13 @@ class Fn<R(A...)> {
   std::shared_ptr<const Function> f_;
 
   R captured(const A&... a) const {
+    const Loc at = f_ ? f_->loc : Loc{};
     std::vector<std::uint32_t> ids;
     ids.reserve((detail::kHandles<A> + ... + 0));
-    (void)((void)[&] { for (int k = 0; k < detail::kHandles<A>; ++k) ids.push_back(detail::read(detail::handles(a)[k], f_->loc)); }(), ...);
-    const auto results = detail::inline_call(*f_, ids, f_->loc);
+    (void)((void)[&] { for (int k = 0; k < detail::kHandles<A>; ++k) ids.push_back(detail::read(detail::handles(a)[k], at)); }(), ...);
+    const auto results = detail::record_call(f_, ids, at);
     R r;
-    for (int k = 0; k < detail::kHandles<R>; ++k) detail::assign(detail::handles(r)[k], results[static_cast<std::size_t>(k)], f_->loc);
+    for (int k = 0; k < detail::kHandles<R>; ++k) detail::assign(detail::handles(r)[k], results[static_cast<std::size_t>(k)], at);
     return r;
   }
   detail::host_t<R> on_host(const detail::host_t<A>&... a) const {
@@ -203,7 +204,7 @@ using fn_t = typename FnOf<typename Named<std::remove_cvref_t<typename Signature
 
 /// Captures a function of scalars, vectors and structs, for use inside kernels and on the host.
 /// Throws   KernelError, with the user's line, for what cannot be captured; a function has no memory, so it is pure
-/// Cost     a call in a kernel inlines the body; a call on the host runs it in the evaluator, some microseconds
+/// Cost     small functions and those called once are inlined, others compiled once; a call on the host runs it in the evaluator, some microseconds
 template <class L> detail::fn_t<L> fn(std::string name, const L& lambda, Loc at = Loc::here()) {
   return detail::fn_t<L>(detail::capture_fn(std::move(name), lambda, at));
 }

@@ -60,7 +60,7 @@ FLUXION_API std::vector<std::uint32_t> record_launch(std::shared_ptr<const Funct
 /// The body of a program, here; a value for each parameter. Gives what it yields: new versions, then what it returns.
 FLUXION_API std::vector<std::uint32_t> inline_program(const Function& program, std::span<const std::uint32_t> arguments, Loc at);
 /// The body of a function of kind fn, here.
-FLUXION_API std::vector<std::uint32_t> inline_call(const Function& callee, std::span<const std::uint32_t> arguments, Loc at);
+FLUXION_API std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function, std::span<const std::uint32_t> arguments, Loc at);
 
 }  // namespace detail
 }  // namespace fluxion

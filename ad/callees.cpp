@@ -1,0 +1,175 @@
+// Memory of derivatives, and what rules stand for. A missing rule is made from the other one: the reverse mode of a vjp in
+// its cotangents is the jvp, and that of a jvp in its tangents the vjp, because both are linear in those.
+#include "callees.h"
+
+#include <fmt/format.h>
+
+#include "fluxion/builder.h"
+#include "fluxion/error.h"
+#include "fluxion/rewrite.h"
+#include "partials.h"
+#include "prepare.h"
+
+namespace fluxion::ad {
+namespace {
+
+thread_local Callees* t_now = nullptr;
+
+using Pointer = Callees::Pointer;
+using Mask = Callees::Mask;
+
+Mask float_parameters(const Function& f) {
+  Mask out;
+  for (const Parameter& p : f.parameters) out.push_back(float_parameter(f, p));
+  return out;
+}
+Mask float_results(const Function& f) {
+  Mask out;
+  for (ValueId v : f.terminator(f.body).operands) out.push_back(has_float(f.type(v)));
+  return out;
+}
+DType half_to_f32(DType t) { return is_half(t) ? DType::f32 : t; }
+
+void signature(const Function& f, Builder& b, Values& parameters) {
+  Function& out = b.function();
+  out.kind = Function::Kind::fn;
+  out.name = f.name;
+  out.loc = b.loc = f.loc;
+  for (const Parameter& p : f.parameters) parameters.push_back(b.scalar_parameter(f.type(p.value).dtype(), p.name));
+}
+
+/// jvp from the vjp rule: (x, dx) -> f(x), d/dw <vjp(x, w), dx>.
+Pointer jvp_of_vjp(const Pointer& f) {
+  const Function& rule = *f->rules.vjp;
+  const std::size_t n = f->parameters.size();
+  Mask wrt(rule.parameters.size());
+  for (std::size_t p = n; p < wrt.size(); ++p) wrt[p] = 1;
+  const Mask seeds(rule.terminator(rule.body).operands.size(), 1);
+  const auto linear = std::make_shared<const Function>(vjp_fn(rule, wrt, seeds, false, true));
+  Function out;
+  Builder b(out);
+  Values x, y;
+  signature(*f, b, x);
+  Values arguments = x;
+  for (std::size_t p = n; p < rule.parameters.size(); ++p) arguments.push_back(b.zero(rule.type(rule.parameters[p].value)));
+  const Mask floats = float_parameters(*f);
+  for (std::size_t p = 0; p < n; ++p)
+    if (floats[p]) arguments.push_back(b.scalar_parameter(half_to_f32(f->type(f->parameters[p].value).dtype()), f->parameters[p].name + "_dot"));
+  y = b.call(f, x);
+  const Values t = b.call(linear, arguments);
+  y.insert(y.end(), t.begin(), t.end());
+  b.finish(y);
+  return std::make_shared<const Function>(std::move(out));
+}
+
+/// vjp from the jvp rule: (x, w) -> d/dx' <the tangents of jvp(x, x'), w>.
+Pointer vjp_of_jvp(const Pointer& f) {
+  const Function& rule = *f->rules.jvp;
+  const std::size_t n = f->parameters.size(), results = f->terminator(f->body).operands.size();
+  Mask wrt(rule.parameters.size()), seeds(rule.terminator(rule.body).operands.size());
+  for (std::size_t p = n; p < wrt.size(); ++p) wrt[p] = 1;
+  for (std::size_t r = results; r < seeds.size(); ++r) seeds[r] = 1;
+  const auto linear = std::make_shared<const Function>(vjp_fn(rule, wrt, seeds, false, true));
+  Function out;
+  Builder b(out);
+  Values x;
+  signature(*f, b, x);
+  Values arguments = x;
+  for (std::size_t p = n; p < rule.parameters.size(); ++p) arguments.push_back(b.zero(rule.type(rule.parameters[p].value)));
+  std::size_t k = 0;
+  for (ValueId v : f->terminator(f->body).operands) {
+    if (has_float(f->type(v))) arguments.push_back(b.scalar_parameter(half_to_f32(f->type(v).dtype()), fmt::format("r{}_bar", k)));
+    ++k;
+  }
+  b.finish(b.call(linear, arguments));
+  return std::make_shared<const Function>(std::move(out));
+}
+
+}  // namespace
+
+Callees& Callees::now() {
+  if (!t_now) throw Bug({}, "ad: a call is differentiated outside of a transform");
+  return *t_now;
+}
+Callees::Scope::Scope() {
+  if (t_now) return;
+  mine_ = std::make_unique<Callees>();
+  t_now = mine_.get();
+}
+Callees::Scope::~Scope() {
+  if (mine_) t_now = nullptr;
+}
+
+Callees::Tangent Callees::jvp(const Pointer& f, const Mask& dots) {
+  const bool rule = f->rules != Rules{};
+  const auto key = std::pair(f.get(), rule ? Mask{} : dots);
+  if (const auto it = jvps_.find(key); it != jvps_.end()) return it->second;
+  Tangent t;
+  if (f->rules.jvp) t = {f->rules.jvp, float_parameters(*f)};
+  else if (rule) t = {jvp_of_vjp(f), float_parameters(*f)};
+  else t = {std::make_shared<const Function>(jvp_fn(*f, dots)), dots};
+  kept_.push_back(f);
+  jvps_[key] = t;
+  return t;
+}
+
+Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& seeds, bool tainted) {
+  const bool rule = f->rules != Rules{};
+  Mask key;
+  if (!rule) {
+    key = wrt;
+    key.insert(key.end(), seeds.begin(), seeds.end());
+    key.push_back(tainted);
+  }
+  if (const auto it = vjps_.find({f.get(), key}); it != vjps_.end()) return it->second;
+  Adjoint a;
+  if (rule) a = {f->rules.vjp ? f->rules.vjp : vjp_of_jvp(f), float_parameters(*f), float_results(*f), true};
+  else a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false};
+  kept_.push_back(f);
+  vjps_[{f.get(), key}] = a;
+  return a;
+}
+
+Pointer Callees::quiet(const Pointer& f) {
+  if (const auto it = quiet_.find(f.get()); it != quiet_.end()) return it->second;
+  bool loud = false;
+  for (const Region& r : f->regions)
+    for (OpId id : r.ops) {
+      const Opcode code = (*f)[id].code;
+      loud |= code == Opcode::print || code == Opcode::check || (code == Opcode::call && quiet(f->callees[(*f)[id].ref]) != f->callees[(*f)[id].ref]);
+    }
+  kept_.push_back(f);
+  if (!loud) return quiet_[f.get()] = f;
+  return quiet_[f.get()] = std::make_shared<const Function>(rewrite(*f, [&](Rewriter& r, OpId id) {
+    const Op& op = (*f)[id];
+    if (op.code == Opcode::print || op.code == Opcode::check) return true;
+    if (op.code != Opcode::call) return false;
+    r.map(op.results, r.to.call(quiet(f->callees[op.ref]), r(op.operands)));
+    return true;
+  }));
+}
+
+bool Callees::masks(const Function& f) {
+  if (const auto it = masks_.find(&f); it != masks_.end()) return it->second;
+  bool any = f.rules != Rules{};
+  for (const Region& r : f.regions)
+    for (OpId id : r.ops) {
+      const Op& op = f[id];
+      if (op.code == Opcode::if_ || op.code == Opcode::select) any = true;
+      if (op.code == Opcode::call) any |= masks(*f.callees[op.ref]);
+      if (is_elementwise(op.code) && op.code != Opcode::select)
+        for (std::size_t k = 0; k < op.operands.size(); ++k) any |= ad::masks(op.code, static_cast<int>(k));
+    }
+  return masks_[&f] = any;
+}
+
+Function calling(const Function& f) {
+  Function out;
+  Builder b(out);
+  Values x;
+  signature(f, b, x);
+  b.finish(b.call(std::make_shared<const Function>(f), x));
+  return out;
+}
+
+}  // namespace fluxion::ad

@@ -1,0 +1,55 @@
+// Derivatives of the functions that a function calls. Each is made once while the outermost transform runs, however many
+// calls it has and however deep, so that functions that call each other twice have derivatives of linear size.
+#pragma once
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "fluxion/ir.h"
+
+namespace fluxion::ad {
+
+class Callees {
+ public:
+  using Pointer = std::shared_ptr<const Function>;
+  using Mask = std::vector<char>;
+  struct Tangent { Pointer function; Mask dots; };          // parameters, then a tangent for each of `dots`
+  struct Adjoint { Pointer function; Mask wrt, seeds; bool guard; };  // guard: a zero cotangent must give zero, see Reverse
+
+  /// Of the transform that runs on this thread.
+  static Callees& now();
+  struct Scope {
+    Scope();
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+   private:
+    std::unique_ptr<Callees> mine_;
+  };
+
+  /// -> results, then a tangent for each float one. `dots` by parameter; a rule has tangents for all float ones.
+  Tangent jvp(const Pointer& f, const Mask& dots);
+  /// (parameters, a cotangent for each of `seeds`) -> a gradient for each of `wrt`. `tainted`: a cotangent may be a zero that a
+  /// mask put there. Neither prints nor checks.
+  Adjoint vjp(const Pointer& f, const Mask& wrt, const Mask& seeds, bool tainted);
+  /// Without prints and checks: for replays.
+  Pointer quiet(const Pointer& f);
+  /// True when a cotangent inside `f` may be a zero that a mask puts there.
+  bool masks(const Function& f);
+
+ private:
+  std::vector<Pointer> kept_;  // what the maps know by address
+  std::map<std::pair<const Function*, Mask>, Tangent> jvps_;
+  std::map<std::pair<const Function*, Mask>, Adjoint> vjps_;
+  std::map<const Function*, Pointer> quiet_;
+  std::map<const Function*, bool> masks_;
+};
+
+/// A function that does nothing but call `f`: the transforms see a call, and with it the rules of `f`.
+Function calling(const Function& f);
+
+// The transforms for parts of the parameters and results; ad.h has the public ones.
+Function jvp_fn(const Function& f, const std::vector<char>& dots);
+Function vjp_fn(const Function& f, const std::vector<char>& wrt, const std::vector<char>& seeds, bool tainted, bool quiet);
+
+}  // namespace fluxion::ad

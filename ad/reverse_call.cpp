@@ -1,0 +1,65 @@
+// Calls backwards: a call of the callee's vjp, or of its rule, on the same arguments and the cotangents of the results. The
+// derivative computes again what it needs of the callee; nothing is kept for it.
+#include <fmt/format.h>
+
+#include "callees.h"
+#include "reverse.h"
+
+namespace fluxion::ad {
+
+void Reverse::reverse_fn(const Op& op) {
+  const auto& callee = f_.callees[op.ref];
+  std::vector<char> wrt, seeds;
+  bool any_wrt = false, any_seed = false, tainted = false;
+  for (ValueId v : op.operands) any_wrt |= wrt.emplace_back(act_.active(v)) != 0;
+  for (ValueId v : op.results) {
+    any_seed |= seeds.emplace_back(adjoint[v.index].valid()) != 0;
+    tainted |= seeds.back() && act_.tainted[v.index];
+  }
+  if (!any_wrt || !any_seed) return;
+  if (program_) return reverse_call(std::make_shared<const Function>(call_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
+  const Callees::Adjoint a = Callees::now().vjp(callee, wrt, seeds, tainted);
+  Values arguments = primal(op.operands), cotangents;
+  for (std::size_t k = 0; k < seeds.size(); ++k)
+    if (a.seeds[k]) cotangents.push_back(seeds[k] ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
+  arguments.insert(arguments.end(), cotangents.begin(), cotangents.end());
+  const Values gradients = b_.call(a.function, arguments);
+  // A rule knows nothing of masks: where every cotangent is a zero, so is what it gives.
+  ValueId masked{};
+  if (a.guard && tainted)
+    for (ValueId w : cotangents) {
+      const ValueId none = b_.emit(Opcode::eq, {w, b_.zero(b_.function().type(w))});
+      masked = masked.valid() ? b_.emit(Opcode::bit_and, {masked, none}) : none;
+    }
+  std::size_t next = 0;
+  for (std::size_t p = 0; p < wrt.size(); ++p) {
+    if (!a.wrt[p]) continue;
+    ValueId g = gradients[next++];
+    if (!wrt[p]) continue;
+    if (masked.valid()) g = b_.select(masked, b_.zero(b_.function().type(g)), g);
+    add_adjoint(op.operands[p], g);
+  }
+}
+
+Function call_kernel(const Function& f, const Op& op) {
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = f.callees[op.ref]->name;
+  out.loc = op.loc;
+  out.domain_rank = 1;
+  Builder b(out);
+  b.loc = op.loc;
+  Values arguments;
+  for (std::size_t k = 0; k < op.operands.size(); ++k)
+    arguments.push_back(b.scalar_parameter(f.type(op.operands[k]).dtype(), fmt::format("a{}", k)));
+  std::vector<MemoryId> results;
+  for (std::size_t k = 0; k < op.results.size(); ++k)
+    results.push_back(b.memory_parameter(f.type(op.results[k]).element, 1, Role::out, fmt::format("r{}", k)));
+  const ValueId i = b.index(0);
+  const Values made = b.call(f.callees[op.ref], arguments);
+  for (std::size_t k = 0; k < made.size(); ++k) b.store(results[k], {&i, 1}, made[k]);
+  b.finish();
+  return out;
+}
+
+}  // namespace fluxion::ad
