@@ -123,7 +123,7 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
   }
   if (const auto it = vjps_.find({f.get(), key}); it != vjps_.end()) return it->second;
   Adjoint a;
-  if (rule) a = {f->rules.vjp ? f->rules.vjp : vjp_of_jvp(f), float_parameters(*f), float_results(*f), true};
+  if (rule) a = {quiet(f->rules.vjp ? f->rules.vjp : vjp_of_jvp(f)), float_parameters(*f), float_results(*f), true};
   else a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false};
   kept_.push_back(f);
   vjps_[{f.get(), key}] = a;

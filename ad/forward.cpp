@@ -19,6 +19,12 @@ namespace fluxion {
 namespace ad {
 namespace {
 
+std::shared_ptr<const Function> jvp_rule(const Function& f) {
+  if (!f.rules.jvp)
+    throw KernelError(f.loc, fmt::format("\"{}\" has a rule for its vjp but none for its jvp; add .jvp(...) to the rule, or use vjp", f.name));
+  return f.rules.jvp;
+}
+
 class Forward {
  public:
   Forward(const Function& f, const Activity& act, Builder& b)
@@ -330,6 +336,7 @@ class Forward {
     }
     const Function& callee = *f_.callees[op.ref];
     auto& k = launched_[&callee];
+    if (!k && callee.rules != Rules{}) k = jvp_rule(callee);
     if (!k) {
       Function plain = callee;
       for (Memory& m : plain.memories) m.scratch = false;  // the launch passes them like the others
@@ -461,6 +468,7 @@ Function jvp_fn(const Function& f, const std::vector<char>& dots) { return forwa
 Function jvp(const Function& f) {
   const ad::Callees::Scope scope;
   if (f.kind == Function::Kind::fn && f.rules != Rules{}) return jvp(ad::calling(f));
+  if (f.kind == Function::Kind::kernel && f.rules != Rules{}) return *ad::jvp_rule(f);
   std::vector<char> dots;
   for (const Parameter& p : f.parameters) dots.push_back(ad::float_parameter(f, p));
   return ad::forward_mode(f, dots);

@@ -251,7 +251,34 @@ void drop_unread_scratch(KernelAdjoint& k) {
 
 }  // namespace
 
+namespace {
+/// The rule of `f`: all cotangents and all gradients, whatever is asked for.
+KernelAdjoint ruled(const Function& f) {
+  if (!f.rules.vjp)
+    throw KernelError(f.loc, fmt::format("\"{}\" has a rule for its jvp but none for its vjp; add .vjp(...) to the rule, or use jvp", f.name));
+  KernelAdjoint k{f.rules.vjp, {}};
+  using Slot = KernelAdjoint::Slot;
+  const auto slots = [&](Slot::Kind kind, const auto& wanted) {
+    for (std::size_t p = 0; p < f.parameters.size(); ++p)
+      if (wanted(f.parameters[p])) k.slots.push_back({kind, static_cast<int>(p)});
+  };
+  slots(Slot::Kind::primal, [](const Parameter& p) { return p.role != Role::out && p.role != Role::accum; });
+  slots(Slot::Kind::cotangent, [&](const Parameter& p) { return p.role != Role::in && float_parameter(f, p); });
+  slots(Slot::Kind::gradient, [&](const Parameter& p) { return p.role == Role::in && float_parameter(f, p); });
+  while (k.slots.size() < k.function->parameters.size()) k.slots.push_back({Slot::Kind::scratch, 0});
+  return k;
+}
+}  // namespace
+
 KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare) {
+  if (original.rules != Rules{}) {
+    if (bare)
+      for (std::size_t p = 0; p < wrt.size(); ++p)
+        if (!wrt[p] && original.parameters[p].role == Role::in && float_parameter(original, original.parameters[p]))
+          throw KernelError(original.loc, fmt::format("the rule of \"{}\" gives the gradients of all of its inputs, {} too; ask for all, without wrt",
+                                                      original.name, original.parameters[p].name));
+    return ruled(original);
+  }
   KernelAdjoint result = build(prepare(original), wrt, cotangents, quiet, bare);
   drop_unread_scratch(result);
   return result;

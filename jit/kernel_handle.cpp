@@ -304,6 +304,8 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     fail(kKernel, e.what());
   }
   if (!merges.empty()) {
+    if (tracer() && f.rules != Rules{})
+      fail(kKernel, "two of its parameters are the same array, which its rules know nothing of; pass a copy");
     for (std::size_t p = 0; p < arguments.size(); ++p)
       if (merges[p] < 0) merged.push_back(arguments[p]);
     arguments = merged;

@@ -102,6 +102,20 @@ Reduced reduce_large(Expr x) {
   return {select(x < inf(x), r, nan(x)), count.to(format_of(x).bits)};
 }
 
+// In f64 it is 400 ops that hardly ever run: a function, which a kernel holds once however often it needs it.
+const std::shared_ptr<const Function>& large_f64() {
+  static const auto made = [] {
+    auto f = std::make_shared<Function>();
+    f->kind = Function::Kind::fn;
+    f->name = "reduce_large";
+    Builder b(*f);
+    const Reduced r = reduce_large({&b, b.scalar_parameter(DType::f64, "x")});
+    b.finish(Values{r.r.v, r.count.v});
+    return std::shared_ptr<const Function>(std::move(f));
+  }();
+  return made;
+}
+
 Expr flip(Expr y, Expr sign_word) { return real_of(bits_of(y) ^ (sign_word & format_of(y).sign)); }
 
 Expr sin_r(Expr r, Expr z) {
@@ -124,6 +138,7 @@ Reduced reduce(Expr any) {
   const Values both = b.if_(
       large.v,
       [&] {
+        if (!x.is_f32()) return b.call(large_f64(), {&x.v, 1});
         const Reduced slow = reduce_large(x);
         return Values{slow.r.v, slow.count.v};
       },

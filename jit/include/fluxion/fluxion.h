@@ -15,6 +15,8 @@
 #include "fluxion/params.h"
 #include "fluxion/program.h"
 #include "fluxion/random.h"
+#include "fluxion/rule.h"
+#include "fluxion/solve.h"
 #include "fluxion/structs.h"
 #include "fluxion/var.h"
 #include "fluxion/vec.h"
