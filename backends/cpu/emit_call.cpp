@@ -1,6 +1,7 @@
 // Calls of device functions: an internal function for each (callee, lanes, uniform or varying arguments), emitted when it is
 // first called. A call whose arguments are all uniform runs once, on scalars; any other runs all lanes under the
-// caller's mask. Arguments and results travel as values; tapes and locals of a callee end with it.
+// caller's mask. Arguments and results travel as values, bools and masks as bytes, because LLVM cannot pass every
+// width of i1 vectors in registers; tapes and locals of a callee end with it.
 #include "emitter.h"
 #include "fluxion/error.h"
 
@@ -41,10 +42,11 @@ Calls::Calls(const Function& f) {
 
 llvm::Function* Emitter::run_callee(const std::string& symbol, bool uniform) {
   const auto type = [&](ValueId v) {
-    llvm::Type* t = scalar_type(f.type(v).dtype());
+    llvm::Type* t = memory_type(f.type(v).dtype());
     return uniform ? t : vec(t);
   };
-  llvm::SmallVector<llvm::Type*> takes = {b.getPtrTy(), vec(b.getInt1Ty())}, gives;
+  llvm::SmallVector<llvm::Type*> takes = {b.getPtrTy()}, gives;
+  if (!uniform) takes.push_back(vec(b.getInt8Ty()));
   for (const Parameter& p : f.parameters) takes.push_back(type(p.value));
   const Values& yields = f.terminator(f.body).operands;
   for (ValueId v : yields) gives.push_back(type(v));
@@ -58,8 +60,12 @@ llvm::Function* Emitter::run_callee(const std::string& symbol, bool uniform) {
   entry_ = block("entry");
   b.SetInsertPoint(entry_);
   make_locals();
-  for (unsigned k = 0; k < f.parameters.size(); ++k) set(f.parameters[k].value, fn->getArg(k + 2));
-  mask_ = uniform ? nullptr : fn->getArg(1);
+  const unsigned first = uniform ? 1 : 2;
+  for (unsigned k = 0; k < f.parameters.size(); ++k) {
+    const ValueId v = f.parameters[k].value;
+    set(v, from_memory(f.type(v).dtype(), fn->getArg(k + first)));
+  }
+  mask_ = uniform ? nullptr : from_memory(DType::boolean, fn->getArg(1));
   Node* top = uses_arena_ ? arena_top() : nullptr;
   emit_region(f.body);
   if (top) set_arena_top(top);
@@ -73,7 +79,7 @@ llvm::Function* Emitter::run_callee(const std::string& symbol, bool uniform) {
     if (!uniform) v = vector(yields[k]);
     else if (u.uniform(yields[k])) v = scalar(yields[k]);
     else v = b.CreateExtractElement(vector(yields[k]), std::uint64_t{0});
-    out = b.CreateInsertValue(out, v, k);
+    out = b.CreateInsertValue(out, to_memory(f.type(yields[k]).dtype(), v), k);
   }
   b.CreateRet(out);
   return fn;
@@ -93,11 +99,11 @@ void Emitter::emit_call(OpId o) {
     made = Emitter(module_, callee, options, calls_, !uniform).run_callee(callee.name, uniform);
   }
   llvm::SmallVector<Node*> arguments = {thread_};
-  if (uniform) arguments.push_back(llvm::Constant::getAllOnesValue(llvm::FixedVectorType::get(b.getInt1Ty(), 1)));
-  else arguments.push_back(mask_or_all());
-  for (ValueId v : op.operands) arguments.push_back(uniform ? scalar(v) : vector(v));
+  if (!uniform) arguments.push_back(to_memory(DType::boolean, mask_or_all()));
+  for (ValueId v : op.operands) arguments.push_back(to_memory(f.type(v).dtype(), uniform ? scalar(v) : vector(v)));
   Node* out = b.CreateCall(made, arguments);
-  for (unsigned k = 0; k < op.results.size(); ++k) set(op.results[k], b.CreateExtractValue(out, k));
+  for (unsigned k = 0; k < op.results.size(); ++k)
+    set(op.results[k], from_memory(f.type(op.results[k]).dtype(), b.CreateExtractValue(out, k)));
 }
 
 }  // namespace fluxion::cpu

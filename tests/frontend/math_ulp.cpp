@@ -68,7 +68,7 @@ Function lowered(Opcode op, DType t) {
   for (int i = 0; i < info(op).arity; ++i) in.push_back(b.scalar_parameter(t, i ? "b" : "a"));
   const ValueId r = b.emit(op, in);
   b.finish({&r, 1});
-  return math_lowering(f);
+  return inline_final(math_lowering(f));
 }
 
 template <class T>
