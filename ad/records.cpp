@@ -146,9 +146,8 @@ void Reverse::sweep_plain(const Op& op) {
       throw KernelError(op.loc, "the extent of an integer Out or Accum parameter is used, but a derivative does not "
                                 "have that parameter; pass the extent as a number, or declare it InOut");
   }
-  if (op.code == Opcode::call)
+  if (op.code == Opcode::call || op.code == Opcode::launch)
     copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : Callees::now().quiet(f_.callees[op.ref]));
-  if (op.code == Opcode::launch) copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : quiet(f_.callees[op.ref]));
   std::vector<Type> types;
   for (ValueId v : op.results) types.push_back(f_.type(v));
   const OpId made = b_.append(std::move(copy), types);

@@ -126,10 +126,8 @@ class Reverse {
     ValueId positions, used, most;
   };
   std::map<OpId, Held> held_;
-  std::map<const Function*, std::shared_ptr<const Function>> quiet_;
   static bool keeps_starts(const Op& op) { return op.code == Opcode::for_ && op.kind == static_cast<std::uint8_t>(Keep::starts); }
   [[noreturn]] static void refuse_revolved(const Op& op);
-  std::shared_ptr<const Function> quiet(const std::shared_ptr<const Function>& kernel);  // without prints and checks
   void sweep_revolving(OpId o);
   /// Runs iterations `from` .. `target` - 1, which start with `carries`, and keeps states on the way for a reverse from `end` on.
   Values advance(OpId o, ValueId from, const Values& carries, ValueId target, ValueId end);

@@ -3,7 +3,6 @@
 // and so forth. Where to leave them so that the fewest iterations run again: Griewank & Walther, Algorithm 799:
 // revolve, 2000. The schedule is computed as the program runs, so trip counts need not be known before.
 #include "fluxion/error.h"
-#include "fluxion/rewrite.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
@@ -11,18 +10,6 @@ namespace fluxion::ad {
 void Reverse::refuse_revolved(const Op& op) {
   throw KernelError(op.loc, "the loop was differentiated by revolve, whose schedule has no reverse of its own; for higher derivatives give "
                             "the first one strips, or a budget");
-}
-
-std::shared_ptr<const Function> Reverse::quiet(const std::shared_ptr<const Function>& kernel) {
-  bool loud = false;
-  for (const Op& op : kernel->ops) loud |= op.code == Opcode::print || op.code == Opcode::check;
-  if (!loud) return kernel;
-  auto& q = quiet_[kernel.get()];
-  if (!q)
-    q = std::make_shared<const Function>(rewrite(*kernel, [&](Rewriter&, OpId o) {
-      return (*kernel)[o].code == Opcode::print || (*kernel)[o].code == Opcode::check;
-    }));
-  return q;
 }
 
 void Reverse::sweep_revolving(OpId o) {

@@ -217,6 +217,16 @@ class Walk {
       case Opcode::store:
         if (memory_needed_[op.memory.index]) element(op.loc, op.memory, i32(op.operands[0]), op.leaf) = bits_[op.operands.back().index];
         return 0;
+      case Opcode::call: {
+        bool any = false;
+        std::vector<std::uint64_t> x;
+        for (ValueId v : op.results) any |= needed_[v.index] != 0;
+        if (!any) return 0;
+        for (ValueId v : op.operands) x.push_back(bits_[v.index]);
+        const std::vector<std::uint64_t> y = evaluate_fn(*f_.callees[op.ref], x);
+        for (std::size_t k = 0; k < y.size(); ++k) bits_[op.results[k].index] = y[k];
+        return 0;
+      }
       default:
         if (!op.results.empty() && needed_[op.results[0].index]) compute(op);
         return 0;
