@@ -107,8 +107,8 @@ template <class X, class... P> auto make_root(const Fn<X(X, P...)>& f) {
   using U = Unknowns<X>;
   using T = typename U::Scalar;
   constexpr int n = U::kCount;
-  constexpr int kSteps = 60;
-  constexpr T kNear = sizeof(T) == 8 ? T(1e-9) : T(1e-4);  // one more step from here is as good as the type
+  static constexpr int kSteps = 60;
+  static constexpr T kNear = sizeof(T) == 8 ? T(1e-9) : T(1e-4);  // one more step from here is as good as the type
   const auto df = fluxion::vjp(f, wrt<0>);
   const auto step = [f, df](X x, P... p) {
     const auto j = jacobian_of<X>([&](X w) { return df(x, p..., w); });
