@@ -432,6 +432,16 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
   return out;
 }
 
+const std::string& ProgramHandle::name() const { return made({}).name; }
+const std::vector<ProgramParameter>& ProgramHandle::parameters() const { return made({}).parameters; }
+std::vector<char> ProgramHandle::scalar_results(std::span<const Argument> arguments, Loc at) const {
+  std::vector<char> out;
+  const Choice choice = made(at).specialise(arguments, at, true);
+  for (const Type& t : choice.made->results)
+    if (has_float(t)) out.push_back(t.is_scalar());
+  return out;
+}
+
 // A derivative, made for these shapes, as part of the program under capture.
 std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> arguments, Loc at) const {
   const bool within = std::any_of(state_->steps.begin(), state_->steps.end(), [](const Step& step) { return step.checkpoint.bytes != 0; });

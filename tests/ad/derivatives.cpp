@@ -88,7 +88,7 @@ TEST_CASE("third derivatives agree in forward and reverse mode", "[ad]") {
   }
 }
 
-TEST_CASE("reverse over reverse over reverse of a kernel that works on a copy", "[ad][torture]") {
+TEST_CASE("torture 5 and 21: reverse over reverse over reverse of a kernel that works on a copy", "[ad][torture]") {
   Kernel again("again");
   M w = again.inout();
   V at = again.index();

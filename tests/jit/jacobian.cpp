@@ -63,7 +63,7 @@ TEST_CASE("Hessians and Hessian-vector products agree with those by hand, on the
   }
 }
 
-TEST_CASE("Jacobians compose with gradients", "[jit][ad][torture]") {
+TEST_CASE("torture 21: Jacobians compose with gradients", "[jit][ad][torture]") {
   // The sum of squares of a Hessian, differentiated: third derivatives.
   auto energy = fx::fn([](V3 x) {
     auto h = fx::hessian(rosenbrock)(x);

@@ -2,6 +2,7 @@
 #pragma once
 #include "fluxion/buffer.h"
 #include "fluxion/capture.h"
+#include "fluxion/check_gradient.h"
 #include "fluxion/complex.h"
 #include "fluxion/control.h"
 #include "fluxion/functions.h"

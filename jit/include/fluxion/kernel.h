@@ -63,6 +63,10 @@ class Launcher {
     (detail::ArgumentOf<P>::push(end, args), ...);
     kernel_.launch(domain_, rank_, {list, end}, at_);
   }
+  const detail::KernelHandle& kernel() const { return kernel_; }
+  std::array<std::int64_t, 3> domain() const { return domain_; }
+  int rank() const { return rank_; }
+  Loc at() const { return at_; }
 
  private:
   detail::KernelHandle kernel_;

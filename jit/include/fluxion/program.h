@@ -59,6 +59,10 @@ class FLUXION_API ProgramHandle {
   std::vector<Array> call(std::span<const Argument> arguments, Loc at) const;
   /// While another program is captured: the body, in its place.
   std::vector<ProgramValue> inlined(std::span<const Argument> arguments, Loc at) const;
+  const std::string& name() const;
+  const std::vector<ProgramParameter>& parameters() const;
+  /// For each float value that it returns for these arguments: true where that is a scalar.
+  std::vector<char> scalar_results(std::span<const Argument> arguments, Loc at) const;
   std::vector<ProgramValue> embedded(std::span<const Argument> arguments, Loc at) const;
   /// "ir" (value form, after its transforms), "lowered" (memory form), "llvm" or "asm".
   std::string dump(std::string_view what, std::span<const Argument> arguments) const;
