@@ -36,6 +36,20 @@ Values Reverse::primal(const Values& v) {
   return out;
 }
 
+// What takes many times longer than a load and a store.
+bool Reverse::costly(const Op& op) const {
+  if (!is_elementwise(op.code) || !f_.type(op.results[0]).is_scalar() || !is_float(f_.type(op.results[0]).dtype())) return false;
+  if (op.code == Opcode::div || op.code == Opcode::sdiv || op.code == Opcode::sqrt) return true;
+  return !(info(op.code).flags & (flag::exact | flag::predicate)) && op.code != Opcode::select;
+}
+
+// The body of the innermost loop that r lies in; invalid: none.
+RegionId Reverse::loop_around(RegionId r) const {
+  for (; r != f_.body; r = s_.parent(r))
+    if (f_[s_.op_of[r.index]].code != Opcode::if_) return r;
+  return {};
+}
+
 void Reverse::find_recordables(RegionId r, RegionId launches, std::vector<Recordable>& out) {
   const auto add = [&](ValueId v, RegionId scope) {
     out.push_back({v, scope});
@@ -54,6 +68,9 @@ void Reverse::find_recordables(RegionId r, RegionId launches, std::vector<Record
       // A forward launch runs once, however deep it is nested, unless a loop is to run again.
       for (ValueId v : op.results)
         if (op.code == Opcode::launch || f_.type(v).is_array()) add(v, launches);
+    } else if (!program_ && !f_.has_groups() && costly(op)) {
+      // Cheaper to keep than to compute again: beside the carries of the innermost loop around it.
+      if (const RegionId loop = loop_around(r); loop.valid()) add(op.results[0], s_.parent(loop));
     } else if (op.code == Opcode::while_) {
       RegionId outermost{};
       for (const Recordable& x : mine)

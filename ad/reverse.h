@@ -80,6 +80,8 @@ class Reverse {
   RegionId base_;                                // the region that is being swept to be reversed next
   bool first_ = true;                            // host effects happen in the first sweep only
 
+  bool costly(const Op& op) const;
+  RegionId loop_around(RegionId r) const;
   void find_recordables(RegionId r, RegionId launches, std::vector<Recordable>& out);  // `launches`: the scope of theirs
   bool given(ValueId v) const;                   // recorded by a sweep further out
   bool to_record(ValueId v) const;               // must be recorded by this sweep

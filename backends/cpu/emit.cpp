@@ -168,22 +168,7 @@ void Emitter::load_arguments() {
   for (std::uint32_t m = 0; m < f.memories.size(); ++m)
     if (f.memories[m].space == Memory::Space::shared) place_shared(MemoryId{m});
   make_locals();
-  for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
-    const Op& op = f.ops[o];
-    if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space != Memory::Space::parameter) continue;
-    bool fixed = accumulates_[op.memory.index].only;
-    for (int k = 0; k < f[op.memory].rank; ++k) fixed &= u(op.operands[k]) == Class::launch;
-    if (!fixed) continue;
-    const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
-    if (is_half(t) || is_bool(t)) continue;
-    Register r{OpId{o}, {}, slot(b.getInt1Ty())};
-    for (unsigned k = 0; k < copies_; ++k) {
-      r.sums.push_back(slot(vec(scalar_type(t))));
-      b.CreateStore(minus_zero(t, true), r.sums.back());
-    }
-    b.CreateStore(b.getFalse(), r.touched);
-    registers_.emplace(o, r);
-  }
+  plan_sums();
 }
 
 void Emitter::make_locals() {
@@ -226,14 +211,17 @@ void Emitter::emit_units() {
     give(0, slow);
     give(1, b.CreateSub(row, b.CreateMul(slow, domain64_[1])));
   }
+  start_row_sums();
   Node* lo = b.CreateMul(part, segment);
   Node* hi = b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, b.CreateAdd(lo, segment), domain64_[rank - 1]);
   emit_lanes(b.CreateTrunc(lo, b.getInt32Ty()), b.CreateTrunc(hi, b.getInt32Ty()));
+  finish_registers(true);
   Node* next = b.CreateAdd(unit, b.getInt64(1), "", true, true);
   unit->addIncoming(next, b.GetInsertBlock());
   b.CreateCondBr(b.CreateICmpSLT(next, end), head, done);
   b.SetInsertPoint(done);
-  finish_accumulators();
+  finish_registers(false);
+  finish_wide_sums();
   b.CreateRetVoid();
 }
 
@@ -300,33 +288,6 @@ void Emitter::emit_body(Node* first, Node* mask) {
   emit_region(f.body);
   if (top) set_arena_top(top);
   mask_ = nullptr;
-}
-
-void Emitter::finish_accumulators() {
-  for (auto& [index, r] : registers_) {
-    const Op& op = f[r.op];
-    const Leaf& leaf = layout_of(f[op.memory].element).leaves[op.leaf];
-    BasicBlock *write = block("sum"), *after = block("summed");
-    b.CreateCondBr(b.CreateLoad(b.getInt1Ty(), r.touched), write, after);
-    b.SetInsertPoint(write);
-    const Mem& m = memories_[op.memory.index];
-    Node* at = b.getInt64(0);
-    for (int k = 0; k < f[op.memory].rank; ++k)
-      at = b.CreateAdd(b.CreateMul(at, m.extent[k]), b.CreateSExt(emit_invariant(op.operands[k]), b.getInt64Ty()));
-    at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout_of(f[op.memory].element).size)), b.getInt64(leaf.offset));
-    Node* p = b.CreateGEP(b.getInt8Ty(), m.data, at);
-    llvm::Type* t = scalar_type(leaf.dtype);
-    const llvm::Align align(size_of(leaf.dtype));
-    Node* old = tag(b.CreateAlignedLoad(t, p, align), op.memory);
-    Node* sum = nullptr;
-    for (llvm::AllocaInst* s : r.sums) {
-      Node* part = b.CreateLoad(vec(t), s);
-      sum = sum ? add(leaf.dtype, sum, part) : part;
-    }
-    tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, sum)), p, align), op.memory);
-    b.CreateBr(after);
-    b.SetInsertPoint(after);
-  }
 }
 
 Node* Emitter::emit_invariant(ValueId v) {

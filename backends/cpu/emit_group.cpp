@@ -78,7 +78,7 @@ void Emitter::emit_groups() {
   unit->addIncoming(next, b.GetInsertBlock());
   b.CreateCondBr(b.CreateICmpSLT(next, end), head, done);
   b.SetInsertPoint(done);
-  finish_accumulators();
+  finish_registers(false);
   b.CreateRetVoid();
 }
 

@@ -352,29 +352,6 @@ Node* Emitter::add(DType t, Node* a, Node* d) {
   return is_float(t) ? b.CreateFAdd(a, d) : b.CreateAdd(a, d);
 }
 
-/// The sum of all lanes, halves onto halves: a fixed tree.
-Node* Emitter::reduce(DType t, Node* v) {
-  for (unsigned half = W / 2; half >= 1; half /= 2) {
-    llvm::SmallVector<int, 32> low, high;
-    for (unsigned k = 0; k < half; ++k) { low.push_back(k); high.push_back(half + k); }
-    v = add(t, b.CreateShuffleVector(v, v, low), b.CreateShuffleVector(v, v, high));
-  }
-  return b.CreateExtractElement(v, std::uint64_t{0});
-}
-
-bool Emitter::accumulate_in_register(OpId o) {
-  const auto it = registers_.find(o.index);
-  if (it == registers_.end()) return false;
-  const Register& r = it->second;
-  const Op& op = f[o];
-  const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
-  llvm::AllocaInst* sum = r.sums[copy_];
-  Node* old = b.CreateLoad(vec(scalar_type(t)), sum);
-  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), sum);
-  b.CreateStore(b.getTrue(), r.touched);
-  return true;
-}
-
 void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
   const Op& head = f[o];
   const Layout& layout = layout_of(f[head.memory].element);
@@ -393,8 +370,7 @@ void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
     Node* v = vector(op.operands[rank]);
     if (kind == Kind::uniform) {
       if (mask_ && !planted(testing::Mutant::uniform_sum_unmasked)) v = b.CreateSelect(mask_, v, minus_zero(leaf, true));
-      Node* old = tag(b.CreateAlignedLoad(scalar_type(leaf), p.pointer, align), op.memory);
-      tag(b.CreateAlignedStore(add(leaf, old, reduce(leaf, v)), p.pointer, align), op.memory);
+      add_to_one(g, p.pointer, v);
     } else if (layout.size == static_cast<std::uint32_t>(size_of(leaf))) {
       llvm::Type* type = v->getType();
       Node* zero = llvm::Constant::getNullValue(type);

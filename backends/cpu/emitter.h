@@ -54,7 +54,6 @@ class Emitter {
   void emit_units();
   void emit_lanes(Node* lo, Node* hi);
   void emit_body(Node* first, Node* mask);
-  void finish_accumulators();
   llvm::Type* scalar_type(DType t);
   llvm::Type* memory_type(DType t);
   llvm::Type* vec(llvm::Type* t) { return llvm::FixedVectorType::get(t, W); }
@@ -110,9 +109,7 @@ class Emitter {
   void store(OpId o, llvm::ArrayRef<OpId> group);
   void accumulate(OpId o, llvm::ArrayRef<OpId> group);
   void accumulate_by_lane(OpId o, llvm::ArrayRef<OpId> group);
-  bool accumulate_in_register(OpId o);
   Node* add(DType t, Node* a, Node* d);
-  Node* reduce(DType t, Node* v);
   bool packed_layout(LayoutId id, int& n, DType& t);
   llvm::SmallVector<Node*> interleave(llvm::ArrayRef<Node*> leaves);
   bool shuffled(const Op& head, llvm::ArrayRef<OpId> group);
@@ -148,6 +145,18 @@ class Emitter {
   Node* changed(Atomic kind, DType t, Node* old, llvm::ArrayRef<Node*> x);
   Node* change_at(const Op& op, DType t, Node* pointer, llvm::ArrayRef<Node*> x, bool threads);
   void for_active_lanes(const std::function<void(Node* lane)>& body, unsigned unroll = 1);
+
+  // ---- emit_sums.cpp: accumulates where all lanes meet
+  void plan_sums();
+  bool row_invariant(ValueId v, int& fuel) const;
+  double adds_a_point(RegionId r, std::uint32_t memory) const;
+  void plan_wide_sum(std::uint32_t memory);
+  void start_row_sums();
+  void finish_registers(bool row);
+  void finish_wide_sums();
+  bool accumulate_in_register(OpId o);
+  void add_to_one(OpId o, Node* pointer, Node* v);
+  Node* reduce(DType t, Node* v);
 
   // ---- emit_control.cpp
   void emit_if(OpId o);
@@ -223,7 +232,16 @@ class Emitter {
   Node* domain64_[3] = {};
   Node* group_[3] = {};    // group_index
   Node* whole_ = nullptr;  // the mask of all threads of a group; null where they fill the lanes
-  struct Register { OpId op; std::vector<llvm::AllocaInst*> sums; llvm::AllocaInst* touched; };  // a sum a copy of the body
+  struct Register {  // a sum a copy of the body; `row`: for a row of the domain, not for the chunk
+    OpId op;
+    bool row;
+    std::vector<llvm::AllocaInst*> sums;
+    llvm::AllocaInst* touched;
+  };
+  struct WideSum {  // W sums a scalar of a memory, where `on`
+    Node *on, *sums, *items;
+  };
+  std::map<std::uint32_t, WideSum> wide_;  // by memory
   std::map<std::uint32_t, Register> registers_;  // by op
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others

@@ -1,5 +1,6 @@
-// Log posterior of a Gaussian mixture. The terms are a launch over components and points, with points side by side; few
-// dimensions are unrolled, many are loops.
+// Log posterior of a Gaussian mixture. Products and terms are launches over components and points, with points side by
+// side. The products Q (x - mu) are an array: they are linear in Q and in mu, so their derivative need not make them
+// again. Few dimensions are unrolled, many are loops.
 #include <fluxion/fluxion.h>
 
 #include <memory>
@@ -40,25 +41,29 @@ Problem make_gmm(const Gmm& in) {
         }
         base[c] = sum;
       });
-  auto terms = fx::kernel("terms", [=](fx::In<double, 2> x, fx::In<double, 2> mu, fx::In<double, 2> diagonal,
-                                       fx::In<double, 2> l, fx::In<double> base, fx::Out<double, 2> term) {
+  auto products = fx::kernel("products", [=](fx::In<double, 2> x, fx::In<double, 2> mu, fx::In<double, 2> diagonal,
+                                             fx::In<double, 2> l, fx::Out<double, 3> product) {
     auto [c, i] = fx::index<2>();
-    fx::Double squares = 0.0;
     if (d <= kUnrolled) {
       std::vector<fx::Double> centred;
       for (int r = 0; r < d; ++r) {
         centred.push_back(x(r, i) - mu(c, r));
         fx::Double y = diagonal(c, r) * centred.back();
         for (int s = 0; s < r; ++s) y += l(c, strict_index(d, r, s)) * centred[static_cast<std::size_t>(s)];
-        squares += y * y;
+        product(c, r, i) = y;
       }
     } else {
       for (auto r : fx::range(d)) {
         fx::Double y = diagonal(c, r) * (x(r, i) - mu(c, r));
         for (auto s : fx::range(r)) y += l(c, strict_index(d, r, s)) * (x(s, i) - mu(c, s));
-        squares += y * y;
+        product(c, r, i) = y;
       }
     }
+  });
+  auto terms = fx::kernel("terms", [=](fx::In<double, 3> product, fx::In<double> base, fx::Out<double, 2> term) {
+    auto [c, i] = fx::index<2>();
+    fx::Double squares = 0.0;
+    for (auto r : fx::range(d)) squares += fx::square(product(c, r, i));
     term(c, i) = base[c] - 0.5 * squares;
   });
   auto mixture = fx::kernel("mixture", [=](fx::In<double, 2> term, fx::Accum<double> total) {
@@ -108,9 +113,11 @@ Problem make_gmm(const Gmm& in) {
   auto gmm = fx::program(
       "gmm", [=](fx::Buffer<double> alpha, fx::Buffer<double, 2> mu, fx::Buffer<double, 2> q, fx::Buffer<double, 2> l) {
         auto diagonal = fx::zeros<double>(k, d), term = fx::zeros<double>(k, n);
+        auto product = fx::zeros<double>(k, d, n);
         auto base = fx::zeros<double>(k), total = fx::zeros<double>(1);
         prepare.over(k)(alpha, q, diagonal, base);
-        terms.over(k, n)(s->x, mu, diagonal, l, base, term);
+        products.over(k, n)(s->x, mu, diagonal, l, product);
+        terms.over(k, n)(product, base, term);
         mixture.over(n)(term, total);
         prior.over(k)(q, diagonal, l, total);
         weights.over(1)(alpha, total);

@@ -1,4 +1,5 @@
-// Least squares of a polynomial against the sign function: a thread for each of the n points.
+// Least squares of a polynomial against the sign function: a thread for each of the n points. The
+// residuals are an array, so that their sum of squares and the polynomials are differentiated one by one.
 #include <fluxion/fluxion.h>
 
 #include <memory>
@@ -13,18 +14,22 @@ Problem make_llsq(const Llsq& in) {
   const fx::Device dev = fx::Device::cpu();
   const int n = in.n, m = static_cast<int>(in.x.size());
 
-  auto squares = fx::kernel("squares", [=](fx::In<double> x, fx::Accum<double> loss) {
-    fx::Double t = fx::cast<double>(fx::index()) * 2.0 / double(n - 1) - 1.0, power = 1.0, value = 0.0;
+  auto residuals = fx::kernel("residuals", [=](fx::In<double> x, fx::Out<double> residual) {
+    auto i = fx::index();
+    fx::Double t = fx::cast<double>(i) * 2.0 / double(n - 1) - 1.0, power = 1.0, value = 0.0;
     for (auto j : fx::range(m)) {
       value += x[j] * power;
       power *= t;
     }
-    fx::Double r = fx::sign(t) - value;
-    loss[0] += 0.5 * r * r;
+    residual[i] = fx::sign(t) - value;
+  });
+  auto squares = fx::kernel("squares", [](fx::In<double> residual, fx::Accum<double> loss) {
+    loss[0] += 0.5 * fx::square(residual[fx::index()]);
   });
   auto llsq = fx::program("llsq", [=](fx::Buffer<double> x) {
-    auto loss = fx::zeros<double>(1);
-    squares.over(n)(x, loss);
+    auto residual = fx::zeros<double>(n), loss = fx::zeros<double>(1);
+    residuals.over(n)(x, residual);
+    squares.over(n)(residual, loss);
     return loss;
   });
   auto gradient = fx::value_and_grad(llsq);

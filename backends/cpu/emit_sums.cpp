@@ -1,0 +1,211 @@
+// Accumulates where all lanes meet at one element. A sum over lanes costs ten times an addition, so it is put off:
+//   an index that is the same for the whole launch, or for a row of the domain: a vector of sums in a register, added up
+//   over lanes at the end of the chunk or row;
+//   other uniform indices of a small memory: a vector of sums for each of its scalars on the stack, if the chunk adds often
+//   enough to each.
+// The lanes are added up in a fixed order, so sums are the same on any number of threads.
+#include <algorithm>
+
+#include "emitter.h"
+
+namespace fluxion::cpu {
+
+namespace {
+constexpr std::uint64_t kWideBytes = 128 << 10;  // what wide sums of one memory may take of the stack
+}  // namespace
+
+/// True for what is made by pure ops of the indices of the slower axes alone.
+bool Emitter::row_invariant(ValueId v, int& fuel) const {
+  if (u(v) == Class::launch || f.is_constant(v)) return true;
+  const Value& value = f[v];
+  if (--fuel < 0) return false;
+  if (value.kind == Value::Kind::argument) return value.owner == f.body.index && static_cast<int>(value.slot) + 1 < f.domain_rank;
+  if (value.kind != Value::Kind::result) return false;
+  const Op& op = f.ops[value.owner];
+  if (!is_elementwise(op.code) && op.code != Opcode::convert) return false;
+  return std::all_of(op.operands.begin(), op.operands.end(), [&](ValueId x) { return row_invariant(x, fuel); });
+}
+
+void Emitter::plan_sums() {
+  std::vector<char> others(f.memories.size());
+  for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
+    const Op& op = f.ops[o];
+    if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space != Memory::Space::parameter) continue;
+    const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
+    if (!accumulates_[op.memory.index].only || is_half(t) || is_bool(t)) continue;
+    bool launch = true, row = true;
+    for (int k = 0; k < f[op.memory].rank; ++k) {
+      int fuel = 100;
+      launch &= u(op.operands[k]) == Class::launch;
+      row &= row_invariant(op.operands[k], fuel);
+    }
+    if (!row) {
+      others[op.memory.index] |= classify(f, u, op).kind == Access::Kind::uniform;
+      continue;
+    }
+    Register r{OpId{o}, !launch, {}, slot(b.getInt1Ty())};
+    for (unsigned k = 0; k < copies_; ++k) {
+      r.sums.push_back(slot(vec(scalar_type(t))));
+      if (launch) b.CreateStore(minus_zero(t, true), r.sums.back());
+    }
+    if (launch) b.CreateStore(b.getFalse(), r.touched);
+    registers_.emplace(o, r);
+  }
+  for (std::uint32_t m = 0; m < others.size(); ++m)
+    if (others[m]) plan_wide_sum(m);
+}
+
+/// How often a point adds to the memory, as far as trip counts are constants; others count as 8.
+double Emitter::adds_a_point(RegionId r, std::uint32_t memory) const {
+  double adds = 0;
+  for (OpId o : f[r].ops) {
+    const Op& op = f[o];
+    if (op.code == Opcode::accumulate && op.memory.index == memory) ++adds;
+    double times = op.code == Opcode::if_ ? 0.5 : 8;
+    if (op.code == Opcode::for_ && f.is_constant(op.operands[0]) && f.is_constant(op.operands[1]))
+      times = std::clamp(static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) -
+                             static_cast<std::int32_t>(f[op.operands[0]].bits), 0.0, 1e6);
+    for (RegionId inner : op.regions) adds += times * adds_a_point(inner, memory);
+  }
+  return adds;
+}
+
+// Only where chunks that run at a time have private copies: all of the memory is added to at the end.
+void Emitter::plan_wide_sum(std::uint32_t memory) {
+  int n = 0;
+  DType t;
+  if (W < 4 || accumulates_[memory].halo >= 0 || !packed_layout(f.memories[memory].element, n, t)) return;
+  Node* items = b.getInt64(static_cast<std::uint64_t>(n));
+  for (int k = 0; k < f.memories[memory].rank; ++k) items = b.CreateMul(items, memories_[memory].extent[k]);
+  const std::uint64_t bytes = W * static_cast<std::uint64_t>(size_of(t));
+  Node* segment = b.CreateAlignedLoad(b.getInt64Ty(), b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), args_, 24), llvm::Align(8));
+  Node* points = b.CreateMul(b.CreateSub(fn->getArg(2), fn->getArg(1)), segment);
+  const double adds = std::min(adds_a_point(f.body, memory), 1e6);
+  Node* fits = b.CreateICmpULE(items, b.getInt64(kWideBytes / bytes));
+  Node* pays = b.CreateICmpSGE(b.CreateMul(points, b.getInt64(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(adds)))),
+                               b.CreateMul(items, b.getInt64(3 * W)));
+  WideSum s;
+  s.on = b.CreateAnd(fits, pays);
+  s.items = b.CreateSelect(s.on, items, b.getInt64(0));
+  auto* sums = b.CreateAlloca(vec(scalar_type(t)), s.items);
+  sums->setAlignment(llvm::Align(64));
+  s.sums = sums;
+  b.CreateMemSet(sums, b.getInt8(0), b.CreateMul(s.items, b.getInt64(bytes)), llvm::MaybeAlign(64));
+  wide_.emplace(memory, s);
+}
+
+void Emitter::start_row_sums() {
+  for (auto& [index, r] : registers_) {
+    if (!r.row) continue;
+    const Op& op = f[r.op];
+    for (llvm::AllocaInst* s : r.sums) b.CreateStore(minus_zero(layout_of(f[op.memory].element).leaves[op.leaf].dtype, true), s);
+    b.CreateStore(b.getFalse(), r.touched);
+  }
+}
+
+/// The sum of all lanes, halves onto halves: a fixed tree.
+Node* Emitter::reduce(DType t, Node* v) {
+  for (unsigned half = W / 2; half >= 1; half /= 2) {
+    llvm::SmallVector<int, 32> low, high;
+    for (unsigned k = 0; k < half; ++k) { low.push_back(k); high.push_back(half + k); }
+    v = add(t, b.CreateShuffleVector(v, v, low), b.CreateShuffleVector(v, v, high));
+  }
+  return b.CreateExtractElement(v, std::uint64_t{0});
+}
+
+bool Emitter::accumulate_in_register(OpId o) {
+  const auto it = registers_.find(o.index);
+  if (it == registers_.end()) return false;
+  const Register& r = it->second;
+  const Op& op = f[o];
+  const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
+  llvm::AllocaInst* sum = r.sums[copy_];
+  Node* old = b.CreateLoad(vec(scalar_type(t)), sum);
+  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), sum);
+  b.CreateStore(b.getTrue(), r.touched);
+  return true;
+}
+
+/// Adds all lanes of v to what all of them reach.
+void Emitter::add_to_one(OpId o, Node* pointer, Node* v) {
+  const Op& op = f[o];
+  const Layout& layout = layout_of(f[op.memory].element);
+  const DType t = layout.leaves[op.leaf].dtype;
+  const llvm::Align align(size_of(t));
+  BasicBlock* after = nullptr;
+  if (const auto it = wide_.find(op.memory.index); it != wide_.end()) {
+    const Mem& m = memories_[op.memory.index];
+    BasicBlock *wide = block("sum.wide"), *narrow = block("sum.narrow");
+    after = block("sum.done");
+    b.CreateCondBr(it->second.on, wide, narrow);
+    b.SetInsertPoint(wide);
+    Node* at = nullptr;
+    for (int k = 0; k < f[op.memory].rank; ++k) {
+      Node* i = b.CreateSExt(scalar(op.operands[k]), b.getInt64Ty());
+      at = at ? b.CreateAdd(b.CreateMul(at, m.extent[k]), i) : i;
+    }
+    at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout.leaves.size())), b.getInt64(op.leaf));
+    Node* p = b.CreateGEP(v->getType(), it->second.sums, at);
+    b.CreateAlignedStore(add(t, b.CreateAlignedLoad(v->getType(), p, llvm::Align(64)), v), p, llvm::Align(64));
+    b.CreateBr(after);
+    b.SetInsertPoint(narrow);
+  }
+  Node* old = tag(b.CreateAlignedLoad(scalar_type(t), pointer, align), op.memory);
+  tag(b.CreateAlignedStore(add(t, old, reduce(t, v)), pointer, align), op.memory);
+  if (!after) return;
+  b.CreateBr(after);
+  b.SetInsertPoint(after);
+}
+
+void Emitter::finish_registers(bool row) {
+  for (auto& [index, r] : registers_) {
+    if (r.row != row) continue;
+    const Op& op = f[r.op];
+    const Leaf& leaf = layout_of(f[op.memory].element).leaves[op.leaf];
+    BasicBlock *write = block("sum"), *after = block("summed");
+    b.CreateCondBr(b.CreateLoad(b.getInt1Ty(), r.touched), write, after);
+    b.SetInsertPoint(write);
+    const Mem& m = memories_[op.memory.index];
+    Node* at = b.getInt64(0);
+    for (int k = 0; k < f[op.memory].rank; ++k)
+      at = b.CreateAdd(b.CreateMul(at, m.extent[k]), b.CreateSExt(emit_invariant(op.operands[k]), b.getInt64Ty()));
+    at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout_of(f[op.memory].element).size)), b.getInt64(leaf.offset));
+    Node* p = b.CreateGEP(b.getInt8Ty(), m.data, at);
+    llvm::Type* t = scalar_type(leaf.dtype);
+    const llvm::Align align(size_of(leaf.dtype));
+    Node* old = tag(b.CreateAlignedLoad(t, p, align), op.memory);
+    Node* sum = nullptr;
+    for (llvm::AllocaInst* s : r.sums) {
+      Node* part = b.CreateLoad(vec(t), s);
+      sum = sum ? add(leaf.dtype, sum, part) : part;
+    }
+    tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, sum)), p, align), op.memory);
+    b.CreateBr(after);
+    b.SetInsertPoint(after);
+  }
+}
+
+void Emitter::finish_wide_sums() {
+  for (auto& [memory, s] : wide_) {
+    int n = 0;
+    DType t;
+    packed_layout(f.memories[memory].element, n, t);
+    llvm::Type* i64 = b.getInt64Ty();
+    const llvm::Align align(size_of(t));
+    BasicBlock *before = b.GetInsertBlock(), *loop = block("wide"), *after = block("wide.done");
+    b.CreateCondBr(b.CreateICmpNE(s.items, b.getInt64(0)), loop, after);
+    b.SetInsertPoint(loop);
+    PHINode* i = phi(i64);
+    i->addIncoming(b.getInt64(0), before);
+    Node* v = b.CreateAlignedLoad(vec(scalar_type(t)), b.CreateGEP(vec(scalar_type(t)), s.sums, i), llvm::Align(64));
+    Node* p = b.CreateGEP(scalar_type(t), memories_[memory].data, i);
+    Node* old = tag(b.CreateAlignedLoad(scalar_type(t), p, align), MemoryId{memory});
+    tag(b.CreateAlignedStore(add(t, old, reduce(t, v)), p, align), MemoryId{memory});
+    Node* next = b.CreateAdd(i, b.getInt64(1));
+    i->addIncoming(next, b.GetInsertBlock());
+    b.CreateCondBr(b.CreateICmpULT(next, s.items), loop, after);
+    b.SetInsertPoint(after);
+  }
+}
+
+}  // namespace fluxion::cpu
