@@ -308,6 +308,7 @@ Node* Emitter::emit_invariant(ValueId v) {
 void Emitter::emit_region(RegionId r) {
   if (!region_planned_[r.index]) {
     plan_stores(r);
+    plan_rows(r);
     plan_loads(r);
     region_planned_[r.index] = 1;
   }

@@ -317,6 +317,7 @@ void Emitter::store(OpId o, llvm::ArrayRef<OpId> group) {
   const Layout& layout = layout_of(f[op.memory].element);
   const int rank = f[op.memory].rank;
   if (shuffled(op, group)) return write_elements(op, group, false);
+  if (group.size() > 1 && layout.leaves.size() == 1) return store_row(group);
   for (OpId g : group) {
     const Op& one = f[g];
     const DType t = layout.leaves[one.leaf].dtype;

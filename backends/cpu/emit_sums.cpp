@@ -39,6 +39,7 @@ void Emitter::plan_sums() {
       launch &= u(op.operands[k]) == Class::launch;
       row &= row_invariant(op.operands[k], fuel);
     }
+    if (f.has_groups() && !launch) continue;  // its threads are in step: there are no rows
     if (!row) {
       others[op.memory.index] |= classify(f, u, op).kind == Access::Kind::uniform;
       continue;
