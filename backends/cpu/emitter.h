@@ -128,7 +128,6 @@ class Emitter {
   Node* as_bits(Node* n);
   void report(OpId o);  // check, print
 
-<<<<<<< HEAD
   // ---- emit_group.cpp: groups in step, subgroups
   void emit_groups();
   void place_shared(MemoryId m);
@@ -146,11 +145,10 @@ class Emitter {
   Node* changed(Atomic kind, DType t, Node* old, llvm::ArrayRef<Node*> x);
   Node* change_at(const Op& op, DType t, Node* pointer, llvm::ArrayRef<Node*> x, bool threads);
   void for_active_lanes(const std::function<void(Node* lane)>& body, unsigned unroll = 1);
-=======
+
   // ---- emit_rows.cpp: scattered stores side by side
   void plan_rows(RegionId r);
   void store_row(llvm::ArrayRef<OpId> group);
->>>>>>> 9e414bb (Scattered stores side by side go out lane by lane)
 
   // ---- emit_sums.cpp: accumulates where all lanes meet
   void plan_sums();
