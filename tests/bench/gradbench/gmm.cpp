@@ -63,7 +63,11 @@ Problem make_gmm(const Gmm& in) {
   auto terms = fx::kernel("terms", [=](fx::In<double, 3> product, fx::In<double> base, fx::Out<double, 2> term) {
     auto [c, i] = fx::index<2>();
     fx::Double squares = 0.0;
-    for (auto r : fx::range(d)) squares += fx::square(product(c, r, i));
+    if (d <= kUnrolled) {
+      for (int r = 0; r < d; ++r) squares += fx::square(product(c, r, i));
+    } else {
+      for (auto r : fx::range(d)) squares += fx::square(product(c, r, i));
+    }
     term(c, i) = base[c] - 0.5 * squares;
   });
   auto mixture = fx::kernel("mixture", [=](fx::In<double, 2> term, fx::Accum<double> total) {
