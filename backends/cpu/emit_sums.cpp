@@ -12,6 +12,8 @@ namespace fluxion::cpu {
 
 namespace {
 constexpr std::uint64_t kWideBytes = 128 << 10;  // what wide sums of one memory may take of the stack
+// Vectors lie side by side, so each is aligned to its own size at most.
+llvm::Align wide_align(unsigned width, DType t) { return llvm::Align(std::min<std::uint64_t>(64, width * static_cast<std::uint64_t>(size_of(t)))); }
 }  // namespace
 
 /// True for what is made by pure ops of the indices of the slower axes alone.
@@ -75,7 +77,7 @@ double Emitter::adds_a_point(RegionId r, std::uint32_t memory) const {
 void Emitter::plan_wide_sum(std::uint32_t memory) {
   int n = 0;
   DType t;
-  if (W < 4 || accumulates_[memory].halo >= 0 || !packed_layout(f.memories[memory].element, n, t)) return;
+  if (W < 4 || accumulates_[memory].own || accumulates_[memory].halo >= 0 || !packed_layout(f.memories[memory].element, n, t)) return;
   Node* items = b.getInt64(static_cast<std::uint64_t>(n));
   for (int k = 0; k < f.memories[memory].rank; ++k) items = b.CreateMul(items, memories_[memory].extent[k]);
   const std::uint64_t bytes = W * static_cast<std::uint64_t>(size_of(t));
@@ -147,7 +149,7 @@ void Emitter::add_to_one(OpId o, Node* pointer, Node* v) {
     }
     at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout.leaves.size())), b.getInt64(op.leaf));
     Node* p = b.CreateGEP(v->getType(), it->second.sums, at);
-    b.CreateAlignedStore(add(t, b.CreateAlignedLoad(v->getType(), p, llvm::Align(64)), v), p, llvm::Align(64));
+    b.CreateAlignedStore(add(t, b.CreateAlignedLoad(v->getType(), p, wide_align(W, t)), v), p, wide_align(W, t));
     b.CreateBr(after);
     b.SetInsertPoint(narrow);
   }
@@ -198,7 +200,7 @@ void Emitter::finish_wide_sums() {
     b.SetInsertPoint(loop);
     PHINode* i = phi(i64);
     i->addIncoming(b.getInt64(0), before);
-    Node* v = b.CreateAlignedLoad(vec(scalar_type(t)), b.CreateGEP(vec(scalar_type(t)), s.sums, i), llvm::Align(64));
+    Node* v = b.CreateAlignedLoad(vec(scalar_type(t)), b.CreateGEP(vec(scalar_type(t)), s.sums, i), wide_align(W, t));
     Node* p = b.CreateGEP(scalar_type(t), memories_[memory].data, i);
     Node* old = tag(b.CreateAlignedLoad(scalar_type(t), p, align), MemoryId{memory});
     tag(b.CreateAlignedStore(add(t, old, reduce(t, v)), p, align), MemoryId{memory});
