@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "common/atomics.h"
+#include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
 #include "orc.h"
 #include "pool.h"
@@ -14,15 +15,24 @@
 namespace fluxion::cpu {
 namespace {
 
-constexpr const char* kSymbol = "kernel";
+std::string symbol(std::size_t phase) { return fmt::format("kernel{}", phase); }
+
+/// What runs one after the other for `f`.
+std::vector<Function> phases_of(const Function& f, const CompileOptions& options) {
+  Function g = atomic_sums(f);
+  // With bounds checks an index is to be reported where the user wrote it.
+  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(g);
+  if (phases.empty()) phases.push_back(std::move(g));
+  return phases;
+}
 
 class KernelCode final : public Executable {
  public:
   KernelCode(const Function& f, const CompileOptions& options, std::string_view object)
-      : f_(atomic_sums(f)), options_(options), width_(choose_width(f_, options)), plan_(make_plan(f_, options, width_)),
+      : phases_(phases_of(f, options)), f_(phases_[0]), options_(options), plans_(plans()), plan_(plans_[0]),
         object_(object.empty() ? make(false, false).object : std::string(object)) {
     code_ = link_object(object_);
-    kernel_ = reinterpret_cast<KernelFn>(code_->symbol(kSymbol));
+    kernels_ = linked(*code_);
     for (const Parameter& p : f.parameters) scalars_ += p.kind == Parameter::Kind::scalar;
   }
 
@@ -44,40 +54,57 @@ class KernelCode final : public Executable {
       for (int a = 0; a < 3; ++a) arrays[k].extent[a] = launch.arrays[k].extent[a];
     }
     const RunScope scope(failure);
-    cpu::launch(scope.context(), plan_, needs_wide(plan_, arrays) ? wide() : kernel_, launch.domain.data(), arrays,
-                launch.scalars.data());
+    const std::vector<KernelFn>& kernels = needs_wide(plan_, arrays) ? wide() : kernels_;
+    for (std::size_t k = 0; k < kernels.size(); ++k)
+      if (!cpu::launch(scope.context(), plans_[k], kernels[k], launch.domain.data(), arrays, launch.scalars.data())) return;
   }
   std::string object() const override { return object_; }
   std::string dump(std::string_view what) const override {
     if (what == "llvm") return make(false, true).llvm;
     if (what == "asm") return make(false, true).assembly;
-    return what == "ir" ? print(f_) : std::string();
+    std::string text;
+    for (const Function& f : phases_) text += what == "ir" ? print(f) : std::string();
+    return text;
   }
 
  private:
-  const Function f_;
+  const std::vector<Function> phases_;
+  const Function& f_;  // the first one
   const CompileOptions options_;
-  const int width_;
-  const KernelPlan plan_;
+  const std::vector<KernelPlan> plans_;  // by phase
+  const KernelPlan& plan_;
   const std::string object_;
   std::shared_ptr<Linked> code_, wide_code_;
-  KernelFn kernel_ = nullptr, wide_ = nullptr;
+  std::vector<KernelFn> kernels_, wide_;  // by phase
   std::size_t scalars_ = 0;
   std::mutex mutex_;
 
+  std::vector<KernelPlan> plans() const {
+    std::vector<KernelPlan> list;
+    for (const Function& f : phases_) list.push_back(make_plan(f, options_, choose_width(f, options_)));
+    return list;
+  }
+  std::vector<KernelFn> linked(Linked& code) const {
+    std::vector<KernelFn> list;
+    for (std::size_t k = 0; k < phases_.size(); ++k) list.push_back(reinterpret_cast<KernelFn>(code.symbol(symbol(k))));
+    return list;
+  }
   CompiledObject make(bool wide, bool texts) const {
     const Target& t = target(options_.features);
-    EmitOptions e = emit_options(options_, t, width_);
-    e.wide = wide;
-    const Function lowered = math_lowering(f_);
-    return compile_object(t, texts, [&](llvm::Module& module) { emit_kernel(module, lowered, kSymbol, e); });
+    return compile_object(t, texts, [&](llvm::Module& module) {
+      for (std::size_t k = 0; k < phases_.size(); ++k) {
+        EmitOptions e = emit_options(options_, t, plans_[k].width);
+        e.wide = wide;
+        emit_kernel(module, math_lowering(phases_[k]), symbol(k), e);
+      }
+    });
   }
   /// Few launches need 64-bit offsets: that version is made on first use.
-  KernelFn wide() {
+  const std::vector<KernelFn>& wide() {
     std::lock_guard lock(mutex_);
-    if (!wide_) {
+    if (wide_.empty()) {
       wide_code_ = link_object(make(true, false).object);
-      wide_ = reinterpret_cast<KernelFn>(wide_code_->symbol(kSymbol));
+      wide_ = linked(*wide_code_);
     }
     return wide_;
   }

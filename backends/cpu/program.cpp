@@ -13,6 +13,7 @@
 
 #include "common/atomics.h"
 #include "fluxion/evaluate.h"
+#include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
 #include "orc.h"
 #include "program_emit.h"
@@ -227,10 +228,10 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
   });
 }
 
-Function prepared(const Function& f) {
+Function prepared(const Function& f, const CompileOptions& options) {
   Function g = math_lowering(f);
   for (auto& callee : g.callees) callee = std::make_shared<const Function>(atomic_sums(*callee));
-  return g;
+  return options.bounds ? g : gather_sums_of_runs(g);
 }
 
 std::string ProgramExecutable::dump(std::string_view what) const {
@@ -285,12 +286,12 @@ void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const st
 }
 
 std::shared_ptr<Executable> compile_program(const Function& f, const CompileOptions& options) {
-  const Function g = prepared(f);
+  const Function g = prepared(f, options);
   return std::make_shared<ProgramExecutable>(g, options, build(g, options, false).object);
 }
 
 std::shared_ptr<Executable> load_program(const Function& f, const CompileOptions& options, std::string_view object) {
-  return std::make_shared<ProgramExecutable>(prepared(f), options, std::string(object));
+  return std::make_shared<ProgramExecutable>(prepared(f, options), options, std::string(object));
 }
 
 }  // namespace fluxion::cpu

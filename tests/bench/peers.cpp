@@ -19,6 +19,38 @@ void stencil(int begin, int end, int n, const float* __restrict in, float* __res
     }
 }
 
+void stencil_scatter(int n, const float* __restrict out_bar, float* __restrict in_bar) {
+  for (int i = 1; i < n - 1; ++i)
+    for (int j = 1; j < n - 1; ++j) {
+      float* p = in_bar + i * n + j;
+      const float v = out_bar[i * n + j], w = 0.125f * v;
+      p[0] += 0.5f * v;
+      p[-n] += w;
+      p[n] += w;
+      p[-1] += w;
+      p[1] += w;
+    }
+}
+
+void stencil_gather(int begin, int end, int n, const float* __restrict out_bar, float* __restrict in_bar) {
+  const auto at = [&](int r, int c) { return r > 0 && r < n - 1 && c > 0 && c < n - 1 ? out_bar[r * n + c] : 0.0f; };
+  for (int i = begin; i < end; ++i) {
+    const bool middle = i > 1 && i < n - 2;
+    const auto border = [&](int j) {
+      in_bar[i * n + j] += 0.5f * at(i, j) + 0.125f * (at(i - 1, j) + at(i + 1, j) + at(i, j - 1) + at(i, j + 1));
+    };
+    for (int j = 0; j < n; ++j)
+      if (!middle || j < 2 || j >= n - 2) border(j);
+      else if (j == 2) {
+        for (; j < n - 2; ++j) {
+          const float* p = out_bar + i * n + j;
+          in_bar[i * n + j] += 0.5f * p[0] + 0.125f * (p[-n] + p[n] + p[-1] + p[1]);
+        }
+        --j;
+      }
+  }
+}
+
 void mandelbrot(int begin, int end, int width, int height, int limit, int* out) {
   for (int i = begin; i < end; ++i)
     for (int j = 0; j < width; ++j) {

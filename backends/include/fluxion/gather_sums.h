@@ -1,0 +1,17 @@
+// Adjoints of stencils as gathers: what backends/common/gather.h describes, as a transformation of kernels and programs.
+#pragma once
+#include <vector>
+
+#include "fluxion/ir.h"
+
+namespace fluxion {
+
+/// `kernel` as kernels with the same parameters that run one after the other over the same domain: none where nothing is turned
+/// around, one where all else is sums, otherwise first the sums, which read what the second one writes.
+/// `always`: also where it does not pay (for tests).
+FLUXION_API std::vector<Function> gather_sums(const Function& kernel, bool always = false);
+
+/// The same for each `run` of a program in memory form.
+FLUXION_API Function gather_sums_of_runs(const Function& program);
+
+}  // namespace fluxion
