@@ -3,6 +3,8 @@
 // loops and ifs stay single and carry all tangents. Arrays of tangents get a leading axis.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "analysis.h"
 #include "fluxion/ad.h"
 #include "fluxion/error.h"
@@ -33,11 +35,36 @@ std::vector<char> tangent_parameters(const Function& f) {
   return out;
 }
 
+/// What becomes of a callee when some of its parameters come n times.
+struct Widened {
+  std::vector<char> results;                 // come n times
+  std::shared_ptr<const Function> function;  // null until it is called
+};
+using WidenedCallees = std::map<std::pair<const Function*, std::vector<char>>, Widened>;
+
 class Widen {
  public:
-  Widen(const Function& f, std::vector<char> parameters, int n, Builder& b)
-      : f_(f), n_(n), b_(b), parameters_(std::move(parameters)), many_(f.values.size()), many_memory_(f.memories.size()),
+  Widen(const Function& f, std::vector<char> parameters, int n, Builder& b, WidenedCallees& callees)
+      : f_(f), n_(n), b_(b), callees_(callees), parameters_(std::move(parameters)), many_(f.values.size()), many_memory_(f.memories.size()),
         now_(f.values.size()), memory_(f.memories.size()) {}
+
+  std::vector<char> results() {
+    spread();
+    std::vector<char> out;
+    for (ValueId v : f_.terminator(f_.body).operands) out.push_back(many_[v.index]);
+    return out;
+  }
+  /// A callee: of its results those come n times that depend on what does.
+  void run_callee() {
+    spread();
+    signature();
+    ops(f_.body);
+    Values yields;
+    for (ValueId v : f_.terminator(f_.body).operands)
+      for (int t = 0; t < copies(v); ++t) yields.push_back(get(v, t));
+    b_.loc = f_.loc;
+    b_.finish(yields);
+  }
 
   void run() {
     spread();
@@ -61,6 +88,7 @@ class Widen {
   const Function& f_;
   const int n_;
   Builder& b_;
+  WidenedCallees& callees_;
   std::vector<char> parameters_;                // by parameter: a tangent
   std::vector<char> many_, many_memory_;        // by value, by memory: one for each tangent
   std::vector<Values> now_;                     // by value: one, or n
@@ -93,11 +121,27 @@ class Widen {
           break;
         case Opcode::for_:
         case Opcode::while_: changed |= spread_loop(op); break;
+        case Opcode::call:
+          if (!any) break;
+          for (std::size_t k = 0; k < op.results.size(); ++k) changed |= mark(op.results[k], widened(op).results[k]);
+          break;
         default:
           for (ValueId v : op.results) changed |= mark(v, any);
       }
     }
     return changed;
+  }
+  Widened& widened(const Op& op) {
+    std::vector<char> mask;
+    for (ValueId v : op.operands) mask.push_back(many_[v.index]);
+    const Function& callee = *f_.callees[op.ref];
+    const auto [it, fresh] = callees_.try_emplace({&callee, mask});
+    if (fresh) {
+      Function none;
+      Builder b(none);
+      it->second.results = Widen(callee, std::move(mask), n_, b, callees_).results();
+    }
+    return it->second;
   }
   bool spread_loop(const Op& op) {
     bool changed = false;
@@ -224,6 +268,7 @@ class Widen {
     bool any = op.memory.valid() && op.code != Opcode::extent && many_memory_[op.memory.index];
     for (ValueId v : op.operands) any |= many_[v.index] != 0;
     for (ValueId v : op.results) now_[v.index].clear();
+    if (any && op.code == Opcode::call && f_.callees[op.ref]->rules == Rules{}) return call(op);
     for (int t = 0; t < (any ? n_ : 1); ++t) {
       Op c = op;
       c.operands = get(op.operands, t);
@@ -240,8 +285,24 @@ class Widen {
       std::vector<Type> t_out;
       for (ValueId v : op.results) t_out.push_back(f_.type(v));
       const OpId made = b_.append(std::move(c), t_out);
-      for (std::size_t k = 0; k < op.results.size(); ++k) now_[op.results[k].index].push_back(b_.function()[made].results[k]);
+      for (std::size_t k = 0; k < op.results.size(); ++k)
+        if (t == 0 || many_[op.results[k].index]) now_[op.results[k].index].push_back(b_.function()[made].results[k]);
     }
+  }
+  void call(const Op& op) {
+    Widened& w = widened(op);
+    if (!w.function) {
+      const Function& callee = *f_.callees[op.ref];
+      std::vector<char> mask;
+      for (ValueId v : op.operands) mask.push_back(many_[v.index]);
+      Function out;
+      Builder b(out);
+      Widen(callee, std::move(mask), n_, b, callees_).run_callee();
+      out.name = fmt::format("{}{}", callee.name, n_);
+      w.function = std::make_shared<const Function>(tidy(out));
+    }
+    const Values made = b_.call(w.function, all(op.operands, op.operands));
+    bind(op.results, made);
   }
   // An op with regions: whatever there is n times of is passed, carried and yielded n times.
   void structure(const Op& op) {
@@ -287,7 +348,8 @@ Function jvp(const Function& f, int n) {
   const Function d = jvp(f);
   Function out;
   Builder b(out);
-  ad::Widen(d, ad::tangent_parameters(f), n, b).run();
+  ad::WidenedCallees callees;
+  ad::Widen(d, ad::tangent_parameters(f), n, b, callees).run();
   out.name = fmt::format("{}{}", d.name, n);
   return ad::tidy(out);
 }

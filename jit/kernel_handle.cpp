@@ -242,6 +242,29 @@ std::string KernelHandle::dump(std::string_view what, const Device& device) cons
   return text;
 }
 
+std::array<std::int64_t, 3> KernelHandle::domain(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const {
+  const Function& f = *function();
+  const auto fail = [&](const std::string& text) { throw ShapeError(at, fmt::format("kernel \"{}\": {}", f.name, text)); };
+  const int wanted = std::max(1, f.domain_rank);
+  if (rank == 0) {
+    if (state_->domain_parameter < 0)
+      fail(fmt::format("no parameter has {} axes to take the launch domain from; write .over({})", wanted,
+                               wanted == 1 ? "n" : wanted == 2 ? "n, m" : "n, m, k"));
+    domain = arguments[static_cast<std::size_t>(state_->domain_parameter)].array->extent;  // never scratch: those come last
+  } else if (rank != wanted) {
+    fail(fmt::format("launched over {} axes, but it is written for {}", rank, wanted));
+  }
+  for (int k = 0; k < wanted; ++k) {
+    const std::int64_t n = domain[static_cast<std::size_t>(k)];
+    if (n < 0 || n > std::numeric_limits<std::int32_t>::max())
+      fail(fmt::format("axis {} of the launch domain is {}; it must be within 0 .. 2^31 - 1", k, n));
+    if (const int g = f.group[static_cast<std::size_t>(k)]; g > 0 && n % g)
+      fail(fmt::format("axis {} of the launch domain is {}, which groups of {} threads do not divide; launch over {} and skip the rest "
+                               "with fx::if_(i < n, ...), the barriers outside of it", k, n, g, (n + g - 1) / g * g));
+  }
+  return domain;
+}
+
 void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const {
   const Function& f = *function();
   const auto fail = [&]<class E>(E*, const std::string& text) { throw E(at, fmt::format("kernel \"{}\": {}", f.name, text)); };
@@ -276,24 +299,7 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     device = &a->device;
   }
 
-  // ---- the domain
-  const int wanted = std::max(1, f.domain_rank);
-  if (rank == 0) {
-    if (state_->domain_parameter < 0)
-      fail(kShape, fmt::format("no parameter has {} axes to take the launch domain from; write .over({})", wanted,
-                               wanted == 1 ? "n" : wanted == 2 ? "n, m" : "n, m, k"));
-    domain = arguments[static_cast<std::size_t>(state_->domain_parameter)].array->extent;  // never scratch: those come last
-  } else if (rank != wanted) {
-    fail(kShape, fmt::format("launched over {} axes, but it is written for {}", rank, wanted));
-  }
-  for (int k = 0; k < wanted; ++k) {
-    const std::int64_t n = domain[static_cast<std::size_t>(k)];
-    if (n < 0 || n > std::numeric_limits<std::int32_t>::max())
-      fail(kShape, fmt::format("axis {} of the launch domain is {}; it must be within 0 .. 2^31 - 1", k, n));
-    if (const int g = f.group[static_cast<std::size_t>(k)]; g > 0 && n % g)
-      fail(kShape, fmt::format("axis {} of the launch domain is {}, which groups of {} threads do not divide; launch over {} and skip the rest "
-                               "with fx::if_(i < n, ...), the barriers outside of it", k, n, g, (n + g - 1) / g * g));
-  }
+  domain = this->domain(domain, rank, arguments, at);
 
   // ---- several parameters on one array
   Merges merges;

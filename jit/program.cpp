@@ -464,6 +464,21 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
   return out;
 }
 
+BoundProgram ProgramHandle::bound(std::span<const Argument> arguments, Loc at) const {
+  const Choice choice = made(at).specialise(arguments, at, false);
+  const Specialisation& s = *choice.made;
+  BoundProgram out{s.function, {}, {}};
+  for (const ProgramSource& source : s.program.sources) {
+    Argument a;
+    if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];
+    if (source.kind == ProgramSource::Kind::captured) a.array = s.program.captured[static_cast<std::size_t>(source.index)];
+    if (source.kind == ProgramSource::Kind::setting) a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
+    out.arguments.push_back(std::move(a));
+    out.positions.push_back(source.kind == ProgramSource::Kind::argument ? source.index : -1);
+  }
+  return out;
+}
+
 ProgramUse ProgramHandle::use(std::span<const Argument> arguments) const {
   const Choice c = made({}).specialise(arguments, {}, false);
   const WorkspaceUse use = measured(*c.made, arguments, c.settings);

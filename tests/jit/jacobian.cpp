@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "fluxion/fluxion.h"
+#include "fluxion/passes.h"
 
 namespace fx = fluxion;
 
@@ -126,4 +127,33 @@ TEST_CASE("a function with three tangents at once", "[jit][ad]") {
   CHECK(dy(0, 2) == 2 * 2 + 3);
   CHECK(dy(1, 1) == Approx(2 * std::cos(0.5)));
   CHECK(dy(1, 2) == Approx(3 * 2 * std::cos(0.5) + std::sin(0.5)));
+}
+
+TEST_CASE("several tangents go through calls and rules", "[jit][ad]") {
+  fx::testing::keep_calls(true);
+  struct Restore {
+    ~Restore() { fx::testing::keep_calls(false); }
+  } restore;
+  auto inner = fx::fn([](fx::Double a, fx::Double b) { return fx::sin(a) * b; });
+  auto f = fx::fn([=](V3 x) { return inner(x.x, inner(x.y, x.z)) + inner(x.z, 2.0); });
+  const fx::Vec<double, 3> at{0.4, 0.7, -0.3};
+  const auto j = fx::jacobian(f)(at);
+  const double i = std::sin(at[1]) * at[2];
+  CHECK(j[0] == Approx(std::cos(at[0]) * i));
+  CHECK(j[1] == Approx(std::sin(at[0]) * std::cos(at[1]) * at[2]));
+  CHECK(j[2] == Approx(std::sin(at[0]) * std::sin(at[1]) + 2 * std::cos(at[2])));
+  auto kept = fx::rule(inner).vjp([](fx::Double a, fx::Double b, fx::Double w) { return fx::Tuple<fx::Double, fx::Double>(w * b * 10.0, w * fx::sin(a)); });
+  auto k = fx::kernel("calls", [=](fx::In<double> x, fx::Out<double> y) {
+    auto n = fx::index();
+    y[n] = kept(x[n], x[n + 1]) + inner(x[n + 1], x[n]);
+  });
+  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+    auto x = dev.upload<double>({0.4, 0.7}), y = dev.zeros<double>(1);
+    auto dx = dev.upload(std::vector<double>{1, 0, 0, 1}, 2, 2);
+    auto dy = dev.zeros<double>(2, 1);
+    fx::jvp<2>(k).over(1)(x, y, dx, dy);
+    CHECK(dy.host()[0] == Approx(7 + std::sin(0.7)));
+    CHECK(dy.host()[1] == Approx(std::sin(0.4) + std::cos(0.7) * 0.4));
+    CHECK(y.item() == Approx(std::sin(0.4) * 0.7 + std::sin(0.7) * 0.4));
+  }
 }

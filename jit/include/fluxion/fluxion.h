@@ -18,6 +18,7 @@
 #include "fluxion/random.h"
 #include "fluxion/rule.h"
 #include "fluxion/solve.h"
+#include "fluxion/sparse.h"
 #include "fluxion/structs.h"
 #include "fluxion/var.h"
 #include "fluxion/vec.h"

@@ -44,6 +44,8 @@ class FLUXION_API KernelHandle {
 
   /// Queues a launch; rank 0: the implicit domain.
   void launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;
+  /// The domain of such a launch; throws ShapeError where there is none.
+  std::array<std::int64_t, 3> domain(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;
   std::string ir() const;
   /// "ir" (as captured), "lowered" (as the backend gets it), "llvm" or "asm".
   std::string dump(std::string_view what, const Device& device) const;

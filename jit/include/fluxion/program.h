@@ -44,6 +44,13 @@ struct ProgramParameter {
   bool has_float() const;
 };
 
+/// The function of a call, and what stands for each of its parameters.
+struct BoundProgram {
+  std::shared_ptr<const Function> function;  // value form
+  std::vector<Argument> arguments;           // neither array nor bits: zeros
+  std::vector<int> positions;                // which argument of the call it is; -1: none
+};
+
 class FLUXION_API ProgramHandle {
  public:
   using Body = std::function<std::vector<ProgramValue>(const std::vector<ProgramValue>&)>;
@@ -65,6 +72,7 @@ class FLUXION_API ProgramHandle {
   std::vector<char> scalar_results(std::span<const Argument> arguments, Loc at) const;
   std::vector<ProgramValue> embedded(std::span<const Argument> arguments, Loc at) const;
   /// "ir" (value form, after its transforms), "lowered" (memory form), "llvm" or "asm".
+  BoundProgram bound(std::span<const Argument> arguments, Loc at) const;
   std::string dump(std::string_view what, std::span<const Argument> arguments) const;
   ProgramUse use(std::span<const Argument> arguments) const;
   std::int64_t peak_bytes() const;
