@@ -72,6 +72,7 @@ struct KernelPlan {
   double adds = 0;            // accumulates to merged memory a point
   bool may_fail = false;      // has checks, sequences or bounds checks: the launch sets up an escape
   bool ordered = false;       // one chunk
+  bool relaxed = false;       // sums may be taken in any order
   std::int64_t longest = std::int64_t{1} << 32;  // an axis beyond this is one chunk: indices that wrap may meet
   std::vector<Sharing> sharing;     // by memory parameter
   /// When all merged memory is added to near the point's own place along the slowest axis: how far apart at most; else

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 #include "fluxion/evaluate.h"
 #include "pool.h"
@@ -25,6 +26,7 @@ struct Cut {
   int chunks;
   bool alternate = false;  // neighbouring chunks add to the same rows: run every other one, then the rest
   std::int64_t grain = 1;  // units that stay together
+  bool any_order = false;  // private copies belong to threads, not to chunks
   std::int64_t begin(int chunk) const { return units / grain * chunk / chunks * grain; }
 };
 
@@ -53,8 +55,11 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
     c.chunks = static_cast<int>(std::min<std::int64_t>(static_cast<std::int64_t>(chunks), c.units / c.grain / apart));
     if (c.chunks > 1) return c;
   }
-  if (plan.adds > 0) chunks = std::min({chunks, static_cast<double>(kMaxCopies), points * plan.adds / (2 * std::max(cells, 1.0))});
-  Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks)), false, 1};
+  const double adds = points * plan.adds;
+  const bool any_order = plan.relaxed && plan.adds > 0 && chunks > 1;
+  if (any_order) chunks = adds > cells * (cpu_threads() - 1) ? chunks : 1;
+  else if (plan.adds > 0) chunks = std::min({chunks, static_cast<double>(kMaxCopies), adds / (2 * std::max(cells, 1.0))});
+  Cut c{fast, 1, rows, std::max(1, static_cast<int>(chunks)), false, 1, any_order};
   if (plan.group[0] > 0) {
     c.units = 1;
     for (int k = 0; k < plan.rank; ++k) c.units *= domain[k] / plan.group[static_cast<std::size_t>(k)];
@@ -136,10 +141,26 @@ struct Job {
   const KernelArgs* args;
   Cut cut;
   std::atomic<bool> failed{false};
-  // Private copies: chunk c's copy of array k is at copies + c * bytes + offset[k].
+  // Private copies: chunk 0 works in place, and chunk c's copy of array k is at copies + (c - 1) * bytes + offset[k]. In any
+  // order it is that of the thread which comes c-th.
   std::byte* copies = nullptr;
   std::size_t bytes = 0;
   std::vector<std::size_t> offset;
+  std::mutex mutex;
+  std::vector<ThreadContext*> threads;
+
+  std::byte* copy(std::size_t c) const { return copies + (c - 1) * bytes; }
+  /// Which copy a chunk works on, and whether it is the first to do so.
+  std::pair<std::size_t, bool> copy_of(int chunk, ThreadContext* context) {
+    if (!cut.any_order) return {static_cast<std::size_t>(chunk), true};
+    std::lock_guard lock(mutex);
+    const auto at = std::find(threads.begin(), threads.end(), context);
+    const auto c = static_cast<std::size_t>(at - threads.begin());
+    if (at != threads.end()) return {c, false};
+    threads.push_back(context);
+    return {c, true};
+  }
+  std::size_t used() const { return cut.any_order ? threads.size() : static_cast<std::size_t>(cut.chunks); }
 };
 
 std::size_t elements(const KernelArray& a) { return static_cast<std::size_t>(a.extent[0] * a.extent[1] * a.extent[2]); }
@@ -152,11 +173,15 @@ void chunk_of(void* data, int chunk, ThreadContext* context) {
     if (!run_chunk(*job.plan, job.kernel, job.args, begin, end, context)) job.failed = true;
     return;
   }
-  std::byte* mine = job.copies + static_cast<std::size_t>(chunk) * job.bytes;
-  std::memset(mine, 0, job.bytes);
+  const auto [mine, first] = job.copy_of(chunk, context);
+  if (mine == 0) {
+    if (!run_chunk(*job.plan, job.kernel, job.args, begin, end, context)) job.failed = true;
+    return;
+  }
+  if (first) std::memset(job.copy(mine), 0, job.bytes);
   std::vector<KernelArray> arrays(job.args->arrays, job.args->arrays + job.plan->sharing.size());
   for (std::size_t k = 0; k < arrays.size(); ++k)
-    if (job.plan->sharing[k] == Sharing::merge) arrays[k].data = mine + job.offset[k];
+    if (job.plan->sharing[k] == Sharing::merge) arrays[k].data = job.copy(mine) + job.offset[k];
   KernelArgs args = *job.args;
   args.arrays = arrays.data();
   if (!run_chunk(*job.plan, job.kernel, &args, begin, end, context)) job.failed = true;
@@ -178,10 +203,12 @@ void merge_block(void* data, int block, ThreadContext*) {
   const LayoutId id = job.plan->elements[m.array];
   const std::size_t first = static_cast<std::size_t>(block) * kBlock, n = std::min(kBlock, m.count - first);
   const std::size_t at = first * layout_of(id).size;
-  const auto copy = [&](int c) { return job.copies + static_cast<std::size_t>(c) * job.bytes + job.offset[m.array] + at; };
-  for (int step = 1; step < job.cut.chunks; step *= 2)
-    for (int c = 0; c + step < job.cut.chunks; c += 2 * step) add_elements(id, copy(c), copy(c + step), n);
-  add_elements(id, m.to + at, copy(0), n);
+  const auto copy = [&](std::size_t c) { return job.copy(c) + job.offset[m.array] + at; };
+  const std::size_t copies = job.used();
+  if (copies < 2) return;
+  for (std::size_t step = 1; step < copies - 1; step *= 2)
+    for (std::size_t c = 1; c + step < copies; c += 2 * step) add_elements(id, copy(c), copy(c + step), n);
+  add_elements(id, m.to + at, copy(1), n);
 }
 
 }  // namespace
@@ -223,9 +250,10 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
       job.offset.push_back(job.bytes);
       if (plan.sharing[k] == Sharing::merge) job.bytes += (elements(arrays[k]) * layout_of(plan.elements[k]).size + 63) & ~std::size_t{63};
     }
-    job.copies = static_cast<std::byte*>(std::aligned_alloc(64, std::max<std::size_t>(64, job.bytes * static_cast<std::size_t>(c.chunks))));
+    const int copies = (c.any_order ? std::min(c.chunks, cpu_threads()) : c.chunks) - 1;
+    job.copies = static_cast<std::byte*>(std::aligned_alloc(64, std::max<std::size_t>(64, job.bytes * static_cast<std::size_t>(copies))));
     if (!job.copies) {
-      context->failure->set(FailureSlot::Kind::device, {}, fmt::format("kernel \"{}\": no memory for {} private copies of {} bytes", plan.name, c.chunks, job.bytes));
+      context->failure->set(FailureSlot::Kind::device, {}, fmt::format("kernel \"{}\": no memory for {} private copies of {} bytes", plan.name, copies, job.bytes));
       return false;
     }
   }

@@ -134,6 +134,7 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   plan.cost = e.cost;
   plan.adds = e.adds;
   plan.may_fail = options.bounds;
+  plan.relaxed = options.relaxed;
   plan.group = f.group;
   plan.loc = f.loc;
   plan.ordered = atomics_need_order(f, u) && !options.relaxed;

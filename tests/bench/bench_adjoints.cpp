@@ -1,4 +1,5 @@
-// How adjoints of loads are lowered: stencils, whose scatters become gathers, beside both in C++.
+// How adjoints of loads are lowered: stencils, whose scatters become gathers, beside both in C++; scatters to where an index
+// array says, in a fixed order, in any order (relaxed), and by atomic instructions (an old number that is used asks for those).
 #include <fluxion/fluxion.h>
 
 #include <cmath>
@@ -7,6 +8,7 @@
 #include <vector>
 
 #include "bench.h"
+#include "mpm.h"
 #include "peers.h"
 
 namespace {
@@ -85,6 +87,41 @@ void wave(bench::Suite& suite, const fx::Device& dev, int n, int steps, const ch
                 [](double) { return kNoLimit; }, 1, 20);
 }
 
+void scatter(bench::Suite& suite, const fx::Device& dev, int n, int bins, const char* name) {
+  auto sums = fx::kernel("scatter", [](fx::In<int> at, fx::In<float> v, fx::Accum<float> sum) {
+    auto i = fx::index();
+    sum[at[i]] += v[i];
+  });
+  auto atomic = fx::kernel("atomic", [](fx::In<int> at, fx::In<float> v, fx::InOut<float> sum, fx::Out<float> old) {
+                  auto i = fx::index();
+                  old[i] = fx::atomic_add(sum[at[i]], v[i]);
+                }).relaxed();
+  auto relaxed = sums.relaxed();
+  std::vector<int> indices(static_cast<std::size_t>(n));
+  unsigned random = 1;
+  for (int& k : indices) k = static_cast<int>(((random = random * 1664525u + 1013904223u) >> 8) % static_cast<unsigned>(bins));
+  auto at = dev.upload(indices);
+  auto v = dev.upload(ramp(static_cast<std::size_t>(n), 1)), old = dev.zeros<float>(n), sum = dev.zeros<float>(bins);
+  suite.compare(name,
+                {{"fluxion", [&] { sums.over(n)(at, v, sum); dev.wait(); }},
+                 {"relaxed", [&] { relaxed.over(n)(at, v, sum); dev.wait(); }},
+                 {"atomics", [&] { atomic.over(n)(at, v, sum, old); dev.wait(); }}},
+                [](double) { return kNoLimit; }, n, 30);
+}
+
+void p2g(bench::Suite& suite, const fx::Device& dev) {
+  using Sim = mpm::Throw<float>;
+  const Sim sim(mpm::Parameters(), dev);
+  auto s = sim.begin(dev.upload({Sim::Vec2{0.1f, -1.0f}}));
+  for (int t = 0; t < 3; ++t) sim.step(s);
+  auto grid = dev.zeros<Sim::Cell>(Sim::n, Sim::n);
+  auto relaxed = sim.p2g.relaxed();
+  suite.compare("mpm p2g",
+                {{"fluxion", [&] { sim.p2g.over(Sim::particles)(s.x, s.v, s.C, s.F, grid); dev.wait(); }},
+                 {"relaxed", [&] { relaxed.over(Sim::particles)(s.x, s.v, s.C, s.F, grid); dev.wait(); }}},
+                [](double) { return kNoLimit; }, 1, 50);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -93,4 +130,9 @@ int main(int argc, char** argv) {
   stencil(suite, dev, 512, "stencil adjoint 512^2");
   stencil(suite, dev, 4096, "stencil adjoint 4096^2");
   wave(suite, dev, 256, 256, "wave 256^2, 256 steps");
+  constexpr int kMany = 1 << 21;
+  scatter(suite, dev, kMany, 64, "an add of 2^21 to 64 places");
+  scatter(suite, dev, kMany, 1 << 16, "an add of 2^21 to 2^16 places");
+  scatter(suite, dev, kMany, 1 << 22, "an add of 2^21 to 2^22 places");
+  p2g(suite, dev);
 }
