@@ -10,6 +10,7 @@
 
 #include "alias.h"
 #include "fluxion/ad.h"
+#include "fluxion/batch.h"
 #include "fluxion/buffer.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/pipeline.h"
@@ -118,6 +119,7 @@ void add_all(const std::vector<Addition>& list, Loc at) {
 struct KernelHandle::State {
   std::shared_ptr<const Function> function;
   int domain_parameter = -1;
+  std::vector<int> leading;  // parameters whose first extent is that of the domain
   CompileOptions options;
   bool eager = false;
   std::shared_ptr<Variants> variants = std::make_shared<Variants>();
@@ -222,6 +224,31 @@ KernelHandle KernelHandle::jvp(int n) const {
   return tangent.with_options_of(*this);
 }
 
+KernelHandle KernelHandle::batched(const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars) const {
+  const Function& f = *function();
+  std::vector<BatchAxis> all = axes;
+  for (std::size_t p = axes.size(); p < f.parameters.size(); ++p) all.push_back(all[static_cast<std::size_t>(f[f.parameters[p].memory].like)]);  // scratch
+  auto g = std::make_shared<const Function>(batched_kernel(f, all, scalars));
+  std::vector<int> leading;
+  int domain = -2, position = 0;
+  for (std::size_t p = 0; p < axes.size(); ++p, ++position) {
+    if (axes[p] == BatchAxis::leading) leading.push_back(position);
+    if (static_cast<int>(p) == state_->domain_parameter && axes[p] == BatchAxis::leading) domain = position;
+    if (axes[p] == BatchAxis::leading && f.parameters[p].kind == Parameter::Kind::scalar) p += static_cast<std::size_t>(scalars[p].count) - 1;
+  }
+  KernelHandle k(std::move(g), domain, derived_pipeline());
+  k.state_->leading = std::move(leading);
+  return k.with_options_of(*this);
+}
+
+KernelHandle KernelHandle::same_leading() const {
+  KernelHandle k = copy();
+  const Function& f = *function();
+  for (std::size_t p = 0; p < passed_parameters(f); ++p)
+    if (f.parameters[p].kind == Parameter::Kind::memory) k.state_->leading.push_back(static_cast<int>(p));
+  return k;
+}
+
 KernelHandle KernelHandle::with_options_of(const KernelHandle& other) const {
   KernelHandle k = copy();
   k.state_->options = other.state_->options;
@@ -300,6 +327,10 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   }
 
   domain = this->domain(domain, rank, arguments, at);
+  for (const int p : state_->leading)
+    if (const std::int64_t n = arguments[static_cast<std::size_t>(p)].array->extent[0]; n != domain[0])
+      fail(kShape, fmt::format("the batch is {}, but argument {} (\"{}\") has {} along its first axis", domain[0], p + 1,
+                               f.parameters[static_cast<std::size_t>(p)].name, n));
 
   // ---- several parameters on one array
   Merges merges;

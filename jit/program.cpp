@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "fluxion/ad.h"
+#include "fluxion/batch.h"
 #include "fluxion/buffer_plan.h"
 #include "fluxion/error.h"
 #include "fluxion/pipeline.h"
@@ -141,7 +142,16 @@ struct ProgramHandle::State {
                                                  const Checkpoint* within);
   Choice choose(const std::string& key, const Device& device, std::span<const Argument> arguments);
   /// `within`: what the step that has a budget does instead.
-  void transform(Specialisation& s, const Step& step, const Checkpoint* within) const;
+  void transform(Specialisation& s, const Step& step, const Checkpoint* within, std::int64_t batch) const;
+  /// How many axes the steps from `first` on put in front of argument `k`.
+  std::size_t batch_axes(std::size_t first, std::size_t k) const {
+    std::size_t n = 0;
+    for (std::size_t i = first; i < steps.size(); ++i)
+      n += steps[i].transform == Transform::vmap && std::find(steps[i].wrt.begin(), steps[i].wrt.end(), static_cast<int>(k)) != steps[i].wrt.end();
+    return n;
+  }
+  std::vector<std::int64_t> batches(std::span<const Argument> arguments, Loc call) const;
+  std::vector<Argument> without_batches(std::span<const Argument> arguments) const;
 };
 
 ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> parameters, Body body, Loc at)
@@ -190,7 +200,41 @@ ProgramHandle ProgramHandle::with(const CompileOptions& options) const {
   return out;
 }
 
-void ProgramHandle::State::transform(Specialisation& s, const Step& step, const Checkpoint* within) const {
+/// By step: how many runs a vmap makes at once.
+std::vector<std::int64_t> ProgramHandle::State::batches(std::span<const Argument> arguments, Loc call) const {
+  std::vector<std::int64_t> out(steps.size(), 1);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].transform != Transform::vmap) continue;
+    int first = -1;
+    for (const int k : steps[i].wrt) {
+      const ArrayState* a = arguments[static_cast<std::size_t>(k)].array.get();
+      const std::size_t axis = batch_axes(i + 1, static_cast<std::size_t>(k));
+      const std::int64_t n = a ? a->extent[axis] : 1;
+      if (first >= 0 && n != out[i])
+        throw ShapeError(call, fmt::format("program \"{}\": the batch is {} along axis {} of argument {}, and {} of argument {}", name, out[i], axis, first + 1, n, k + 1));
+      out[i] = n;
+      if (first < 0) first = k;
+    }
+    if (first < 0) throw KernelError(at, fmt::format("vmap of program \"{}\": no parameter has the batch axis", name));
+  }
+  return out;
+}
+/// The arguments of the lambda for one of the batch: shapes without data.
+std::vector<Argument> ProgramHandle::State::without_batches(std::span<const Argument> arguments) const {
+  std::vector<Argument> out(arguments.begin(), arguments.end());
+  for (std::size_t k = 0; k < parameters.size(); ++k) {
+    const std::size_t axes = batch_axes(0, k);
+    if (!axes || !out[k].array || parameters[k].rank == 0) continue;
+    auto a = std::make_shared<ArrayState>(*out[k].array);
+    a->rank -= static_cast<int>(axes);
+    for (std::size_t x = 0; x < 3; ++x) a->extent[x] = x + axes < 3 ? a->extent[x + axes] : 1;
+    a->storage = nullptr;
+    out[k].array = std::move(a);
+  }
+  return out;
+}
+
+void ProgramHandle::State::transform(Specialisation& s, const Step& step, const Checkpoint* within, std::int64_t batch) const {
   const Checkpoint& keep = step.checkpoint.bytes ? *within : step.checkpoint.kept;
   Function& f = s.program.function;
   std::vector<ProgramSource>& sources = s.program.sources;
@@ -237,6 +281,12 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step, const 
       f = fluxion::jvp(f);
       break;
     }
+    case Transform::vmap: {
+      std::vector<char> leading(f.parameters.size(), 0);
+      for (int p : wrt) leading[static_cast<std::size_t>(p)] = 1;
+      f = batched_program(f, leading, batch);
+      break;
+    }
   }
   if (f.parameters.size() != sources.size()) throw Bug(at, "a transformed program has other parameters than expected\n" + print(f));
   f = run_passes(prune_launches(f), capture_pipeline());
@@ -247,10 +297,9 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
   std::string key;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
     // The first ones are the lambda's; transforms append others.
-    if (k < parameters.size() && parameters[k].rank == 0) continue;
     const ArrayState* a = arguments[k].array.get();
     if (!a) {
-      if (k >= parameters.size()) continue;
+      if (k >= parameters.size() || parameters[k].rank == 0) continue;
       throw ShapeError(call, fmt::format("program \"{}\": argument {} is an empty buffer", name, k + 1));
     }
     if (!device) device = a->device;
@@ -278,10 +327,11 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::
     if (s->key == key) return s;
   auto s = std::make_shared<Specialisation>();
   s->key = key;
-  s->program = capture_program(name, parameters, body, arguments, device, at);
+  const std::vector<std::int64_t> batch = batches(arguments, at);
+  s->program = capture_program(name, parameters, body, without_batches(arguments), device, at);
   s->device = device ? device : s->program.captured.empty() ? Device::best() : s->program.captured[0]->device;
   s->program.function = run_passes(s->program.function, capture_pipeline());
-  for (const Step& step : steps) transform(*s, step, within);
+  for (std::size_t i = 0; i < steps.size(); ++i) transform(*s, steps[i], within, batch[i]);
   const Function& f = s->program.function;
   const Values& end = f.terminator(f.body).operands;
   std::size_t versions = 0;

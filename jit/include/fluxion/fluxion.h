@@ -22,3 +22,4 @@
 #include "fluxion/structs.h"
 #include "fluxion/var.h"
 #include "fluxion/vec.h"
+#include "fluxion/vmap.h"

@@ -12,6 +12,8 @@
 namespace fluxion {
 struct Function;
 struct CompileOptions;
+struct BatchedScalars;
+enum class BatchAxis : std::uint8_t;
 struct Pass;
 
 namespace detail {
@@ -41,6 +43,11 @@ class FLUXION_API KernelHandle {
   KernelHandle jvp() const;
   /// With n tangents at once.
   KernelHandle jvp(int n) const;
+
+  /// With a batch axis; `axes`, `scalars`: as in batch.h.
+  KernelHandle batched(const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars) const;
+  /// Checks that the first extents of all arrays are that of the domain.
+  KernelHandle same_leading() const;
 
   /// Queues a launch; rank 0: the implicit domain.
   void launch(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const;

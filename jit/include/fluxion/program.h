@@ -57,8 +57,8 @@ class FLUXION_API ProgramHandle {
   ProgramHandle() = default;
   ProgramHandle(std::string name, std::vector<ProgramParameter> parameters, Body body, Loc at);
 
-  enum class Transform : std::uint8_t { value_and_grad, vjp, jvp };
-  /// `wrt`: positions of the arguments.
+  enum class Transform : std::uint8_t { value_and_grad, vjp, jvp, vmap };
+  /// `wrt`: positions of the arguments; of vmap those that have the batch axis.
   ProgramHandle transformed(Transform t, std::vector<int> wrt, const CheckpointRule& checkpoint = {}) const;
   ProgramHandle with(const CompileOptions& options) const;
 
