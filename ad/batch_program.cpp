@@ -199,6 +199,7 @@ class Batcher {
       case Opcode::zeros:
         if (many(op.results[0])) {
           const Type t = type(op.results[0]);
+          if (t.is_seq()) uniform(op.operands[0], op.loc, "the length of a sequence");
           r_.map(op.results[0], t.is_seq() ? b_.zeros(t, r_(op.operands[0])) : b_.zero(t));
           return;
         }
@@ -322,6 +323,8 @@ class Batcher {
 }  // namespace
 
 Function batched_program(const Function& f, const std::vector<char>& leading, std::int64_t n) {
+  // A derivative of the batch would go through the body instead.
+  if (f.rules != Rules{}) throw KernelError(f.loc, fmt::format("vmap of program \"{}\": it has rules of its own, which have no batch axis; take its derivative first, or run it in a loop", f.name));
   Function out;
   Builder b(out);
   Batcher(f, n, b).run(leading);

@@ -262,6 +262,28 @@ TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[j
   CHECK(te.host()[4] == Approx(oe.item()).epsilon(1e-13));
 }
 
+TEST_CASE("a batch of gradients under strips or a budget is the batch without", "[jit][vmap]") {
+  const auto dev = fx::Device::cpu();
+  using namespace fx::literals;
+  auto turn = fx::kernel("turn", [](fx::InOut<double> x, fx::Double dt) { x[fx::index()] += dt * fx::sin(x[fx::index()]); });
+  auto sim = fx::program("sim", [&](fx::Buffer<double> x0, fx::Double dt) {
+    auto x = fx::copy(x0);
+    for ([[maybe_unused]] auto t : fx::range(40)) turn.over(kN)(x, dt);
+    return fx::sum(x);
+  });
+  auto x = dev.upload(numbers(kBatch * kN), kBatch, kN);
+  auto dt = dev.upload(numbers(kBatch, 3));
+  const auto [e, gx, gdt] = fx::vmap(fx::value_and_grad(sim))(x, dt);
+  const auto [e2, gx2, gdt2] = fx::vmap(fx::value_and_grad(sim, {.checkpoint = fx::strips(2)}))(x, dt);
+  check_close(gx2.host(), gx.host());
+  check_close(gdt2.host(), gdt.host());
+  const auto [e3, gx3, gdt3] = fx::vmap(fx::value_and_grad(sim, {.checkpoint = fx::budget(8_KB)}))(x, dt);
+  check_close(gx3.host(), gx.host());
+  check_close(gdt3.host(), gdt.host());
+  const auto [e4, gx4, gdt4] = fx::value_and_grad(sim)(dev.upload(part(numbers(kBatch * kN), 2, kN)), numbers(kBatch, 3)[2]);
+  check_close(part(gx.host(), 2, kN), gx4.host());
+}
+
 TEST_CASE("what cannot be a batch is refused with the line", "[jit][vmap]") {
   const auto dev = fx::Device::cpu();
   auto k = fx::kernel("k", [](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = x[fx::index()]; });
