@@ -169,6 +169,7 @@ void Emitter::load_arguments() {
     if (f.memories[m].space == Memory::Space::shared) place_shared(MemoryId{m});
   make_locals();
   plan_sums();
+  plan_stencils();
 }
 
 void Emitter::make_locals() {
@@ -236,24 +237,29 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
   Node* start = lo;
   if (plain) {
     Node* step = b.getInt32(W * copies);
-    BasicBlock *before = b.GetInsertBlock(), *loop = block("lanes"), *after = block("rest");
+    start_stencils();
+    BasicBlock *before = b.GetInsertBlock(), *loop = block("lanes"), *end = block("lanes.end"), *after = block("rest");
     b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, lo), step), loop, after);
     b.SetInsertPoint(loop);
     PHINode* i = phi(i32, "i");
     i->addIncoming(lo, before);
+    in_plain_lanes_ = true;
     for (unsigned k = 0; k < copies; ++k) {
       copy_ = k;
       emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
     }
     copy_ = 0;
+    in_plain_lanes_ = false;
     Node* next = b.CreateAdd(i, step, "", false, true);
     i->addIncoming(next, b.GetInsertBlock());
-    BasicBlock* latch = b.GetInsertBlock();
-    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), step), loop, after);
+    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), step), loop, end);
+    b.SetInsertPoint(end);
+    finish_stencils(next);
+    b.CreateBr(after);
     b.SetInsertPoint(after);
     PHINode* from = phi(i32);
     from->addIncoming(lo, before);
-    from->addIncoming(next, latch);
+    from->addIncoming(next, end);
     start = from;
   }
   if (W == 1) return;

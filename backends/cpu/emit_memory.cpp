@@ -366,7 +366,7 @@ void Emitter::accumulate(OpId o, llvm::ArrayRef<OpId> group) {
     const Op& op = f[g];
     const DType leaf = layout.leaves[op.leaf].dtype;
     const llvm::Align align(size_of(leaf));
-    if (accumulate_in_register(g)) continue;
+    if (accumulate_in_register(g) || accumulate_in_stencil(g)) continue;
     const Place p = place(op, op.leaf);
     Node* v = vector(op.operands[rank]);
     if (kind == Kind::uniform) {

@@ -162,6 +162,12 @@ class Emitter {
   void add_to_one(OpId o, Node* pointer, Node* v);
   Node* reduce(DType t, Node* v);
 
+  // ---- emit_stencil.cpp: accumulates where neighbouring points meet
+  void plan_stencils();
+  void start_stencils();
+  bool accumulate_in_stencil(OpId o);
+  void finish_stencils(Node* next);
+
   // ---- emit_control.cpp
   void emit_if(OpId o);
   void emit_for(OpId o);
@@ -246,6 +252,20 @@ class Emitter {
     Node *on, *sums, *items;
   };
   std::map<std::uint32_t, WideSum> wide_;  // by memory
+  struct Stencil {
+    struct Site {
+      OpId op;
+      unsigned shift;            // how many places behind the lowest site
+      llvm::AllocaInst* before;  // its values for the W points before; none without a shift
+      Node* now;
+    };
+    std::vector<Site> sites;
+    OpId low;  // the one that reaches the lowest elements
+    unsigned most = 0;
+  };
+  std::vector<Stencil> stencils_;
+  std::map<std::uint32_t, std::size_t> stencil_of_;  // by op
+  bool in_plain_lanes_ = false;
   std::map<std::uint32_t, Register> registers_;  // by op
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others

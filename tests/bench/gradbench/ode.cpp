@@ -1,7 +1,10 @@
 // A chain of n equations, each driven by the one before, by Runge and Kutta's fourth order: a launch over the n
-// equations for each stage. The derivative is that of the last component.
+// equations for each step. The stages of the few equations that one needs are computed where they are needed, which is
+// cheaper than to write them down. The derivative is that of the last component.
 #include <fluxion/fluxion.h>
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 
 #include "problem.h"
@@ -10,41 +13,39 @@ namespace gradbench {
 
 namespace fx = fluxion;
 
+constexpr int kReach = 4;  // a step has four stages
+
 Problem make_ode(const Ode& in) {
   const fx::Device dev = fx::Device::cpu();
   const int n = static_cast<int>(in.x.size()), steps = in.steps;
   const double h = 2.0 / steps;
 
-  // Equation i is driven by the one before it, the first by 1; the first is a launch of its own, so that the others
-  // need not ask. A stage is the point at which the next slope is taken: y + scale * slope(at).
-  auto stage = fx::kernel(
-      "stage", [](fx::In<double> x, fx::In<double> y, fx::In<double> at, fx::Out<double> next, fx::Double scale) {
-        auto i = fx::index() + 1;
-        next[i] = y[i] + scale * (x[i] * at[i - 1]);
-      });
-  auto combine = fx::kernel("combine", [=](fx::In<double> x, fx::In<double> y, fx::In<double> b, fx::In<double> c,
-                                           fx::In<double> d, fx::Out<double> next) {
-    auto i = fx::index() + 1;
-    next[i] = y[i] + (h / 6) * (x[i] * (y[i - 1] + 2.0 * (b[i - 1] + c[i - 1]) + d[i - 1]));
+  // The next y of equation i, which depends on the four equations before it: a stage is a point at which a slope is taken.
+  // `before` of them are there; before the first equation everything is 1.
+  auto advanced = [=](const fx::In<double>& x, const fx::In<double>& y, const fx::Int& i, int before) {
+    const std::function<fx::Double(int, int)> stage = [&](int s, int back) -> fx::Double {
+      if (back > before) return 1.0;
+      if (s == 0) return +y[i - back];
+      return y[i - back] + (s == 3 ? h : h / 2) * (x[i - back] * stage(s - 1, back + 1));
+    };
+    return y[i] + (h / 6) * (x[i] * (stage(0, 1) + 2.0 * (stage(1, 1) + stage(2, 1)) + stage(3, 1)));
+  };
+  auto step = fx::kernel("step", [=](fx::In<double> x, fx::In<double> y, fx::Out<double> next) {
+    auto i = fx::index() + kReach;
+    next[i] = advanced(x, y, i, kReach);
   });
-  auto first = fx::kernel("first", [](fx::In<double> x, fx::In<double> y, fx::InOut<double> next, fx::Double scale) {
-    auto i = fx::index();
-    next[i] = y[i] + scale * x[i];
+  auto start = fx::kernel("start", [=](fx::In<double> x, fx::In<double> y, fx::InOut<double> next) {
+    auto first = fx::index();
+    for (int k = 0; k < std::min(n, kReach); ++k) next[first + k] = advanced(x, y, first + k, k);
   });
   auto last = fx::kernel("last", [=](fx::In<double> y, fx::Out<double> out) { out[fx::index()] = y[n - 1]; });
 
   auto solve = fx::program("solve", [=](fx::Buffer<double> x) {
     auto y = fx::zeros<double>(n);
     for ([[maybe_unused]] auto t : fx::range(steps)) {
-      auto b = fx::zeros<double>(n), c = fx::zeros<double>(n), d = fx::zeros<double>(n), next = fx::zeros<double>(n);
-      stage.over(n - 1)(x, y, y, b, h / 2);
-      first.over(1)(x, y, b, h / 2);
-      stage.over(n - 1)(x, y, b, c, h / 2);
-      first.over(1)(x, y, c, h / 2);
-      stage.over(n - 1)(x, y, c, d, h);
-      first.over(1)(x, y, d, h);
-      combine.over(n - 1)(x, y, b, c, d, next);
-      first.over(1)(x, y, next, h);
+      auto next = fx::zeros<double>(n);
+      step.over(std::max(0, n - kReach))(x, y, next);
+      start.over(1)(x, y, next);
       fx::swap(y, next);
     }
     return y;
