@@ -102,7 +102,9 @@ Partial partial(Builder& b, Opcode op, int k, std::span<const ValueId> x, ValueI
   testing::PartialMutant how{};
   const bool wrong = testing::partial_planted(op, k, how);
   const int column = wrong && how == testing::PartialMutant::swapped && info(op).arity > 1 ? (k == 0 ? 1 : 0) : k;
-  Sym s = row<Symbolic, Sym>(op, column, at(0), at(1), at(2), Sym{r});
+  const auto one = [&](ValueId v) { return b.function().is_constant(v) && b.function()[v].bits == b.function()[b.constant_float(emission.t, 1)].bits; };
+  // A reciprocal's derivative needs no second division.
+  Sym s = op == Opcode::div && column == 1 && one(x[0]) ? -(Sym{r} * Sym{r}) : row<Symbolic, Sym>(op, column, at(0), at(1), at(2), Sym{r});
   if (wrong) s = mutated(s, how, info(op).arity == 1);
   return {s.kind, s.id};
 }

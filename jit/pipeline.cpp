@@ -44,7 +44,7 @@ using Done = std::map<const Function*, Lowered>;
 Function lower(const Function& f, Done& done) {
   // Program-level code is scalar glue around launches: it only needs its transcendentals lowered.
   Function out = f.kind != Function::Kind::program ? run_passes(f, kNative)
-                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(inline_final(f)), kProgram);
+                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(dce(write_sums(inline_final(f)))), kProgram);
   for (auto& callee : out.callees) {
     const Lowered lowered = done[callee.get()];
     if (!lowered.to) {

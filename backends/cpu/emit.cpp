@@ -235,31 +235,27 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
   llvm::Type* i32 = b.getInt32Ty();
   Node* width = b.getInt32(W);
   Node* start = lo;
+  start_stencils();
   if (plain) {
     Node* step = b.getInt32(W * copies);
-    start_stencils();
-    BasicBlock *before = b.GetInsertBlock(), *loop = block("lanes"), *end = block("lanes.end"), *after = block("rest");
+    BasicBlock *before = b.GetInsertBlock(), *loop = block("lanes"), *after = block("rest");
     b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, lo), step), loop, after);
     b.SetInsertPoint(loop);
     PHINode* i = phi(i32, "i");
     i->addIncoming(lo, before);
-    in_plain_lanes_ = true;
     for (unsigned k = 0; k < copies; ++k) {
       copy_ = k;
       emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
     }
     copy_ = 0;
-    in_plain_lanes_ = false;
     Node* next = b.CreateAdd(i, step, "", false, true);
     i->addIncoming(next, b.GetInsertBlock());
-    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), step), loop, end);
-    b.SetInsertPoint(end);
-    finish_stencils(next);
-    b.CreateBr(after);
+    BasicBlock* latch = b.GetInsertBlock();
+    b.CreateCondBr(b.CreateICmpSGE(b.CreateSub(hi, next), step), loop, after);
     b.SetInsertPoint(after);
     PHINode* from = phi(i32);
     from->addIncoming(lo, before);
-    from->addIncoming(next, end);
+    from->addIncoming(next, latch);
     start = from;
   }
   if (W == 1) return;
@@ -267,23 +263,30 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
   b.CreateCondBr(b.CreateICmpSLT(start, hi), loop, after);
   b.SetInsertPoint(loop);
   PHINode* i = nullptr;
+  Node* first = start;
   const bool repeats = !plain || copies > 1;
   if (repeats) {
     i = phi(i32, "i");
     i->addIncoming(start, before);
     start = i;
   }
-  Node* left = b.CreateSub(hi, start);
+  Node* left = left_ = b.CreateSub(hi, start);
   if (planted(testing::Mutant::tail_short)) left = b.CreateSub(left, b.getInt32(1));
   emit_body(start, b.CreateICmpSLT(lanes(), splat(left)));
+  Node* next = b.CreateAdd(start, width);
+  BasicBlock* last = b.GetInsertBlock();
   if (repeats) {  // near the end of i32, i + W may wrap: compare what is left
-    Node* next = b.CreateAdd(i, width);
-    i->addIncoming(next, b.GetInsertBlock());
+    i->addIncoming(next, last);
     b.CreateCondBr(b.CreateICmpSGT(b.CreateSub(hi, i), width), loop, after);
   } else {
     b.CreateBr(after);
   }
   b.SetInsertPoint(after);
+  if (stencils_.empty()) return;
+  PHINode* stop = phi(i32);
+  stop->addIncoming(first, before);
+  stop->addIncoming(next, last);
+  finish_stencils(stop, b.CreateSub(hi, stop));
 }
 
 void Emitter::emit_body(Node* first, Node* mask) {

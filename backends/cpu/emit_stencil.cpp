@@ -1,8 +1,7 @@
 // Accumulates of a stencil: sites that add to x[i + c] for several constants c, where neighbouring points meet. One after
 // the other, each would load what the site before has just stored, shifted by some lanes, and wait for that store to
 // reach the cache. So the sites of W points are added up in registers first: what a point gives to an element of the next W is
-// kept until the loop comes there, and what is left after the loop is added then. The masked rest of a row goes
-// site by site.
+// kept until the loop comes there, and what is left after the row is added then.
 #include <algorithm>
 
 #include "emitter.h"
@@ -64,12 +63,12 @@ void Emitter::start_stencils() {
 /// True when `o` is one of a stencil's sites: its value is taken, and with the last of them all are added.
 bool Emitter::accumulate_in_stencil(OpId o) {
   const auto it = stencil_of_.find(o.index);
-  if (it == stencil_of_.end() || !in_plain_lanes_) return false;
+  if (it == stencil_of_.end()) return false;
   Stencil& s = stencils_[it->second];
-  for (auto& site : s.sites)
-    if (site.op == o) site.now = vector(f[o].operands[f[f[o].memory].rank]);
-  if (s.sites.back().op != o) return true;
   const DType t = layout_of(f[f[o].memory].element).leaves[0].dtype;
+  for (auto& site : s.sites)
+    if (site.op == o) site.now = blend(mask_, vector(f[o].operands[f[f[o].memory].rank]), minus_zero(t, true));
+  if (s.sites.back().op != o) return true;
   Node* sum = nullptr;
   for (auto& site : s.sites) {
     Node* part = site.now;
@@ -81,36 +80,45 @@ bool Emitter::accumulate_in_stencil(OpId o) {
     }
     sum = sum ? add(t, sum, part) : part;
   }
-  Node* p = place(f[s.low], 0).pointer;
-  const llvm::Align align(size_of(t));
-  Node* old = tag(b.CreateAlignedLoad(sum->getType(), p, align), f[o].memory);
-  tag(b.CreateAlignedStore(add(t, old, sum), p, align), f[o].memory);
+  add_vector(f[s.low], place(f[s.low], 0).pointer, sum, mask_ ? reached(left_, s.most) : nullptr);
   return true;
 }
 
-/// After the loop over lanes, which has run at least once: what belongs to elements past those of its last W points.
-void Emitter::finish_stencils(Node* next) {
-  if (stencils_.empty()) return;
-  set(f[f.body].arguments.back(), next);
+/// The elements that `left` points and those at most so many places behind reach.
+Node* Emitter::reached(Node* left, unsigned most) { return b.CreateICmpSLT(lanes(), splat(b.CreateAdd(left, b.getInt32(most)))); }
+
+void Emitter::add_vector(const Op& op, Node* p, Node* v, Node* mask) {
+  const DType t = layout_of(f[op.memory].element).leaves[0].dtype;
+  const llvm::Align align(size_of(t));
+  Node* old = mask ? tag(b.CreateMaskedLoad(v->getType(), p, align, mask, llvm::Constant::getNullValue(v->getType())), op.memory)
+                   : static_cast<Node*>(tag(b.CreateAlignedLoad(v->getType(), p, align), op.memory));
+  Node* sum = add(t, old, v);
+  if (mask) tag(b.CreateMaskedStore(sum, p, align, mask), op.memory);
+  else tag(b.CreateAlignedStore(sum, p, align), op.memory);
+}
+
+/// After a row: what belongs to elements from `next` on. `left`: how many points there are from there on, 0 or less.
+void Emitter::finish_stencils(Node* next, Node* left) {
   for (Stencil& s : stencils_) {
     if (s.most == 0) continue;
-    const MemoryId m = f[s.low].memory;
-    const DType t = layout_of(f[m].element).leaves[0].dtype;
-    Node *sum = nullptr, *none = minus_zero(t, true);
+    const Op& low = f[s.low];
+    const Mem& m = memories_[low.memory.index];
+    const Layout& layout = layout_of(f[low.memory].element);
+    Node *sum = nullptr, *none = minus_zero(layout.leaves[0].dtype, true);
     for (auto& site : s.sites) {
       if (!site.before) continue;
       llvm::SmallVector<int, 32> mask;
       for (unsigned k = 0; k < W; ++k) mask.push_back(static_cast<int>(k < site.shift ? W - site.shift + k : W + k));
       Node* part = b.CreateShuffleVector(b.CreateLoad(none->getType(), site.before), none, mask);
-      sum = sum ? add(t, sum, part) : part;
+      sum = sum ? add(layout.leaves[0].dtype, sum, part) : part;
     }
-    llvm::SmallVector<llvm::Constant*, 32> reached;
-    for (unsigned k = 0; k < W; ++k) reached.push_back(b.getInt1(k < s.most));
-    Node* here = llvm::ConstantVector::get(reached);
-    Node* p = place(f[s.low], 0).pointer;
-    const llvm::Align align(size_of(t));
-    Node* old = tag(b.CreateMaskedLoad(sum->getType(), p, align, here, llvm::Constant::getNullValue(sum->getType())), m);
-    tag(b.CreateMaskedStore(add(t, old, sum), p, align, here), m);
+    const int rank = f[low.memory].rank;
+    const auto index = [&](Node* i) { return b.CreateSExt(i, b.getInt64Ty()); };
+    Node* at = b.getInt64(0);
+    for (int k = 0; k + 1 < rank; ++k) at = b.CreateMul(b.CreateAdd(at, index(emit_invariant(low.operands[k]))), m.extent[k + 1]);
+    at = b.CreateAdd(at, b.CreateAdd(index(next), b.getInt64(static_cast<std::uint64_t>(peel(low.operands[rank - 1]).second))));
+    Node* p = b.CreateGEP(b.getInt8Ty(), m.data, b.CreateMul(at, b.getInt64(layout.size)));
+    add_vector(low, p, sum, reached(left, s.most));
   }
 }
 

@@ -46,13 +46,16 @@ void Emitter::plan_sums() {
       others[op.memory.index] |= classify(f, u, op).kind == Access::Kind::uniform;
       continue;
     }
-    Register r{OpId{o}, !launch, {}, slot(b.getInt1Ty())};
+    registers_.emplace(o, Register{OpId{o}, !launch, {}, slot(b.getInt1Ty())});
+  }
+  narrow_sums_ = registers_.size() > 8;
+  for (auto& [index, r] : registers_) {
+    const DType t = layout_of(f[f[r.op].memory].element).leaves[f[r.op].leaf].dtype;
     for (unsigned k = 0; k < copies_; ++k) {
-      r.sums.push_back(slot(vec(scalar_type(t))));
-      if (launch) b.CreateStore(minus_zero(t, true), r.sums.back());
+      r.sums.push_back(slot(no_sum(t)->getType()));
+      if (!r.row) b.CreateStore(no_sum(t), r.sums.back());
     }
-    if (launch) b.CreateStore(b.getFalse(), r.touched);
-    registers_.emplace(o, r);
+    if (!r.row) b.CreateStore(b.getFalse(), r.touched);
   }
   for (std::uint32_t m = 0; m < others.size(); ++m)
     if (others[m]) plan_wide_sum(m);
@@ -101,20 +104,30 @@ void Emitter::start_row_sums() {
   for (auto& [index, r] : registers_) {
     if (!r.row) continue;
     const Op& op = f[r.op];
-    for (llvm::AllocaInst* s : r.sums) b.CreateStore(minus_zero(layout_of(f[op.memory].element).leaves[op.leaf].dtype, true), s);
+    for (llvm::AllocaInst* s : r.sums) b.CreateStore(no_sum(layout_of(f[op.memory].element).leaves[op.leaf].dtype), s);
     b.CreateStore(b.getFalse(), r.touched);
   }
 }
 
-/// The sum of all lanes, halves onto halves: a fixed tree.
-Node* Emitter::reduce(DType t, Node* v) {
-  for (unsigned half = W / 2; half >= 1; half /= 2) {
+/// What sums start from. Many of them do not fit in registers: they are as wide as one register then, so that each addition
+/// loads and stores one.
+llvm::Constant* Emitter::no_sum(DType t) {
+  const unsigned native = (opt.masks_in_k ? 64 : 32) / static_cast<unsigned>(size_of(t));
+  auto* one = llvm::cast<llvm::Constant>(minus_zero(t, false));
+  return llvm::ConstantVector::getSplat(llvm::ElementCount::getFixed(narrow_sums_ ? std::min(W, native) : W), one);
+}
+
+/// Halves onto halves, a fixed tree, down to that many lanes.
+Node* Emitter::fold_lanes(DType t, Node* v, unsigned lanes) {
+  for (unsigned half = llvm::cast<llvm::FixedVectorType>(v->getType())->getNumElements() / 2; half >= lanes; half /= 2) {
     llvm::SmallVector<int, 32> low, high;
     for (unsigned k = 0; k < half; ++k) { low.push_back(k); high.push_back(half + k); }
     v = add(t, b.CreateShuffleVector(v, v, low), b.CreateShuffleVector(v, v, high));
   }
-  return b.CreateExtractElement(v, std::uint64_t{0});
+  return v;
 }
+
+Node* Emitter::reduce(DType t, Node* v) { return b.CreateExtractElement(fold_lanes(t, v, 1), std::uint64_t{0}); }
 
 bool Emitter::accumulate_in_register(OpId o) {
   const auto it = registers_.find(o.index);
@@ -123,8 +136,10 @@ bool Emitter::accumulate_in_register(OpId o) {
   const Op& op = f[o];
   const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
   llvm::AllocaInst* sum = r.sums[copy_];
-  Node* old = b.CreateLoad(vec(scalar_type(t)), sum);
-  b.CreateStore(blend(mask_, add(t, old, vector(op.operands[f[op.memory].rank])), old), sum);
+  llvm::Type* type = sum->getAllocatedType();
+  Node* v = blend(mask_, vector(op.operands[f[op.memory].rank]), minus_zero(t, true));
+  v = fold_lanes(t, v, llvm::cast<llvm::FixedVectorType>(type)->getNumElements());
+  b.CreateStore(add(t, b.CreateLoad(type, sum), v), sum);
   b.CreateStore(b.getTrue(), r.touched);
   return true;
 }
@@ -179,7 +194,7 @@ void Emitter::finish_registers(bool row) {
     Node* old = tag(b.CreateAlignedLoad(t, p, align), op.memory);
     Node* sum = nullptr;
     for (llvm::AllocaInst* s : r.sums) {
-      Node* part = b.CreateLoad(vec(t), s);
+      Node* part = b.CreateLoad(s->getAllocatedType(), s);
       sum = sum ? add(leaf.dtype, sum, part) : part;
     }
     tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, sum)), p, align), op.memory);

@@ -160,13 +160,17 @@ class Emitter {
   void finish_wide_sums();
   bool accumulate_in_register(OpId o);
   void add_to_one(OpId o, Node* pointer, Node* v);
+  llvm::Constant* no_sum(DType t);
+  Node* fold_lanes(DType t, Node* v, unsigned lanes);
   Node* reduce(DType t, Node* v);
 
   // ---- emit_stencil.cpp: accumulates where neighbouring points meet
   void plan_stencils();
   void start_stencils();
   bool accumulate_in_stencil(OpId o);
-  void finish_stencils(Node* next);
+  Node* reached(Node* left, unsigned most);
+  void add_vector(const Op& op, Node* p, Node* v, Node* mask);
+  void finish_stencils(Node* next, Node* left);
 
   // ---- emit_control.cpp
   void emit_if(OpId o);
@@ -265,8 +269,9 @@ class Emitter {
   };
   std::vector<Stencil> stencils_;
   std::map<std::uint32_t, std::size_t> stencil_of_;  // by op
-  bool in_plain_lanes_ = false;
+  Node* left_ = nullptr;  // points from the first of a masked body on
   std::map<std::uint32_t, Register> registers_;  // by op
+  bool narrow_sums_ = false;
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others
   std::vector<char> region_planned_;

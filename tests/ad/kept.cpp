@@ -53,3 +53,14 @@ TEST_CASE("kept values of nested loops and branches reach their iteration", "[ad
   const Function f = k.done();
   require_right(f);
 }
+
+TEST_CASE("the derivative of a reciprocal divides no second time", "[ad]") {
+  Kernel k("reciprocal");
+  const M x = k.in(), y = k.out();
+  V t = k.index();
+  V v = x[t];
+  y.set(t, 1.0 / (v * v + 1.0));
+  const Function f = k.done(), v1 = dce(cse(vjp(f)));
+  CHECK(count(v1, Opcode::div) == 1);
+  require_right(f);
+}

@@ -12,6 +12,9 @@ FLUXION_API Function lower_array_ops(const Function& program);
 /// of linear kernels are not kept for the reverse sweep.
 FLUXION_API Function prune_launches(const Function& program);
 
+/// A launch that adds once to each element of an array of zeros gets the array as an Out and writes it.
+FLUXION_API Function write_sums(const Function& program);
+
 /// Value form -> memory form. A launch works in place where the old version is dead, and on a copy elsewhere;
 /// versions that a loop carries share a buffer where their lives permit; dead buffers are used again.
 /// Needs: a verified program in value form; runs lower_array_ops itself.
