@@ -1,6 +1,8 @@
 // Sums into zeros that are written instead: which launches, and that the arrays hold the same.
 #include <catch2/catch.hpp>
 
+#include <cmath>
+
 #include "fluxion/fluxion.h"
 
 namespace fx = fluxion;
@@ -27,8 +29,8 @@ TEST_CASE("a gradient that each point adds to once is written and needs no zeros
     total[0] += y(i, j) * y(i, j);
   });
   auto p = fx::program("p", [=](fx::Buffer<double, 2> x) {
-    auto y = fx::zeros<double>(3, 20), total = fx::zeros<double>(1);
-    auto z = fx::zeros<double>(3, 20);
+    auto y = fx::zeros<double>(3, 20), z = fx::zeros<double>(3, 20);
+    auto total = fx::zeros<double>(1);
     k.over(3, 20)(x, y);
     k.over(3, 20)(y, z);
     sum.over(3, 20)(z, total);

@@ -211,7 +211,7 @@ TEST_CASE("ht agrees with dual numbers", "[gradbench]") {
 
 TEST_CASE("lstm agrees with dual numbers", "[gradbench]") {
   Lstm in{
-      .layers = GENERATE(1, 2, 3), .characters = 9, .bits = 5, .main = {}, .extra = {}, .state = {}, .sequence = {}};
+      .layers = GENERATE(1, 2, 3, 6), .characters = 9, .bits = 5, .main = {}, .extra = {}, .state = {}, .sequence = {}};
   in.main = some(8 * in.layers * in.bits, -1, 1);
   in.extra = some(3 * in.bits, -1, 1);
   in.state = some(2 * in.layers * in.bits, -1, 1);
