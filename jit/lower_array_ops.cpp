@@ -145,4 +145,10 @@ bool is_pointwise(const Function& k) {
   return true;
 }
 
+Function loads_first(Function f) {
+  auto& ops = f[f.body].ops;
+  std::stable_partition(ops.begin(), ops.end(), [&](OpId o) { return f[o].code == Opcode::load; });
+  return f;
+}
+
 }  // namespace fluxion

@@ -8,6 +8,7 @@
 #include <map>
 
 #include "fluxion/buffer_plan.h"
+#include "pointwise.h"
 #include "runtime.h"
 
 namespace fluxion {
@@ -45,6 +46,7 @@ Function lower(const Function& f, Done& done) {
   // Program-level code is scalar glue around launches: it only needs its transcendentals lowered.
   Function out = f.kind != Function::Kind::program ? run_passes(f, kNative)
                                                    : run_passes(is_memory_form(f) ? f : buffer_plan(dce(write_sums(inline_final(f)))), kProgram);
+  if (f.kind == Function::Kind::kernel && is_pointwise(f)) out = loads_first(std::move(out));
   for (auto& callee : out.callees) {
     const Lowered lowered = done[callee.get()];
     if (!lowered.to) {

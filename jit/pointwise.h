@@ -12,5 +12,7 @@ Function pointwise_kernel(Opcode op, std::span<const Type> operands, const Type&
 /// True when a thread loads and stores its own index only, and loads before it stores; then an Out may share
 /// the memory of an In. Needs In and Out parameters only.
 bool is_pointwise(const Function& kernel);
+/// Its loads before its stores again, which passes may have mixed: to them an Out and an In are different memories.
+Function loads_first(Function pointwise);
 
 }  // namespace fluxion

@@ -80,3 +80,19 @@ TEST_CASE("a gradient that some points do not add to keeps its zeros", "[jit][pr
   auto m = cpu.upload(std::vector<double>(6, 1.0), 3, 2);
   CHECK(std::get<1>(g(m)).host() == std::vector<double>{1, 1, 0, 0, 5, 5});
 }
+
+TEST_CASE("gradients that take the places of what they are made of are written after all of it is read", "[jit][program]") {
+  const fx::Device cpu = fx::Device::cpu();
+  auto loss = fx::program("loss", [](fx::Buffer<double> x) {
+    auto y = fx::copy(x);
+    return fx::sum(y * y);
+  });
+  // Twice: b_bar has the place of result_bar_dot in jvp(vjp(mul)).
+  auto both = fx::program("both", [=](fx::Buffer<double> x) {
+    auto [l, g] = fx::value_and_grad(loss)(x);
+    return fx::sum(g * g) + l;
+  });
+  auto [value, slope] = fx::jvp(both)(cpu.upload({1.0, 2.0, 3.0}), cpu.upload({1.0, 0.5, 0.25}));
+  CHECK(value.item() == 5 * 14);
+  CHECK(slope.item() == 10 * (1 + 1 + 0.75));
+}
