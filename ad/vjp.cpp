@@ -14,12 +14,16 @@
 #include "names.h"
 #include "prepare.h"
 #include "reverse.h"
+#include "strip_loops.h"
 
 namespace fluxion {
 namespace ad {
 namespace {
 
 bool is_memory(const Parameter& p) { return p.kind == Parameter::Kind::memory; }
+bool keeps_tape(const Function& f) {
+  return std::any_of(f.values.begin(), f.values.end(), [](const Value& v) { return v.type.is_seq(); });
+}
 
 }  // namespace
 
@@ -279,9 +283,17 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
                                                       original.name, original.parameters[p].name));
     return ruled(original);
   }
-  KernelAdjoint result = build(prepare(original), wrt, cotangents, quiet, bare);
+  const Function f = prepare(original);
+  KernelAdjoint result = build(f, wrt, cotangents, quiet, bare);
   drop_unread_scratch(result);
-  return result;
+  if (!has_long_loops(f) || !keeps_tape(*result.function)) return result;
+  try {
+    KernelAdjoint strips = build(prepare(strip_loops(f)), wrt, cotangents, quiet, bare);
+    drop_unread_scratch(strips);
+    return strips.slots.size() == result.slots.size() ? strips : result;
+  } catch (const KernelError&) {
+    return result;  // what is known of one loop may not be of two
+  }
 }
 
 namespace {
@@ -296,8 +308,7 @@ struct FnOptions {
   const char* suffix = ".vjp";
 };
 
-Function reverse_mode(const Function& original, const std::vector<char>& wrt, const FnOptions& options) {
-  const Function f = prepare(original);
+Function reverse_prepared(const Function& f, const std::vector<char>& wrt, const FnOptions& options) {
   const Structure s(f);
   const Values results = f.terminator(f.body).operands;
   Activity act(f);
@@ -344,8 +355,10 @@ Function reverse_mode(const Function& original, const std::vector<char>& wrt, co
   b.finish(yields);
   return tidy(out);
 }
-Function reverse_fn(const Function& f, const std::vector<char>& wrt, const FnOptions& options) {
-  return reverse_mode(f.rules == Rules{} ? f : calling(f), wrt, options);
+Function reverse_fn(const Function& original, const std::vector<char>& wrt, const FnOptions& options) {
+  const Function f = prepare(original.rules == Rules{} ? original : calling(original));
+  const Function result = reverse_prepared(f, wrt, options);
+  return has_long_loops(f) && keeps_tape(result) ? reverse_prepared(prepare(strip_loops(f)), wrt, options) : result;
 }
 
 // ---- programs

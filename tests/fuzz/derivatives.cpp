@@ -7,6 +7,7 @@
 
 #include "capture.h"
 #include "checks.h"
+#include "fluxion/strips.h"
 #include "inputs.h"
 
 namespace fluxion::fuzz {
@@ -295,6 +296,7 @@ Footprint footprint(const Program& p) {
 }  // namespace
 
 std::string check_derivatives(const Program& p, Report* report) {
+  const testing::StripLength strips(p.seed / 7 % 2 ? 2 : 1 << 14);
   if (report) ++report->programs;
   try {
     const int unbounded = report ? report->unbounded : 0;

@@ -3,6 +3,7 @@
 
 #include "capture.h"
 #include "checks.h"
+#include "fluxion/strips.h"
 #include "fluxion/pipeline.h"
 #include "inputs.h"
 
@@ -116,6 +117,7 @@ std::string check_lowering_as(const Program& p) {
 }  // namespace
 
 std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative) {
+  const testing::StripLength strips(p.seed / 7 % 2 ? 2 : 1 << 14);
   return p.real == DType::f32 ? check_native_as<float>(p, backend, options, derivative) : check_native_as<double>(p, backend, options, derivative);
 }
 std::string check_lowering(const Program& p) { return p.real == DType::f32 ? check_lowering_as<float>(p) : check_lowering_as<double>(p); }
