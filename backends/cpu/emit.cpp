@@ -10,7 +10,7 @@
 
 namespace fluxion::cpu {
 namespace {
-constexpr int kGroup = 64, kWideGroup = 256;  // beyond, registers spill and LLVM takes long; the larger with mask registers
+constexpr int kGroup = 1024;  // from 128 (with mask registers 512) values live on the stack, and LLVM takes seconds
 }
 
 std::vector<int> number_sites(const Function& f) {
@@ -36,9 +36,8 @@ std::vector<int> number_sites(const Function& f) {
 
 int choose_width(const Function& f, const CompileOptions& options) {
   if (const int threads = group_threads(f); threads > 0) {
-    const int most = target(options.features).avx512 ? kWideGroup : kGroup;
-    if (threads > most)
-      throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large for this machine; at most " + std::to_string(most) + " run in step");
+    if (threads > kGroup)
+      throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large; at most " + std::to_string(kGroup) + " run in step");
     return static_cast<int>(std::bit_ceil(static_cast<unsigned>(threads)));
   }
   std::vector<const Function*> all = called(f);

@@ -67,7 +67,7 @@ std::string tree_sum(int n) {
 }  // namespace
 
 TEST_CASE("a group sums its elements in shared memory whatever its size", "[backends][cpu][groups]") {
-  for (const int n : {1, 2, 8, 32, 64}) {
+  for (const int n : {1, 2, 8, 32, 64, 512}) {
     const int groups = 5;
     std::vector<Data> data = {Data(DType::f32, {n * groups}).fill(), Data(DType::f32, {groups})};
     on_all(tree_sum(n), {n * groups, 1, 1}, data, [&](const std::vector<Data>& d) {
