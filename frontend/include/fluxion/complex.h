@@ -25,16 +25,7 @@ template <class T> struct ComplexOperators {
   friend Z operator+(A a, A b) { return parts(Opcode::add, a, b); }
   friend Z operator-(A a, A b) { return parts(Opcode::sub, a, b); }
   friend Z operator*(A a, A b) { return times(a, b); }
-  friend Z operator/(A a, A b) {
-    // a conj(b) / |b|^2
-    const auto square = [&](std::uint32_t v) { return apply(Opcode::mul, v, v, a.loc); };
-    const auto size = apply(Opcode::add, square(b.re), square(b.im), a.loc);
-    const auto part = [&](std::uint32_t x, std::uint32_t y, Opcode op) {
-      return apply(Opcode::div, apply(op, apply(Opcode::mul, x, b.re, a.loc), apply(Opcode::mul, y, b.im, a.loc), a.loc), size, a.loc);
-    };
-    return Z(part(a.re, a.im, Opcode::add), part(a.im, a.re, Opcode::sub), a.loc);
-  }
-
+  friend Z operator/(A a, A b) { return over(a, b); }
 
   static Z parts(Opcode op, const A& a, const A& b) {
     return Z(apply(op, a.re, b.re, a.loc), apply(op, a.im, b.im, a.loc), a.loc);
@@ -43,6 +34,16 @@ template <class T> struct ComplexOperators {
     const auto mul = [&](std::uint32_t x, std::uint32_t y) { return apply(Opcode::mul, x, y, a.loc); };
     return Z(apply(Opcode::sub, mul(a.re, b.re), mul(a.im, b.im), a.loc),
              apply(Opcode::add, mul(a.re, b.im), mul(a.im, b.re), a.loc), a.loc);
+  }
+  static Z over(const A& a, const A& b) {
+    // a conj(b) / |b|^2
+    const auto mul = [&](std::uint32_t x, std::uint32_t y) { return apply(Opcode::mul, x, y, a.loc); };
+    const auto size = apply(Opcode::add, mul(b.re, b.re), mul(b.im, b.im), a.loc);
+    const auto part = [&](std::uint32_t x, std::uint32_t y, Opcode op) {
+      return apply(Opcode::div, apply(op, mul(x, b.re), mul(y, b.im), a.loc), size, a.loc);
+    };
+    const auto re = part(a.re, a.im, Opcode::add), im = part(a.im, a.re, Opcode::sub);
+    return Z(re, im, a.loc);
   }
 };
 }  // namespace detail
@@ -65,6 +66,7 @@ struct [[maybe_unused]] Complex<Var<T>> : detail::ComplexOperators<T> {
   Complex& operator+=(A b) & { return *this = this->parts(Opcode::add, A(*this, b.loc), b); }
   Complex& operator-=(A b) & { return *this = this->parts(Opcode::sub, A(*this, b.loc), b); }
   Complex& operator*=(A b) & { return *this = this->times(A(*this, b.loc), b); }
+  Complex& operator/=(A b) & { return *this = this->over(A(*this, b.loc), b); }
 };
 
 namespace detail {
@@ -113,6 +115,39 @@ template <class T> Complex<Var<T>> exp(const Complex<Var<T>>& z, Loc at = Loc::h
   const detail::At here(at);
   const Var<T> r = exp(z.re);
   return {r * cos(z.im), r * sin(z.im)};
+}
+
+/// The branch with an imaginary part in [-pi, pi]. At 0 the value is -infinity and the derivative NaN.
+template <class T> Complex<Var<T>> log(const Complex<Var<T>>& z, Loc at = Loc::here()) {
+  const detail::At here(at);
+  const Var<T> size = log(abs(z)), angle = arg(z);
+  return {size, angle};
+}
+/// The root in the right half plane. At 0 the derivative is NaN.
+template <class T> Complex<Var<T>> sqrt(const Complex<Var<T>>& z, Loc at = Loc::here()) {
+  const detail::At here(at);
+  const Var<T> size = sqrt(abs(z)), angle = arg(z) * T(0.5);
+  return {size * cos(angle), size * sin(angle)};
+}
+/// exp(w log(z)), of real `w` too: at z = 0 its derivative is NaN, and with a complex `w` its value.
+template <class T> Complex<Var<T>> pow(const Complex<Var<T>>& z, std::type_identity_t<detail::ComplexArg<T>> w, Loc at = Loc::here()) {
+  const detail::At here(at);
+  const Complex<Var<T>> l = log(z);
+  return exp(detail::ComplexOperators<T>::times(w, detail::ComplexArg<T>(l, at)));
+}
+/// A whole number of the host: by products, so at 0 too it is what it should be.
+template <class T, std::same_as<int> N> Complex<Var<T>> pow(const Complex<Var<T>>& z, N n, Loc at = Loc::here()) {
+  const detail::At here(at);
+  using A = detail::ComplexArg<T>;
+  Complex<Var<T>> power(Complex<T>{T(1), T(0)}, at), square(z, at);
+  bool one = true;
+  for (unsigned left = n < 0 ? 0u - static_cast<unsigned>(n) : static_cast<unsigned>(n); left; left >>= 1) {
+    if (left & 1) power = one ? square : power * A(square, at);
+    one &= !(left & 1);
+    if (left > 1) square *= A(square, at);
+  }
+  if (n < 0) return detail::ComplexOperators<T>::over(A(Complex<T>{T(1), T(0)}, at), A(power, at));
+  return power;
 }
 
 }  // namespace fluxion
