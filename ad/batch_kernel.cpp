@@ -74,6 +74,7 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
     now.loc = m.loc;
     now.scratch = m.scratch;
     now.zeros = m.zeros;
+    now.work = m.work;
     if (m.scratch) {
       const auto like = static_cast<std::size_t>(m.like);
       if (axes[like] != axis || (m.into >= 0 && axes[static_cast<std::size_t>(m.into)] != axis))
@@ -123,6 +124,16 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
   };
   r.copy_ops(k.body);
   b.finish();
+  if (!k.before.stages.empty()) {
+    if (any_group) refuse(k.loc, "it has an atomic_min or atomic_max, and takes a vector or struct by value; pass its members one by one, or share it");
+    g.before = ad::moved(k.before, position);
+    for (std::size_t s = 0; s < g.before.stages.size(); ++s) {
+      std::vector<BatchAxis> own;
+      for (const int a : k.before.stages[s].arguments)
+        own.push_back(axes[static_cast<std::size_t>(a >= 0 ? a : k.before.arrays[static_cast<std::size_t>(-1 - a)].like)]);
+      g.before.stages[s].kernel = std::make_shared<const Function>(batched_kernel(*k.before.stages[s].kernel, own));
+    }
+  }
   if (k.rules != Rules{}) {
     if (any_group) refuse(k.loc, "it has a rule and takes a vector or struct by value; pass its members one by one, or share it");
     const auto batched = [&](const std::shared_ptr<const Function>& rule, bool reverse) {

@@ -406,7 +406,7 @@ SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> doma
     if (p >= arguments.size()) {  // scratch
       const Memory& m = f[q.memory];
       DependencyArgument like = arguments[static_cast<std::size_t>(m.like)];
-      if (m.zeros || q.role == Role::out) v.array = make_abstract_array(m.element, like.extent, m.zeros);
+      if (m.zeros || m.work >= 0 || q.role == Role::out) v.array = make_abstract_array(m.element, like.extent, m.zeros);
       else v.array = std::make_shared<AbstractArray>(*in[static_cast<std::size_t>(m.like)].array);
     } else if (q.kind == Parameter::Kind::memory) {
       v.array = array_of(f[q.memory].element, arguments[p]);

@@ -340,6 +340,7 @@ class Forward {
     if (!k) {
       Function plain = callee;
       for (Memory& m : plain.memories) m.scratch = false;  // the launch passes them like the others
+      plain.before = {};
       k = std::make_shared<Function>(jvp(plain));
     }
     const auto rank = static_cast<std::size_t>(callee.domain_rank);
@@ -386,8 +387,9 @@ namespace ad {
 namespace {
 
 /// `dots`: by parameter, which have a tangent.
-Function forward_mode(const Function& original, const std::vector<char>& dots) {
-  const Function f = order_minmax(original);
+Function forward_mode(const Function& original, std::vector<char> dots) {
+  const Function f = ordered(original);
+  dots.resize(f.parameters.size());  // what has been appended has no tangent
   Activity act(f);
   for (std::size_t i = 0; i < f.parameters.size(); ++i) {
     const Parameter& p = f.parameters[i];
@@ -423,6 +425,7 @@ Function forward_mode(const Function& original, const std::vector<char>& dots) {
         const bool floats = float_parameter(f, f.parameters[like]);
         out[made].like = dot && floats ? tangent_at[like] : at[like];
         out[made].zeros = m.zeros;
+        out[made].work = m.work;
         if (m.into >= 0) out[made].into = (dot ? tangent_at : at)[static_cast<std::size_t>(m.into)];
       }
       (dot ? forward.tangent_memory : forward.memory)[p.memory.index] = made;
@@ -438,6 +441,7 @@ Function forward_mode(const Function& original, const std::vector<char>& dots) {
         const Parameter& p = f.parameters[i];
         if (is_scratch(f, p) == scratch && (!dot || dots[i])) declare(i, dot);
       }
+  out.before = moved(f.before, at);
   const Values& indices = f[f.body].arguments;
   if (f.kind == Function::Kind::kernel)
     for (std::size_t k = 0; k < indices.size(); ++k) forward.now[indices[k].index] = b.index(static_cast<int>(k));

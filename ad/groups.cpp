@@ -50,8 +50,9 @@ void check_atomic(const Function& f, const Op& op) {
   if (kind != Atomic::add)
     throw KernelError(op.loc, fmt::format("{} on {} works on numbers that depend on what is differentiated, and its derivative depends on the "
                                           "order of threads; {}, or use stop_grad", spelled(op), name,
-                                          kind == Atomic::min || kind == Atomic::max ? "reduce in an fx::Shared where all threads of a group come by, or "
-                                                                                       "with subgroup_min and subgroup_max"
+                                          kind == Atomic::min || kind == Atomic::max ? "let this be all that the kernel does with it, unused, and of numbers "
+                                                                                       "that it does not write; or reduce in an fx::Shared where "
+                                                                                       "all threads of a group come by"
                                                                                      : "give each thread an element of its own"));
   if (any_op(f, [&](const Op& o) { return consumes(f, o, op.results[0]); }))
     throw KernelError(op.loc, fmt::format("the old number that {} on {} gives depends on what is differentiated and on the order of threads, and is "

@@ -12,6 +12,10 @@ void check_atomic(const Function& f, const Op& op);
 void check_repeatable(const Function& kernel);
 /// atomic_min and atomic_max of floats in shared memory as a loop over the threads in order, where all of them come by.
 Function order_minmax(const Function& f);
+/// atomic_min and atomic_max of floats in arrays as stores of the thread that wins, found by kernels that run before; of a program:
+/// of what it launches.
+Function order_array_minmax(const Function& f);
+Function order_launched_minmax(const Function& f);
 bool has_barrier(const Function& kernel);
 
 /// A memory for tangents or adjoints of `m`, local or shared as it is.

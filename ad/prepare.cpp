@@ -10,9 +10,19 @@
 
 namespace fluxion::ad {
 
-Function prepare(const Function& f) { return cse(forward_stores(cse(fold(rotate_whiles(order_minmax(f)))))); }
+Function prepare(const Function& f) { return cse(forward_stores(cse(fold(rotate_whiles(ordered(f)))))); }
+
+Function ordered(const Function& f) { return order_launched_minmax(order_array_minmax(order_minmax(f))); }
 
 Function tidy(const Function& f) { return dce(cse(forward_stores(fold(f)))); }
+
+Before moved(Before before, const std::vector<int>& at) {
+  for (Before::Array& a : before.arrays) a.like = at[static_cast<std::size_t>(a.like)];
+  for (Before::Stage& s : before.stages)
+    for (int& a : s.arguments)
+      if (a >= 0) a = at[static_cast<std::size_t>(a)];
+  return before;
+}
 
 bool float_parameter(const Function& f, const Parameter& p) {
   Type t;

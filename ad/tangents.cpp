@@ -211,9 +211,16 @@ class Widen {
                                                 f_.name, q.name));
         now.like = moved(m.like);
         if (m.into >= 0) now.into = moved(m.into);
+        now.work = m.work;
       }
       memory_[q.memory.index] = {made};
     }
+    std::vector<int> at;
+    for (std::size_t p = 0, to = 0; p < f_.parameters.size(); ++p) {
+      at.push_back(static_cast<int>(to));
+      to += static_cast<std::size_t>(f_.parameters[p].kind != Parameter::Kind::memory && parameters_[p] ? n_ : 1);
+    }
+    out.before = ad::moved(f_.before, at);
     for (std::size_t k = 0; k < f_[f_.body].arguments.size(); ++k) now_[f_[f_.body].arguments[k].index] = {b_.index(static_cast<int>(k))};
   }
   ValueId get(ValueId v, int t) {
@@ -349,7 +356,7 @@ Function jvp(const Function& f, int n) {
   Function out;
   Builder b(out);
   ad::WidenedCallees callees;
-  ad::Widen(d, ad::tangent_parameters(f), n, b, callees).run();
+  ad::Widen(d, ad::tangent_parameters(ad::ordered(f)), n, b, callees).run();
   out.name = fmt::format("{}{}", d.name, n);
   return ad::tidy(out);
 }

@@ -32,7 +32,9 @@ bool keeps_tape(const Function& f) {
 namespace {
 
 // `bare`: scratch of `f` is for whoever launches, before as after; otherwise the launch passes it like other parameters.
-KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare) {
+KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> cotangents, bool quiet, bool bare) {
+  wrt.resize(f.parameters.size());  // what has been appended since has no derivative
+  if (!cotangents.empty()) cotangents.resize(f.parameters.size());
   const Structure s(f);
   const auto touched = accesses(f);
   const std::size_t count = f.parameters.size();
@@ -106,7 +108,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
       // A copy starts as what it is like; zeros come below.
       const Memory& m = f[parameter.memory];
       const auto like = static_cast<std::size_t>(m.like);
-      if (m.zeros) continue;
+      if (m.zeros || m.work >= 0) continue;
       primal_at[p] = primal_at[like];
       MemoryPlan& plan = r.memory[parameter.memory.index];
       plan.memory = plan.shape = r.memory[f.parameters[like].memory.index].memory;
@@ -169,6 +171,12 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
       const auto like = static_cast<std::size_t>(m.like);
       const int shape = primal_at[like] >= 0 ? primal_at[like] : cotangent_at[like] >= 0 ? cotangent_at[like] : gradient_at[like];
       if (shape < 0) throw Bug(f.loc, fmt::format("vjp of \"{}\": nothing has the shape of {}", f.name, parameter.name));
+      if (m.work >= 0) {
+        plan.memory = plan.shape = scratch(p, m.element, Role::in, shape, "");
+        out[plan.memory].work = m.work;
+        plan.primal = MemoryPlan::Primal::stable;
+        continue;
+      }
       if (m.zeros || (parameter.role == Role::out && loaded[p])) {
         plan.memory = plan.shape = scratch(p, m.element, parameter.role, shape, "_now");
         out[plan.memory].zeros = m.zeros;
@@ -199,6 +207,7 @@ KernelAdjoint build(const Function& f, const std::vector<char>& wrt, const std::
       plan.clear = true;
     }
   }
+  if (bare) out.before = moved(f.before, primal_at);
   const Values& indices = f[f.body].arguments;
   for (std::size_t k = 0; k < indices.size(); ++k) r.now[indices[k].index] = b.index(static_cast<int>(k));
 
@@ -250,6 +259,7 @@ void drop_unread_scratch(KernelAdjoint& k) {
     erase_parameter(f, p);
     k.slots.erase(k.slots.begin() + static_cast<std::ptrdiff_t>(p));
   }
+  if (std::none_of(f.memories.begin(), f.memories.end(), [](const Memory& m) { return m.work >= 0; })) f.before = {};
   k.function = std::make_shared<Function>(std::move(f));
 }
 

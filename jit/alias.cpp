@@ -100,6 +100,9 @@ Function merge_parameters(const Function& f, const Merges& merges) {
   out.name = f.name;
   out.loc = f.loc;
   out.domain_rank = f.domain_rank;
+  if (!f.before.stages.empty())
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": two of its parameters are the same array, which the kernels that find its extremes know "
+                                         "nothing of; pass a copy", f.name));
   out.group = f.group;
   Builder b(out);
   Rewriter r(f, b);

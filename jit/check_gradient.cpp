@@ -184,11 +184,39 @@ Item item_of(const std::string& name, LayoutId element, const Argument& a) {
 
 bool is_scratch(const Function& f, const Parameter& p) { return p.kind == Parameter::Kind::memory && f[p.memory].scratch; }
 
+Items run(const Function& f, std::array<std::int64_t, 3> domain, Items x);
+
+/// What runs before a kernel: see Before in ir.h. The work arrays.
+Items run_before(const Function& f, std::array<std::int64_t, 3> domain, const Items& x) {
+  const auto zeros = [&](const Before::Array& a) {
+    Item s = x[static_cast<std::size_t>(a.like)];
+    const std::size_t n = s.bytes.size() / layout_of(s.element).size;
+    s.element = a.element;
+    s.bytes.assign(n * layout_of(a.element).size, std::byte{0});
+    return s;
+  };
+  Items works;
+  for (const Before::Array& a : f.before.arrays) works.push_back(zeros(a));
+  for (const Before::Stage& stage : f.before.stages) {
+    Items arguments;
+    for (const int a : stage.arguments) arguments.push_back(a >= 0 ? x[static_cast<std::size_t>(a)] : works[static_cast<std::size_t>(-1 - a)]);
+    const Items after = run(*stage.kernel, domain, std::move(arguments));
+    for (std::size_t p = 0; p < stage.arguments.size(); ++p)
+      if (const int a = stage.arguments[p]; a < 0) works[static_cast<std::size_t>(-1 - a)] = after[p];
+  }
+  return works;
+}
+
 /// One item for each parameter but scratch; gives them as they are afterwards.
 Items run(const Function& f, std::array<std::int64_t, 3> domain, Items x) {
+  const Items works = run_before(f, domain, x);
   for (const Parameter& p : f.parameters) {
     if (!is_scratch(f, p)) continue;
     const Memory& m = f[p.memory];
+    if (m.work >= 0) {
+      x.push_back(works[static_cast<std::size_t>(m.work)]);
+      continue;
+    }
     Item s = x[static_cast<std::size_t>(m.like)];
     if (p.role == Role::out || m.zeros) {
       const std::size_t n = s.bytes.size() / layout_of(s.element).size;

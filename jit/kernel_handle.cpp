@@ -36,6 +36,7 @@ struct Variants {
   std::map<std::vector<int>, KernelHandle> adjoints;
   KernelHandle tangent;
   std::map<int, KernelHandle> tangents;  // by how many at once
+  std::vector<KernelHandle> before;      // Function::before
 };
 
 // Where the parameter that gives `k` its domain is found in vjp(k), which has the same domain; -2: nowhere.
@@ -62,8 +63,8 @@ std::size_t passed_parameters(const Function& f) {
   return n;
 }
 
-// The arrays and scalars of a run: those passed, then fresh scratch in the shape of what it is like.
-void fill_work(Work& work, const Function& f, std::span<const Argument> arguments, const Device& device) {
+// The arrays and scalars of a run: those passed, then fresh scratch in the shape of what it is like. `before`: the work arrays.
+void fill_work(Work& work, const Function& f, std::span<const Argument> arguments, const Device& device, const std::vector<Array>& before) {
   work.arrays.reserve(f.parameters.size());
   work.keep.reserve(f.parameters.size());
   std::vector<std::size_t> slot(arguments.size());  // of a parameter in work.arrays
@@ -80,6 +81,13 @@ void fill_work(Work& work, const Function& f, std::span<const Argument> argument
   }
   for (std::size_t p = arguments.size(); p < f.parameters.size(); ++p) {
     const Memory& m = f[f.parameters[p].memory];
+    if (m.work >= 0) {
+      const ArrayState& a = before[static_cast<std::size_t>(m.work)].state();
+      const auto& storage = storage_of(a);
+      work.arrays.push_back({storage->data, a.extent});
+      work.keep.push_back(storage);
+      continue;
+    }
     const ArrayArgument like = work.arrays[slot[static_cast<std::size_t>(m.like)]];
     const std::size_t bytes = static_cast<std::size_t>(like.extent[0] * like.extent[1] * like.extent[2]) * layout_of(m.element).size;
     auto storage = allocate(device, bytes, false);
@@ -125,7 +133,37 @@ struct KernelHandle::State {
   std::shared_ptr<Variants> variants = std::make_shared<Variants>();
 
   std::shared_ptr<Variant> variant(const Device* device, const CompileOptions& o, const Merges& merges) const;
+  /// Launches what runs before (Before in ir.h), and gives the work arrays.
+  std::vector<Array> run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments, const Device& device,
+                                Loc at) const;
 };
+
+std::vector<Array> KernelHandle::State::run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments,
+                                                   const Device& device, Loc at) const {
+  const Before& before = function->before;
+  std::vector<Array> works;
+  for (const Before::Array& a : before.arrays) {
+    const ArrayState& like = *arguments[static_cast<std::size_t>(a.like)].array;
+    works.push_back(Array::make(device, a.element, {like.extent.data(), static_cast<std::size_t>(like.rank)}, Array::Fill::zeros, at));
+  }
+  if (before.stages.empty()) return works;
+  std::vector<KernelHandle> kernels;
+  {
+    std::lock_guard lock(variants->mutex);
+    if (variants->before.empty())
+      for (const Before::Stage& s : before.stages) variants->before.push_back(KernelHandle(s.kernel, -2, derived_pipeline()));
+    kernels = variants->before;
+  }
+  for (std::size_t k = 0; k < kernels.size(); ++k) {
+    std::vector<Argument> list;
+    for (const int a : before.stages[k].arguments) {
+      if (a >= 0) list.push_back(arguments[static_cast<std::size_t>(a)]);
+      else list.push_back({works[static_cast<std::size_t>(-1 - a)].shared()});
+    }
+    kernels[k].with_options_of(self).launch(domain, std::max(1, function->domain_rank), list, at);
+  }
+  return works;
+}
 
 std::shared_ptr<Variant> KernelHandle::State::variant(const Device* device, const CompileOptions& o, const Merges& merges) const {
   const DeviceState* where = device ? &device->state() : nullptr;
@@ -355,12 +393,13 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   if (points == 0) return;
   const Device fallback = device ? Device() : Device::best();
   if (!device) device = &fallback;
+  const std::vector<Array> before = state_->run_before(*this, domain, arguments, *device, at);
 
   if (state_->eager) {
     const auto v = state_->variant(nullptr, state_->options, merges);
     device->wait();
     Work work;
-    fill_work(work, *v->function, arguments, *device);
+    fill_work(work, *v->function, arguments, *device, before);
     for (const Work::Copy& c : work.copies) c.make();
     std::vector<EvalMemory> memories;
     for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
@@ -376,7 +415,7 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   work.code = v->code;
   work.function = v->function;
   work.domain = domain;
-  fill_work(work, *v->function, arguments, *device);
+  fill_work(work, *v->function, arguments, *device, before);
   work.nan = state_->options.nan;
   work.cost = v->cost * static_cast<double>(points);
   const auto after = additions(work, *v->function, arguments);

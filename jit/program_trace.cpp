@@ -67,6 +67,7 @@ class ProgramTracer final : public Tracer {
     std::vector<std::uint32_t> extents, operands;
     for (int axis = 0; axis < kernel->domain_rank; ++axis)
       extents.push_back(constant(DType::i32, static_cast<std::uint64_t>(domain[static_cast<std::size_t>(axis)]), at));
+    const std::vector<std::uint32_t> works = run_before(*kernel, extents, arguments, at);
     std::vector<Type> outs;
     std::vector<Handle> targets;  // of each result; scratch has none, or the array that it is added to
     std::vector<char> added;
@@ -78,6 +79,10 @@ class ProgramTracer final : public Tracer {
         continue;
       }
       const Memory& m = (*kernel)[parameter.memory];
+      if (m.work >= 0) {
+        operands.push_back(works[static_cast<std::size_t>(m.work)]);
+        continue;
+      }
       ArrayState& a = *arguments[m.scratch ? static_cast<std::size_t>(m.like) : p].array;
       const Handle h = slot(a, at);
       if (parameter.role != Role::out) operands.push_back(m.zeros ? zeros_of(a, m.element, at) : read(h, at));
@@ -95,6 +100,28 @@ class ProgramTracer final : public Tracer {
       if (targets[k].epoch && !added[k]) assign(targets[k], results[k], at);
     for (std::size_t k = 0; k < results.size(); ++k)
       if (targets[k].epoch && added[k]) assign(targets[k], apply(Opcode::add, read(targets[k], at), results[k], at), at);
+  }
+
+  /// What runs before a kernel (Before in ir.h); gives the work arrays.
+  std::vector<std::uint32_t> run_before(const Function& kernel, const std::vector<std::uint32_t>& domain, std::span<const Argument> arguments, Loc at) {
+    std::vector<std::uint32_t> works;
+    for (const Before::Array& a : kernel.before.arrays) works.push_back(zeros_of(*arguments[static_cast<std::size_t>(a.like)].array, a.element, at));
+    for (const Before::Stage& s : kernel.before.stages) {
+      std::vector<std::uint32_t> operands;
+      for (std::size_t p = 0; p < s.arguments.size(); ++p) {
+        const int k = s.arguments[p];
+        const Parameter& q = s.kernel->parameters[p];
+        if (k < 0) operands.push_back(works[static_cast<std::size_t>(-1 - k)]);
+        else if (const Argument& a = arguments[static_cast<std::size_t>(k)]; a.array) operands.push_back(read(slot(*a.array, at), at));
+        else operands.push_back(a.traced != ~0u ? a.traced : constant(s.kernel->type(q.value).dtype(), a.bits, at));
+      }
+      const auto results = record_launch(s.kernel, domain, operands, {}, at);
+      std::size_t next = 0;
+      for (std::size_t p = 0; p < s.arguments.size(); ++p)
+        if (s.kernel->parameters[p].kind == Parameter::Kind::memory && s.kernel->parameters[p].role != Role::in)
+          works[static_cast<std::size_t>(-1 - s.arguments[p])] = results[next++];
+    }
+    return works;
   }
 
   std::uint32_t zeros_of(const ArrayState& like, LayoutId element, Loc at) {

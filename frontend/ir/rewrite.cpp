@@ -47,6 +47,7 @@ void Rewriter::copy_signature() {
   f.domain_rank = from.domain_rank;
   f.group = from.group;
   f.rules = from.rules;
+  f.before = from.before;
   for (const Parameter& p : from.parameters) {
     switch (p.kind) {
       case Parameter::Kind::scalar: map(p.value, to.scalar_parameter(from.type(p.value).dtype(), p.name)); break;
@@ -58,6 +59,7 @@ void Rewriter::copy_signature() {
         f[m].zeros = from[p.memory].zeros;
         f[m].like = from[p.memory].like;
         f[m].into = from[p.memory].into;
+        f[m].work = from[p.memory].work;
         f[m].shape = from[p.memory].shape;
         map(p.memory, m);
       }

@@ -135,7 +135,7 @@ Arguments results(const Function& f, const Arguments& all, std::size_t passed) {
 
 /// The phases one after the other on the same memory.
 Arguments run_phases(const std::vector<Function>& phases, const Arguments& arguments, const Extents& domain, std::uint64_t shuffle, bool native) {
-  Arguments all = with_scratch(phases[0], arguments);
+  Arguments all = with_scratch(phases[0], arguments, domain);
   for (const Function& f : phases) {
     std::vector<EvalMemory> memories;
     std::vector<ArrayArgument> arrays;

@@ -12,7 +12,7 @@ using namespace fluxion::testing;
 namespace {
 
 Arguments run_native(const Function& f, const Arguments& arguments, std::array<std::int64_t, 3> domain, int width) {
-  Arguments all = with_scratch(f, arguments);
+  Arguments all = with_scratch(f, arguments, domain);
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
   for (std::size_t p = 0; p < all.size(); ++p) {

@@ -12,7 +12,7 @@ namespace {
 
 /// What testing::run gives, computed by compiled code.
 Arguments run_native(const Function& f, const Arguments& arguments, int threads, Backend& backend, const CompileOptions& options) {
-  Arguments all = testing::with_scratch(f, arguments);
+  Arguments all = testing::with_scratch(f, arguments, {threads, 1, 1});
   std::vector<ArrayArgument> arrays;
   // Room around each array, which stays as it is.
   constexpr std::size_t kGuard = 1024;

@@ -86,12 +86,45 @@ inline Data shape_of(const Function& f, const Parameter& p) {
   return d;
 }
 
+/// What runs before a kernel (Before in ir.h), in the evaluator: the work arrays.
+inline Arguments run_before(const Function& f, const Arguments& arguments, std::array<std::int64_t, 3> domain) {
+  Arguments works;
+  for (const Before::Array& a : f.before.arrays) {
+    works.push_back(arguments.at(static_cast<std::size_t>(a.like)));
+    works.back().element = a.element;
+    works.back().resize();
+  }
+  for (const Before::Stage& s : f.before.stages) {
+    std::vector<EvalMemory> memories;
+    std::vector<std::uint64_t> scalars;
+    for (std::size_t p = 0; p < s.arguments.size(); ++p) {
+      const int k = s.arguments[p];
+      Data d = k < 0 ? Data{} : arguments.at(static_cast<std::size_t>(k));
+      if (s.kernel->parameters[p].kind == Parameter::Kind::scalar) {
+        std::uint64_t b = 0;
+        std::memcpy(&b, d.bytes.data(), std::min<std::size_t>(8, d.bytes.size()));
+        scalars.push_back(b);
+      } else {
+        Data& held = k < 0 ? works[static_cast<std::size_t>(-1 - k)] : const_cast<Data&>(arguments[static_cast<std::size_t>(k)]);  // only read
+        memories.push_back({held.bytes.data(), held.extent});
+      }
+    }
+    evaluate_kernel(*s.kernel, domain, memories, scalars);
+  }
+  return works;
+}
+
 /// The arguments of a kernel and the scratch that goes with them: see Scratch in ir.h.
-inline Arguments with_scratch(const Function& f, const Arguments& arguments) {
+inline Arguments with_scratch(const Function& f, const Arguments& arguments, std::array<std::int64_t, 3> domain) {
   Arguments all = arguments;
+  const Arguments works = run_before(f, arguments, domain);
   for (const Parameter& p : f.parameters) {
     if (!is_scratch(f, p)) continue;
     const Memory& m = f[p.memory];
+    if (m.work >= 0) {
+      all.push_back(works[static_cast<std::size_t>(m.work)]);
+      continue;
+    }
     Data d = arguments.at(static_cast<std::size_t>(m.like));
     if (m.role == Role::out || m.zeros) {
       d.element = m.element;
@@ -152,7 +185,7 @@ inline Arguments run(const Function& f, const Arguments& arguments, const RunOpt
       return out;
     }
     case Function::Kind::kernel: {
-      Arguments all = with_scratch(f, arguments);
+      Arguments all = with_scratch(f, arguments, options.domain);
       std::vector<EvalMemory> memories;
       std::vector<std::uint64_t> scalars;
       for (std::size_t p = 0; p < all.size(); ++p) {

@@ -113,8 +113,8 @@ TEST_CASE("torture 18: what depends on the order of threads is refused with its 
   auto ticket = fx::kernel("ticket", [](fx::In<double> x, fx::InOut<int> n, fx::Out<double> y) {
     y[n[0].atomic_add(1)] = x[fx::index()];
   });
-  auto most = fx::kernel("most", [](fx::In<double> x, fx::InOut<double> y) {
-    y[0].atomic_max(x[fx::index()]);
+  auto most = fx::kernel("most", [](fx::In<double> x, fx::InOut<double> y, fx::Out<double> z) {
+    z[fx::index()] = y[0].atomic_max(x[fx::index()]);
   });
   for (const bool forward : {false, true}) {
     const auto derive = [&](const auto& k) { return refusal([&] { forward ? fx::jvp(*k.function()) : fx::vjp(*k.function()); }); };

@@ -66,6 +66,10 @@
 // nothing; who writes the op adds the new version to that of `into`. Under differentiation the ways to start and to end
 // exchange places: a copy is added back, zeros are dropped.
 //
+// Before: kernels that whoever launches a kernel runs first, in order and over the same domain, on its parameters and on work
+// arrays of integers, which start as zeros. A scratch parameter of role `in` holds a work array as they left it (Memory::work). A
+// `launch` op passes work arrays like others: who writes it launches those kernels too.
+//
 // Memory form: what the buffer plan makes of a program; no array and no seq value is left (docs/ir.md). The arrays
 // are memories: a memory parameter for each array parameter and, after those, one for each returned value; and
 // `buffer`s, the program's own. A buffer with `records` is a stack of arrays of one shape, emptied on entry of its
@@ -173,6 +177,7 @@ struct Memory {
   bool scratch = false;      // parameters: working space, see the head
   bool zeros = false;        // scratch of role inout: starts as zeros, not as a copy
   int like = -1;             // scratch: the index of the memory parameter that it has the shape of
+  int work = -1;             // scratch of role in: the work array that it is, see Before
   int into = -1;             // scratch: the index of the Accum parameter that it is added to afterwards
   std::array<std::int64_t, 3> shape{1, 1, 1};  // memory form: the extents; 1 beyond `rank` (0..3)
   std::string name;
@@ -195,6 +200,17 @@ struct Rules {
   bool operator==(const Rules&) const = default;
 };
 
+/// What runs before a kernel: see the head.
+struct Before {
+  struct Array { LayoutId element; int like; };  // of the shape of parameter `like`
+  struct Stage {
+    std::shared_ptr<const Function> kernel;
+    std::vector<int> arguments;                  // by its parameters: a parameter of the function, or work array -1 - k
+  };
+  std::vector<Array> arrays;
+  std::vector<Stage> stages;
+};
+
 struct Function {
   enum class Kind : std::uint8_t { fn, kernel, program };
   Kind kind = Kind::fn;
@@ -203,6 +219,7 @@ struct Function {
   int domain_rank = 0;          // kernels: 1..3
   std::array<int, 3> group{};   // kernels: threads of a group along each axis of the domain; zeros: no groups
   Rules rules;
+  Before before;                // kernels
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;
