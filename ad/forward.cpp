@@ -44,7 +44,7 @@ class Forward {
       const Op& op = f_[o];
       if (op.code == Opcode::yield) continue;
       const Loc outer = b_.loc;
-      b_.loc = op.loc;
+      b_.loc = op.loc.derived(Sweep::forward, static_cast<std::uint8_t>(op.code));
       emit(op);
       b_.loc = outer;
     }
@@ -213,7 +213,13 @@ class Forward {
         case Partial::Kind::unit: add(t); break;
         case Partial::Kind::minus_unit: sum = sum.valid() ? b_.sub(sum, t) : b_.emit(Opcode::neg, {t}); break;
         case Partial::Kind::mask: add(b_.select(d.value, t, b_.zero(b_.function().type(t)))); break;
-        case Partial::Kind::factor: add(b_.mul(t, d.value)); break;
+        case Partial::Kind::factor: {
+          b_.loc.product = true;
+          const ValueId part = b_.mul(t, d.value);
+          b_.loc.product = false;
+          add(part);
+          break;
+        }
       }
     }
     tangent[r.index] = sum.valid() ? sum : tangent_or_zero(r);

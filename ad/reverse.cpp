@@ -97,7 +97,7 @@ void Reverse::reverse_region(RegionId r) {
 void Reverse::reverse_op(OpId o) {
   const Op& op = f_[o];
   const Loc outer = b_.loc;
-  b_.loc = op.loc;
+  b_.loc = op.loc.derived(Sweep::reverse, static_cast<std::uint8_t>(op.code));
   switch (op.code) {
     case Opcode::if_: reverse_if(o); break;
     case Opcode::for_: reverse_for(o); break;
@@ -154,9 +154,13 @@ void Reverse::reverse_elementwise(const Op& op) {
       case Partial::Kind::unit: add_adjoint(v, y); break;
       case Partial::Kind::minus_unit: a = a.valid() ? b_.sub(a, y) : b_.emit(Opcode::neg, {y}); break;
       case Partial::Kind::mask: add_adjoint(v, b_.select(p.value, y, b_.zero(cotangent_type(v)))); break;
-      case Partial::Kind::factor:
-        add_adjoint(v, b_.emit(tainted ? Opcode::mulz : Opcode::mul, {y, p.value}));
+      case Partial::Kind::factor: {
+        b_.loc.product = true;
+        const ValueId part = b_.emit(tainted ? Opcode::mulz : Opcode::mul, {y, p.value});
+        b_.loc.product = false;
+        add_adjoint(v, part);
         break;
+      }
     }
   }
 }

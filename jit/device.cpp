@@ -145,10 +145,11 @@ DebugFlags debug_flags() {
     rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
     if (word == "bounds") f.bounds = true;
     else if (word == "nan") f.nan = true;
+    else if (word == "inf") f.inf = true;
     else if (word == "race") f.race = true;
     else if (word == "verify") f.verify = true;
     else if (!word.empty())
-      throw DeviceError({}, fmt::format("FLUXION_DEBUG: unknown word \"{}\"; there are: bounds, nan, race, verify", word));
+      throw DeviceError({}, fmt::format("FLUXION_DEBUG: unknown word \"{}\"; there are: bounds, nan, inf, race, verify", word));
   }
   return f;
 }

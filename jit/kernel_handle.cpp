@@ -189,7 +189,8 @@ KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_paramet
   const DebugFlags debug = debug_flags();
   state_->options.bounds = debug.bounds;
   state_->options.nan = debug.nan;
-  state_->eager = debug.race;
+  state_->options.inf = debug.inf;
+  state_->options.race = debug.race;
   if (domain_parameter == -1) {
     const auto& parameters = f->parameters;
     for (std::size_t p = 0; p < passed_parameters(*f) && domain_parameter < 0; ++p)
@@ -405,6 +406,8 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
     EvalOptions evaluate;
     evaluate.print = [](std::string_view line) { print_line(line); };
+    evaluate.nan = state_->options.nan || state_->options.inf;
+    evaluate.inf = state_->options.inf;
     const auto after = additions(work, *v->function, arguments);
     evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate);
     return add_all(after, at);
@@ -416,7 +419,6 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   work.function = v->function;
   work.domain = domain;
   fill_work(work, *v->function, arguments, *device, before);
-  work.nan = state_->options.nan;
   work.cost = v->cost * static_cast<double>(points);
   const auto after = additions(work, *v->function, arguments);
   enqueue(*device, std::move(work));

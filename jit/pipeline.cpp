@@ -29,6 +29,7 @@ constexpr Pass kCanonical{"canonical", "one order of ops for equal functions", c
 constexpr Pass kCapture[] = {kFold, kPromote, kForward, kCse, kLicm, kContract, kDce, kCanonical};
 constexpr Pass kDerived[] = {kFold, kForward, kCse, kLicm, kDce, kCanonical};
 constexpr Pass kNative[] = {kInline, kFold, kPromote, kForward, kCse, kContractRest, kMath, kFold, kCse, kLicm, kDce, kCanonical};
+constexpr Pass kAsWritten[] = {kInline, kFold, kPromote, kForward, kCse, kContractRest, kLicm, kDce, kCanonical};
 constexpr Pass kProgram[] = {kMath};
 
 #ifdef __OPTIMIZE__
@@ -42,15 +43,16 @@ struct Lowered {
 };
 using Done = std::map<const Function*, Lowered>;
 
-Function lower(const Function& f, Done& done) {
+Function lower(const Function& f, Done& done, bool as_written) {
   // Program-level code is scalar glue around launches: it only needs its transcendentals lowered.
-  Function out = f.kind != Function::Kind::program ? run_passes(f, kNative)
-                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(dce(write_sums(inline_final(f)))), kProgram);
+  Function out = f.kind != Function::Kind::program ? run_passes(f, as_written ? std::span<const Pass>(kAsWritten) : kNative)
+                                                   : run_passes(is_memory_form(f) ? f : buffer_plan(dce(write_sums(inline_final(f)))),
+                                                                as_written ? std::span<const Pass>() : kProgram);
   if (f.kind == Function::Kind::kernel && is_pointwise(f)) out = loads_first(std::move(out));
   for (auto& callee : out.callees) {
     const Lowered lowered = done[callee.get()];
     if (!lowered.to) {
-      auto made = std::make_shared<const Function>(lower(*callee, done));
+      auto made = std::make_shared<const Function>(lower(*callee, done, as_written));
       done[callee.get()] = {callee, made};
       callee = made;
     } else {
@@ -96,10 +98,10 @@ Function run_passes(const Function& f, std::span<const Pass> passes) {
   return now;
 }
 
-Function lower(const Function& f, std::string_view backend) {
+Function lower(const Function& f, std::string_view backend, bool as_written) {
   if (backend == "reference") return f;
   Done done;
-  return lower(f, done);
+  return lower(f, done, as_written);
 }
 
 }  // namespace fluxion

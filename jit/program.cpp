@@ -131,7 +131,6 @@ struct ProgramHandle::State {
   Loc at;
   std::vector<Step> steps;
   CompileOptions options;
-  bool race = false;                         // runs in the evaluator
   std::mutex mutex;  // held while specialising
   std::vector<std::shared_ptr<Specialisation>> specialisations;
   std::shared_ptr<std::atomic<std::int64_t>> most = std::make_shared<std::atomic<std::int64_t>>(0);  // bytes of a run
@@ -163,7 +162,8 @@ ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> par
   const DebugFlags debug = debug_flags();
   state_->options.bounds = debug.bounds;
   state_->options.nan = debug.nan;
-  state_->race = debug.race;
+  state_->options.inf = debug.inf;
+  state_->options.race = debug.race;
 }
 
 namespace {
@@ -175,7 +175,6 @@ template <class S> std::shared_ptr<S> copy_of(const S& s) {
   out->at = s.at;
   out->steps = s.steps;
   out->options = s.options;
-  out->race = s.race;
   return out;
 }
 }  // namespace
@@ -313,7 +312,7 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
   Choice choice = within ? choose(key, device, arguments) : Choice{specialisation(key, device, arguments, nullptr)};
   Specialisation& s = *choice.made;
   if (compile && !s.code) {
-    s.code = fluxion::detail::specialise(*s.function, options, race ? Device::reference() : s.device);
+    s.code = fluxion::detail::specialise(*s.function, options, s.device);
     s.code->hold();
   }
   return choice;
@@ -423,7 +422,6 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
   work.code = std::make_shared<Measuring>(s->code, state_->most);
   work.function = s->function;
   work.cost = s->cost;
-  work.nan = state_->options.nan;
   std::vector<std::pair<const Storage*, std::size_t>> used;  // and the parameter
   for (std::size_t p = 0; p < f.parameters.size(); ++p) {
     const Parameter& q = f.parameters[p];

@@ -52,7 +52,6 @@ struct Work {
     }
   };
   std::vector<Copy> copies;                   // made just before the run: scratch that starts as a copy, or (from: null) as zeros
-  bool nan = false;                           // a NaN that the run makes is an error
   double cost = 0;                            // about how many scalar ops it runs; small work runs at once
 };
 void enqueue(const Device& device, Work work);
@@ -60,7 +59,7 @@ void enqueue(const Device& device, Work work);
 double estimate_cost(const Function& f);
 
 /// What FLUXION_DEBUG says now; kernels and programs look when they are made.
-struct DebugFlags { bool bounds = false, nan = false, race = false, verify = false; };
+struct DebugFlags { bool bounds = false, nan = false, inf = false, race = false, verify = false; };
 DebugFlags debug_flags();
 
 /// Set while a program is captured on this thread: launches and array creation go to it.

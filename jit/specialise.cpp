@@ -8,7 +8,6 @@
 #include "disk_cache.h"
 #include "fluxion/cache.h"
 #include "fluxion/pipeline.h"
-#include "nan_check.h"
 #include "runtime.h"
 
 namespace fluxion::detail {
@@ -31,14 +30,14 @@ std::atomic<std::uint64_t> from_memory{0}, from_disk{0}, compiled{0};
 void add_text(std::string& to, const Function& f, const PrintOptions& options) { to += print(f, options); }  // with its callees
 
 std::string text_of(const CompileOptions& o) {
-  return fmt::format("width {} bounds {} nan {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.relaxed, o.fast,
+  return fmt::format("width {} bounds {} nan {} inf {} race {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.inf, o.race, o.relaxed, o.fast,
                      o.features);
 }
 
 std::shared_ptr<Executable> make(const Function& f, const CompileOptions& options, const Device& device) {
   Backend& backend = *device.state().backend;
   if (dump_wanted("captured")) dump_stage("captured", f.name, print(f));
-  const Function lowered = lower(f, backend.name());
+  const Function lowered = lower(f, backend.name(), options.nan || options.inf);
   std::string key = fmt::format("library {}\nbackend {} {}\n{}", library_id(), backend.name(), backend.fingerprint(options), text_of(options));
   add_text(key, lowered, {});
   std::shared_ptr<Executable> code;
@@ -115,10 +114,7 @@ void enqueue(const Device& device, Work work) {
                                          : std::string();
   const auto run = [](const Work& w, FailureSlot& failure) {
     for (const Work::Copy& c : w.copies) c.make();
-    if (!w.nan || !w.function) return w.code->run({w.domain, w.arrays, w.scalars}, failure);
-    const NanCheck check(w);
     w.code->run({w.domain, w.arrays, w.scalars}, failure);
-    if (failure.empty()) check.report(w, failure);
   };
   Stream& stream = device.state().stream;
   if (small && stream.try_inline(name, [&](FailureSlot& failure) { run(work, failure); })) return;

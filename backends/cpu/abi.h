@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fluxion/backend.h"
+#include "fluxion/races.h"
 
 namespace fluxion::cpu {
 
@@ -49,6 +50,9 @@ struct ThreadContext {
   FailureSlot* failure = nullptr;
   const std::vector<Site>* sites = nullptr;
   const char* kernel = "";
+  struct RaceState* races = nullptr;  // of the launch, while races are looked for
+  const struct KernelPlan* plan = nullptr;    // the same
+  const KernelArray* arrays = nullptr;
   std::jmp_buf escape;  // a failure leaves the kernel through here
 };
 static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) == 8);
@@ -62,6 +66,9 @@ enum class Sharing : std::uint8_t {
   merge,    // chunks may work on private zeroed copies that are added up in a fixed order
   ordered,  // the launch must be one chunk
 };
+
+/// True when something is looked for in kernels: they are to stay as they were written.
+inline bool reports(const CompileOptions& o) { return o.bounds || o.nan || o.inf || o.race; }
 
 /// What the scheduler must know of a kernel. Made from the Function before math lowering: see make_plan().
 struct KernelPlan {
@@ -82,6 +89,18 @@ struct KernelPlan {
   std::array<int, 3> group{};       // threads of a group along each axis; zeros: no groups. A unit is then a group
   Loc loc;
   std::vector<Site> sites;
+  /// While races are looked for, by memory: whether it is watched, its place among the arrays (-1: shared), how many leaves, and
+  /// elements of a shared one.
+  struct Watched { bool on = false; int array = -1; int leaves = 1; std::int64_t length = 0; WatchedMemory what; };
+  bool race = false;
+  std::vector<Watched> watched;
+};
+
+/// What has been seen of the elements of a launch that runs under the race checker, on one thread.
+struct RaceState {
+  RaceState(const KernelPlan& plan, const KernelArray* arrays);
+  std::vector<std::vector<Shadow>> shadows;  // by memory; empty: not watched
+  std::uint32_t phase = 1;
 };
 KernelPlan make_plan(const Function& kernel, const CompileOptions& options, int width);
 
@@ -116,6 +135,12 @@ int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn 
 [[noreturn]] void fluxion_cpu_fail(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
 /// The arena is full; leaves the kernel.
 [[noreturn]] void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t site, std::uint64_t bytes);
+/// Accesses of `lanes` threads to elements of a watched memory: their linear elements and threads, and which of them are active
+/// (bytes). `kind`: touch::... | leaf << 8. Leaves the kernel when two threads meet.
+void fluxion_cpu_touch(ThreadContext* context, std::int32_t site, std::int32_t memory, std::int32_t kind, const std::int64_t* elements,
+                       const std::uint32_t* threads, const std::uint8_t* active, std::int32_t lanes, std::int32_t group);
+/// A barrier, or the start of a group.
+void fluxion_cpu_phase(ThreadContext* context);
 void fluxion_cpu_print(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
 }
 

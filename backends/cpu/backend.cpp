@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "common/atomics.h"
+#include "common/nan_check.h"
 #include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
 #include "orc.h"
@@ -19,9 +20,9 @@ std::string symbol(std::size_t phase) { return fmt::format("kernel{}", phase); }
 
 /// What runs one after the other for `f`.
 std::vector<Function> phases_of(const Function& f, const CompileOptions& options) {
-  Function g = atomic_sums(f);
-  // With bounds checks an index is to be reported where the user wrote it.
-  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(g);
+  Function g = options.race ? f : atomic_sums(f);
+  // What is reported is to be what the user wrote.
+  std::vector<Function> phases = reports(options) ? std::vector<Function>() : gather_sums(g);
   if (phases.empty()) phases.push_back(std::move(g));
   return phases;
 }
@@ -53,6 +54,12 @@ class KernelCode final : public Executable {
       arrays[k].data = launch.arrays[k].data;
       for (int a = 0; a < 3; ++a) arrays[k].extent[a] = launch.arrays[k].extent[a];
     }
+    std::optional<NanCheck> check;
+    if (options_.nan || options_.inf) check.emplace(f_, launch.arrays, options_.inf);
+    run(launch, arrays, failure);
+    if (check && failure.empty()) check->passes(launch.domain, launch.scalars, failure, "");
+  }
+  void run(const Launch& launch, const KernelArray* arrays, FailureSlot& failure) {
     const RunScope scope(failure);
     const std::vector<KernelFn>& kernels = needs_wide(plan_, arrays) ? wide() : kernels_;
     for (std::size_t k = 0; k < kernels.size(); ++k)
@@ -116,8 +123,8 @@ class CpuBackend final : public Backend {
   std::string description() const override { return fmt::format("{} cores {}", cpu_threads(), target("").name); }
   std::string fingerprint(const CompileOptions& o) const override {
     const Target& t = target(o.features);
-    return fmt::format("cpu llvm {} {} width {}{}{}{}{}", LLVM_VERSION_STRING, t.features, o.width, o.bounds ? " bounds" : "",
-                       o.fast ? " fast" : "", o.nan ? " nan" : "", o.relaxed ? " relaxed" : "");
+    return fmt::format("cpu llvm {} {} width {}{}{}{}{}{}", LLVM_VERSION_STRING, t.features, o.width, o.bounds ? " bounds" : "",
+                       o.fast ? " fast" : "", o.nan || o.inf ? " nan" : "", o.relaxed ? " relaxed" : "", o.race ? " race" : "");
   }
   std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     switch (f.kind) {

@@ -69,6 +69,7 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& opt
     for (OpId o : r.ops)
       for (ValueId v : f[o].operands) ++uses_[v.index];
   for (const Value& v : f.values) uses_arena_ |= v.type.is_seq();
+  if (opt.race && f.kind == Function::Kind::kernel) watched_ = watched_memories(f);
   for (const Memory& m : f.memories) {
     std::int64_t bytes = 0;
     for (const Leaf& leaf : layout_of(m.element).leaves) bytes += size_of(leaf.dtype) * m.length * W;
@@ -201,6 +202,7 @@ void Emitter::emit_units() {
     row = b.CreateUDiv(unit, segments);
     part = b.CreateSub(unit, b.CreateMul(row, segments));
   }
+  row_ = row;
   const auto& indices = f[f.body].arguments;
   const auto give = [&](int axis, Node* n) {
     if (static_cast<std::size_t>(axis) < indices.size()) set(indices[axis], b.CreateTrunc(n, b.getInt32Ty()));
@@ -292,6 +294,7 @@ void Emitter::emit_body(Node* first, Node* mask) {
   mask_ = mask;
   const auto& indices = f[f.body].arguments;
   if (indices.size() == static_cast<std::size_t>(f.domain_rank)) set(indices.back(), first);
+  if (opt.race) note_threads(b.CreateMul(row_, domain64_[f.domain_rank - 1]), b.CreateAdd(splat(first), lanes()));
   Node* top = uses_arena_ ? arena_top() : nullptr;
   emit_region(f.body);
   if (top) set_arena_top(top);

@@ -22,6 +22,7 @@ struct EmitOptions {
   bool f16c = false;      // the target converts f16
   bool fma = false;
   bool relaxed = false;   // the order of the threads may show
+  bool race = false;      // accesses are told to the race checker
 };
 
 /// Adds a function of type KernelFn named `symbol` to `module`. `f` has been through math_lowering.
@@ -35,6 +36,8 @@ int choose_width(const Function& f, const CompileOptions& options);
 /// True when what the atomics of `f` leave behind depends on the order of the threads: such a launch is one chunk,
 /// unless it is relaxed.
 bool atomics_need_order(const Function& f, const Uniformity& u);
+/// By memory: the race checker looks at it. Not where every access goes to the thread's own point.
+std::vector<char> watched_memories(const Function& f);
 /// True when the threads of a group may part on the way to a barrier, as far as one can tell beforehand.
 bool barrier_may_part(const Function& f, const Uniformity& u, OpId barrier);
 

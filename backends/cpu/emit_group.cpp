@@ -49,6 +49,19 @@ void Emitter::emit_groups() {
     group_[k] = b.CreateTrunc(k ? b.CreateSub(rest, b.CreateMul(next, grid[k])) : rest, b.getInt32Ty());
     rest = next;
   }
+  if (opt.race) {
+    group_number_ = b.CreateTrunc(unit, b.getInt32Ty());
+    next_phase();
+    Node* thread = splat(b.getInt32(0));
+    for (int k = 0, stride = threads; k < f.domain_rank; ++k) {
+      stride /= size(k);
+      llvm::SmallVector<llvm::Constant*, 64> own;
+      for (int lane = 0; lane < static_cast<int>(W); ++lane) own.push_back(b.getInt32(static_cast<std::uint32_t>(lane / stride % size(k))));
+      Node* at = b.CreateAdd(splat(b.CreateMul(group_[k], b.getInt32(static_cast<std::uint32_t>(size(k))))), llvm::ConstantVector::get(own));
+      thread = b.CreateAdd(b.CreateMul(thread, splat(domain_[k])), at);
+    }
+    note_threads(b.getInt64(0), thread);
+  }
   int inner = 1;  // lanes between neighbours along this axis
   for (int k = f.domain_rank - 1; k >= 0; --k) {
     Node* first = b.CreateMul(group_[k], b.getInt32(static_cast<std::uint32_t>(size(k))));
@@ -83,8 +96,8 @@ void Emitter::emit_groups() {
 }
 
 void Emitter::barrier(OpId o) {
-  if (!barrier_may_part(f, u, o)) return;
-  fail_if(b.CreateICmpNE(bits_of(mask_), bits_of(whole_)), o, {});
+  if (barrier_may_part(f, u, o)) fail_if(b.CreateICmpNE(bits_of(mask_), bits_of(whole_)), o, {});
+  next_phase();
 }
 
 // ---- subgroups

@@ -14,9 +14,12 @@ namespace {
 
 class ProgramEmitter final : public Emitter {
  public:
-  ProgramEmitter(llvm::Module& module, const Function& f, const EmitOptions& options, std::span<llvm::Function* const> kernels)
-      : Emitter(module, f, options, nullptr), kernels_(kernels), numbers_(number_program_sites(f)), own_calls_(f) {
+  ProgramEmitter(llvm::Module& module, const Function& f, const EmitOptions& options, std::span<llvm::Function* const> kernels,
+                 bool watched)
+      : Emitter(module, f, options, nullptr), kernels_(kernels), numbers_(number_program_sites(f)), own_calls_(f), watched_(watched) {
     calls_ = &own_calls_;
+    for (std::uint32_t o = 0; o < f.ops.size(); ++o)
+      if (f.ops[o].code == Opcode::for_ || f.ops[o].code == Opcode::while_) loop_of_[f.ops[o].regions.back().index] = OpId{o};
   }
 
   void run_program(const std::string& symbol) {
@@ -53,7 +56,14 @@ class ProgramEmitter final : public Emitter {
   void emit_region(RegionId r) override {
     for (std::uint32_t m = 0; m < f.memories.size(); ++m)
       if (f.memories[m].records && f.memories[m].scope == r) b.CreateStore(b.getInt64(0), at(counts_, 8 * m));
-    for (OpId o : f[r].ops) emit_op(o);
+    if (const auto loop = loop_of_.find(r.index); watched_ && loop != loop_of_.end())
+      tell(loop->second, 1, f[loop->second].code == Opcode::for_ ? scalar(f[r].arguments[0]) : b.getInt32(~0u));
+    for (OpId o : f[r].ops) {
+      const bool loop = watched_ && (f[o].code == Opcode::for_ || f[o].code == Opcode::while_);
+      if (loop) tell(o, 0, b.getInt32(0));
+      emit_op(o);
+      if (loop) tell(o, 2, b.getInt32(0));
+    }
   }
 
   void emit_op(OpId o) override {
@@ -109,6 +119,8 @@ class ProgramEmitter final : public Emitter {
   std::span<llvm::Function* const> kernels_;
   std::vector<int> numbers_;
   Calls own_calls_;
+  const bool watched_;
+  std::map<std::uint32_t, OpId> loop_of_;  // by body
   BasicBlock* failed_ = nullptr;
   Node *state_ = nullptr, *arrays_ = nullptr, *scalars_ = nullptr, *counts_ = nullptr, *plans_ = nullptr, *context_ = nullptr;
   std::vector<Node*> data_;  // by memory; of stacks null: they move
@@ -119,6 +131,10 @@ class ProgramEmitter final : public Emitter {
     for (const Value& v : g.values)
       if (v.type.is_seq()) return true;
     return std::any_of(g.memories.begin(), g.memories.end(), [](const Memory& m) { return m.length > 64; });
+  }
+  void tell(OpId loop, std::uint32_t what, Node* step) {
+    llvm::Type* i32 = b.getInt32Ty();
+    b.CreateCall(runtime("fluxion_cpu_loop", b.getVoidTy(), {b.getPtrTy(), i32, i32, i32}), {state_, site_number(loop), b.getInt32(what), step});
   }
   Node* at(Node* base, std::uint64_t offset) { return b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset); }
   Node* word(Node* base, std::uint64_t offset) { return b.CreateAlignedLoad(b.getPtrTy(), at(base, offset), llvm::Align(8)); }
@@ -198,9 +214,13 @@ class ProgramEmitter final : public Emitter {
         put(once, once.getInt64(static_cast<std::uint64_t>(f[m].shape[axis])), table, 32 * buffer + 8 + 8 * axis);
       ++buffer;
     }
-    Node* plan = word(plans_, 8u * op.ref);
-    Node* failed = b.CreateCall(runtime("fluxion_cpu_launch", b.getInt32Ty(), {p, p, p, p, p, p}),
-                                {context_, plan, kernels_[op.ref], domain, table, numbers});
+    Node* failed = nullptr;
+    if (watched_)
+      failed = b.CreateCall(runtime("fluxion_cpu_watched_launch", b.getInt32Ty(), {p, b.getInt32Ty(), p, p, p, p}),
+                            {state_, b.getInt32(op.ref), kernels_[op.ref], domain, table, numbers});
+    else
+      failed = b.CreateCall(runtime("fluxion_cpu_launch", b.getInt32Ty(), {p, p, p, p, p, p}),
+                            {context_, word(plans_, 8u * op.ref), kernels_[op.ref], domain, table, numbers});
     leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
   }
 
@@ -228,10 +248,11 @@ class ProgramEmitter final : public Emitter {
 
 }  // namespace
 
-void emit_program(llvm::Module& module, const Function& f, const std::string& symbol, std::span<llvm::Function* const> kernels) {
+void emit_program(llvm::Module& module, const Function& f, const std::string& symbol, std::span<llvm::Function* const> kernels,
+                  bool watched) {
   EmitOptions options;
   options.width = 1;
-  ProgramEmitter(module, f, options, kernels).run_program(symbol);
+  ProgramEmitter(module, f, options, kernels, watched).run_program(symbol);
 }
 
 }  // namespace fluxion::cpu

@@ -54,6 +54,7 @@ void Emitter::check_bounds(OpId o) {
   values.append(extents);
   if (each) fail_if(both(mask_, one ? b.CreateOr(each, splat(one)) : each), o, values);
   else if (one) fail_if(one, o, values);
+  if (!local) touch(o);
 }
 
 void Emitter::report(OpId o) {

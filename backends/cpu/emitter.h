@@ -128,6 +128,11 @@ class Emitter {
   Node* as_bits(Node* n);
   void report(OpId o);  // check, print
 
+  // ---- emit_race.cpp
+  void note_threads(Node* first_of_row, Node* in_row);
+  void touch(OpId o);
+  void next_phase();
+
   // ---- emit_group.cpp: groups in step, subgroups
   void emit_groups();
   void place_shared(MemoryId m);
@@ -245,6 +250,10 @@ class Emitter {
   Node* domain_[3] = {};
   Node* domain64_[3] = {};
   Node* group_[3] = {};    // group_index
+  Node* row_ = nullptr;    // i64, of units: the row that runs
+  Node* group_number_ = nullptr;  // i32
+  llvm::AllocaInst* threads_ = nullptr;  // of the race checker: linear numbers
+  std::vector<char> watched_;
   Node* whole_ = nullptr;  // the mask of all threads of a group; null where they fill the lanes
   struct Register {  // a sum a copy of the body; `row`: for a row of the domain, not for the chunk
     OpId op;

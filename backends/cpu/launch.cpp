@@ -238,6 +238,15 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
   args.segments = c.segments;
   args.arrays = arrays;
   args.scalars = scalars;
+  if (plan.race) {
+    RaceState races(plan, arrays);
+    context->races = &races;
+    context->plan = &plan;
+    context->arrays = arrays;
+    const bool done = run_chunk(plan, kernel, &args, 0, c.units, context);
+    context->races = nullptr;
+    return done;
+  }
   if (c.chunks == 1) return run_chunk(plan, kernel, &args, 0, c.units, context);
   Job job(plan, kernel, args, c);
   if (c.alternate) {

@@ -193,7 +193,8 @@ const Target& target(std::string_view forced) {
 EmitOptions emit_options(const CompileOptions& options, const Target& t, int width) {
   EmitOptions e;
   e.width = width;
-  e.bounds = options.bounds;
+  e.bounds = options.bounds || options.race;
+  e.race = options.race;
   e.fast = options.fast;
   e.relaxed = options.relaxed;
   e.masks_in_k = t.avx512;

@@ -62,6 +62,19 @@ struct Estimate {
   }
 };
 
+void watch_memories(const Function& f, KernelPlan& plan) {
+  const std::vector<char> on = watched_memories(f);
+  for (std::size_t m = 0; m < f.memories.size(); ++m) {
+    const Memory& memory = f.memories[m];
+    const bool shared = memory.space == Memory::Space::shared;
+    plan.watched.push_back({on[m] != 0, -1, static_cast<int>(layout_of(memory.element).leaves.size()), memory.length,
+                            {memory.name, shared ? Role::inout : memory.role, shared, f.has_groups()}});
+  }
+  int array = 0;
+  for (const Parameter& p : f.parameters)
+    if (p.kind == Parameter::Kind::memory) plan.watched[p.memory.index].array = array++;
+}
+
 void add_sites(const Function& f, const Uniformity& u, KernelPlan& plan) {
   for (const Value& v : f.values) plan.may_fail |= v.type.is_seq();
   const std::vector<int> sites = number_sites(f);
@@ -133,11 +146,14 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   e.region(f.body, 1);
   plan.cost = e.cost;
   plan.adds = e.adds;
-  plan.may_fail = options.bounds;
   plan.relaxed = options.relaxed;
+  plan.may_fail = options.bounds || options.race;
+  plan.race = options.race;
+  plan.ordered |= options.race;
   plan.group = f.group;
   plan.loc = f.loc;
-  plan.ordered = atomics_need_order(f, u) && !options.relaxed;
+  plan.ordered |= atomics_need_order(f, u) && !options.relaxed;
+  if (options.race) watch_memories(f, plan);
   bool near = true;
   for (const Parameter& p : f.parameters) {
     if (p.kind != Parameter::Kind::memory) continue;

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "common/atomics.h"
+#include "common/nan_check.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
@@ -159,6 +160,8 @@ class ProgramExecutable final : public Executable {
   std::string object() const override { return object_; }
   std::string dump(std::string_view what) const override;
 
+  const Function& function() const { return f_; }
+  const CompileOptions& options() const { return options_; }
   std::int32_t push(ProgramState& state, std::int32_t memory, std::int32_t n, std::int32_t site) const {
     auto& w = *static_cast<Workspace*>(state.workspace);
     n = std::max(n, 0);
@@ -210,6 +213,8 @@ std::vector<char> wide_callees(const Function& f) {
   return wide;
 }
 
+bool watched(const CompileOptions& options) { return options.nan || options.inf; }
+
 CompiledObject build(const Function& f, const CompileOptions& options, bool texts) {
   const Target& machine = target(options.features);
   return compile_object(machine, texts, [&](llvm::Module& module) {
@@ -224,14 +229,16 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
       emit.wide = wide[k];
       kernels.push_back(emit_kernel(module, math_lowering(*f.callees[k]), fmt::format("kernel{}", k), emit));
     }
-    emit_program(module, f, "program", kernels);
+    emit_program(module, f, "program", kernels, watched(options));
   });
 }
 
+/// Of a watched program the kernels stay as they were written.
 Function prepared(const Function& f, const CompileOptions& options) {
-  Function g = math_lowering(f);
-  for (auto& callee : g.callees) callee = std::make_shared<const Function>(atomic_sums(*callee));
-  return options.bounds ? g : gather_sums_of_runs(g);
+  Function g = watched(options) ? f : math_lowering(f);
+  for (auto& callee : g.callees)
+    if (!options.race) callee = std::make_shared<const Function>(atomic_sums(*callee));
+  return reports(options) ? g : gather_sums_of_runs(g);
 }
 
 std::string ProgramExecutable::dump(std::string_view what) const {
@@ -249,7 +256,9 @@ std::vector<int> number_program_sites(const Function& f) {
   const auto walk = [&](const auto& self, RegionId r) -> void {
     for (OpId o : f[r].ops) {
       const Opcode code = f[o].code;
-      if (code == Opcode::print || code == Opcode::check || code == Opcode::buffer_alloc) numbers[o.index] = next++;
+      if (code == Opcode::print || code == Opcode::check || code == Opcode::buffer_alloc || code == Opcode::for_ ||
+          code == Opcode::while_)
+        numbers[o.index] = next++;
       for (RegionId inner : f[o].regions) self(self, inner);
     }
   };
@@ -267,11 +276,42 @@ std::vector<Site> program_sites(const Function& f) {
     Site& s = sites[static_cast<std::size_t>(numbers[o])];
     s.code = op.code;
     s.loc = op.loc;
-    if (op.code == Opcode::buffer_alloc) continue;
+    if (op.code == Opcode::for_ && op.down) s.text = "down";
+    if (op.code != Opcode::print && op.code != Opcode::check) continue;
     s.text = f.texts[op.ref];
     for (std::size_t k = op.code == Opcode::check; k < op.operands.size(); ++k) s.operands.push_back(f.type(op.operands[k]).dtype());
   }
   return sites;
+}
+
+void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what, std::int32_t step) {
+  if (what == 0) state->turns.push_back({site, -1});
+  else if (what == 2) state->turns.pop_back();
+  else if (step < 0) ++state->turns.back().step;
+  else state->turns.back().step = step;
+}
+
+int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t callee, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
+                               const std::uint64_t* scalars) {
+  const auto& program = *static_cast<const ProgramExecutable*>(state->owner);
+  const Function& f = *program.function().callees[static_cast<std::size_t>(callee)];
+  std::vector<ArrayArgument> list;
+  std::size_t numbers = 0;
+  for (const Parameter& p : f.parameters) {
+    numbers += p.kind == Parameter::Kind::scalar;
+    if (p.kind != Parameter::Kind::memory) continue;
+    const KernelArray& a = arrays[list.size()];
+    list.push_back({a.data, {a.extent[0], a.extent[1], a.extent[2]}});
+  }
+  ++state->launches;
+  NanCheck check(f, list, program.options().inf);
+  if (!launch(state->context, *state->plans[callee], kernel, domain, arrays, scalars)) return 1;
+  std::string place = fmt::format("program \"{}\", launch {}", program.function().name, state->launches);
+  for (const ProgramState::Turn& t : state->turns) {
+    const Site& s = (*state->sites)[static_cast<std::size_t>(t.site)];
+    place += fmt::format(", step {} of the loop at {}{}", t.step, to_string(s.loc), s.text.empty() ? "" : " (backwards)");
+  }
+  return check.passes({domain[0], domain[1], domain[2]}, {scalars, numbers}, *state->failure, place + ": ") ? 0 : 1;
 }
 
 std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site) {

@@ -17,6 +17,10 @@ struct ProgramState {
   const std::vector<Site>* sites = nullptr;
   void* workspace = nullptr;
   const void* owner = nullptr;
+  // ---- of watched programs
+  struct Turn { std::int32_t site, step; };
+  std::vector<Turn> turns;                     // the loops that run, outermost first
+  std::int64_t launches = 0;
 };
 static_assert(offsetof(ProgramState, scalars) == 8 && offsetof(ProgramState, counts) == 16);
 static_assert(offsetof(ProgramState, plans) == 24 && offsetof(ProgramState, context) == 32);
@@ -24,13 +28,18 @@ static_assert(offsetof(ProgramState, plans) == 24 && offsetof(ProgramState, cont
 /// 0 when all went well. A failure is in the slot by then.
 using ProgramFn = int (*)(ProgramState*);
 
-/// Ops of a program that may report: print, check, buffer_alloc; by op, -1 for the rest.
+/// Ops of a program that may report: print, check, buffer_alloc, and loops; by op, -1 for the rest.
 std::vector<int> number_program_sites(const Function& f);
 std::vector<Site> program_sites(const Function& f);
 
 extern "C" {
 /// Pushes n records onto a stack; the number of the first, or -1 when there is no memory for them.
 std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site);
+/// A launch whose written arrays are looked at before and after: see common/nan_check.h. `callee`: its number.
+int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t callee, KernelFn kernel, const std::int64_t* domain,
+                               const KernelArray* arrays, const std::uint64_t* scalars);
+/// A loop begins (`what` 0), starts a turn (1; `step` below 0: the next one) or ends (2).
+void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what, std::int32_t step);
 /// print, or a check that did not hold.
 void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values);
 }

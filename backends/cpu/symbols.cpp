@@ -21,8 +21,12 @@ const std::vector<Symbol>& runtime_symbols() {
   {#name "f", reinterpret_cast<void*>(static_cast<float (*)(float)>(&std::name))}, {#name, reinterpret_cast<void*>(static_cast<double (*)(double)>(&std::name))}
   static const std::vector<Symbol> symbols = {
       {"fluxion_cpu_launch", reinterpret_cast<void*>(&fluxion_cpu_launch)},
+      {"fluxion_cpu_watched_launch", reinterpret_cast<void*>(&fluxion_cpu_watched_launch)},
+      {"fluxion_cpu_loop", reinterpret_cast<void*>(&fluxion_cpu_loop)},
       {"fluxion_cpu_records", reinterpret_cast<void*>(&fluxion_cpu_records)},
       {"fluxion_cpu_program_report", reinterpret_cast<void*>(&fluxion_cpu_program_report)},
+      {"fluxion_cpu_touch", reinterpret_cast<void*>(&fluxion_cpu_touch)},
+      {"fluxion_cpu_phase", reinterpret_cast<void*>(&fluxion_cpu_phase)},
       {"fluxion_cpu_fail", reinterpret_cast<void*>(&fluxion_cpu_fail)},
       {"fluxion_cpu_exhausted", reinterpret_cast<void*>(&fluxion_cpu_exhausted)},
       {"fluxion_cpu_print", reinterpret_cast<void*>(&fluxion_cpu_print)},

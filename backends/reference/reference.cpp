@@ -10,7 +10,7 @@ namespace {
 
 class Interpreted final : public Executable {
  public:
-  explicit Interpreted(const Function& f) : f_(f) {}
+  Interpreted(const Function& f, const CompileOptions& options) : f_(f), nan_(options.nan || options.inf), inf_(options.inf) {}
 
   void run(const Launch& launch, FailureSlot& failure) override {
     // Error::what() has the place in front already; the slot adds it again when it throws.
@@ -32,9 +32,12 @@ class Interpreted final : public Executable {
 
  private:
   const Function f_;
+  const bool nan_, inf_;
 
-  static EvalOptions options() {
+  EvalOptions options() const {
     EvalOptions o;
+    o.nan = nan_;
+    o.inf = inf_;
     o.print = [](std::string_view line) { print_line(line); };
     return o;
   }
@@ -92,9 +95,9 @@ class Reference final : public Backend {
   std::string name() const override { return "reference"; }
   std::string description() const override { return "the evaluator, one op at a time, with bounds and race checks"; }
   std::string fingerprint(const CompileOptions&) const override { return "reference"; }
-  std::shared_ptr<Executable> compile(const Function& f, const CompileOptions&) override {
+  std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     if (f.kind == Function::Kind::fn) throw KernelError(f.loc, "\"" + f.name + "\" is a fn; call it from a kernel");
-    return std::make_shared<Interpreted>(f);
+    return std::make_shared<Interpreted>(f, options);
   }
 };
 

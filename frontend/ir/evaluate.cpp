@@ -8,38 +8,23 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "evaluate_arrays.h"
 #include "evaluate_group.h"
 #include "evaluate_plan.h"
-#include "evaluate_shadow.h"
+#include "evaluate_trace.h"
 #include "fluxion/error.h"
+#include "fluxion/races.h"
 
 namespace fluxion {
 namespace {
-
-using Bytes = std::vector<std::byte>;
-using Items = std::vector<EvalValue>;
 
 struct Access {
   std::byte* data = nullptr;
   std::array<std::int64_t, 3> extent{1, 1, 1};
   const Layout* layout = nullptr;
   std::vector<Shadow> shadow;  // by element and leaf; empty: not watched
+  WatchedMemory watched;
 };
-
-std::shared_ptr<Bytes> make_array(const Type& t, int fill) {
-  return std::make_shared<Bytes>(static_cast<std::size_t>(t.count()) * layout_of(t.element).size, static_cast<std::byte>(fill));
-}
-EvalValue make_zeros(const Type& t, std::int64_t n) {
-  EvalValue out;
-  if (t.is_seq()) {
-    const Type item = t.item();
-    out.seq = std::make_shared<Items>(static_cast<std::size_t>(std::max<std::int64_t>(n, 0)), item.is_array() ? make_zeros(item, 0) : EvalValue{});
-  } else if (t.is_array()) {
-    out.array = make_array(t, 0);
-  }
-  return out;
-}
-std::size_t length(const EvalValue& s) { return s.seq ? s.seq->size() : 0; }
 
 class Machine {
  public:
@@ -76,6 +61,7 @@ class Machine {
         a.data = m.data;
         a.extent = m.extent;
         a.layout = &layout_of(f_[p.memory].element);
+        a.watched = {f_[p.memory].name, p.role, false, f_.has_groups()};
         if (options_.races && (p.role == Role::out || p.role == Role::inout))
           a.shadow.resize(static_cast<std::size_t>(m.extent[0] * m.extent[1] * m.extent[2]) * a.layout->leaves.size());
       } else {
@@ -84,18 +70,38 @@ class Machine {
       }
     }
     make_locals();
-    if (f_.has_groups()) return Group<Machine>(*this).launch(domain_, options_.thread_order);
+    std::optional<Trace> trace;
+    std::vector<Trace::Written> written;
+    if (options_.nan || options_.inf) {
+      trace.emplace(f_, thread_, options_.inf);
+      follow(&*trace);
+      for (const Parameter& p : f_.parameters)
+        if (p.kind == Parameter::Kind::scalar) made_[p.value.index] = trace->scalar(p.name, f_.type(p.value).dtype(), bits_[p.value.index]);
+      written = seen_by_caller();
+    }
+    if (f_.has_groups()) {
+      Group<Machine>(*this).launch(domain_, options_.thread_order);
+      if (trace) trace->check(written, domain_, true);
+      return;
+    }
     const std::int64_t threads = domain_[0] * domain_[1] * domain_[2];
     const Values& index = f_[f_.body].arguments;
     for (std::int64_t t = 0; t < threads; ++t) {
-      thread_ = options_.thread_order.empty() ? static_cast<std::uint32_t>(t) : options_.thread_order.at(static_cast<std::size_t>(t));
+      thread_ = options_.thread_order.empty() ? static_cast<std::uint32_t>((t + options_.first_thread) % threads)
+                                              : options_.thread_order.at(static_cast<std::size_t>(t));
       std::int64_t rest = thread_;
       for (int a = f_.domain_rank - 1; a >= 0; --a) {
         if (!index.empty()) bits_[index[a].index] = static_cast<std::uint64_t>(rest % domain_[a]);
         rest /= domain_[a];
       }
       run(f_.body);
+      if (trace) trace->check(written, domain_, t + 1 == threads);
     }
+  }
+  /// Notes what is not finite in `trace` from now on.
+  void follow(Trace* trace) {
+    trace_ = trace;
+    made_.assign(bits_.size(), 0);
   }
 
  private:
@@ -114,6 +120,9 @@ class Machine {
   std::array<std::int64_t, 3> group_{};   // of the thread that runs, where there are groups
   std::uint32_t group_number_ = 0;
   std::uint32_t phase_ = 0;               // counts barriers and groups
+  Trace* trace_ = nullptr;
+  std::vector<std::uint32_t> made_;       // by value, while tracing: what made it
+  Turns turns_;                           // of programs
 
   void make_locals() {
     access_.resize(f_.memories.size());
@@ -125,6 +134,7 @@ class Machine {
       local_bytes_[m].resize(static_cast<std::size_t>(mem.length) * access_[m].layout->size);
       access_[m].data = local_bytes_[m].data();
       access_[m].extent = {mem.length, 1, 1};
+      access_[m].watched = {mem.name, Role::inout, mem.space == Memory::Space::shared, f_.has_groups()};
       if (options_.races && mem.space == Memory::Space::shared)
         access_[m].shadow.resize(static_cast<std::size_t>(mem.length) * access_[m].layout->leaves.size());
     }
@@ -140,16 +150,14 @@ class Machine {
   bool scalar(ValueId v) const { return f_[v].type.is_scalar(); }
   std::int32_t as_i32(ValueId v) const { return static_cast<std::int32_t>(bits_[v.index]); }
   void put(ValueId v, EvalValue x) {
-    if (scalar(v)) bits_[v.index] = x.bits;
-    else objects_[v.index] = std::move(x);
+    if (scalar(v)) {
+      bits_[v.index] = x.bits;
+      if (trace_) made_[v.index] = x.made;
+    } else objects_[v.index] = std::move(x);
   }
   EvalValue take(OpId op, std::size_t i) {
     const ValueId v = f_[op].operands[i];
-    EvalValue x;
-    if (scalar(v)) {
-      x.bits = bits_[v.index];
-      return x;
-    }
+    if (scalar(v)) return copy(v);
     const EvalValue& held = objects_[v.index];
     if (f_.type(v).is_array() && !held.array) unwritten(op, v);
     return i < 64 && (plan_.kills[op.index] >> i & 1) ? std::move(objects_[v.index]) : held;
@@ -171,6 +179,8 @@ class Machine {
     } else {
       step(s);
     }
+    if (trace_ && (s.scalar || s.code == Opcode::convert || s.code == Opcode::bitcast) && scalar(f_[s.op].results[0]))
+      made_[s.result] = trace_->computed(f_, f_[s.op], bits_, made_);
   }
   void run(RegionId r) {
     clear_locals(r);
@@ -182,6 +192,8 @@ class Machine {
     std::uint64_t few[kFew];
     std::vector<std::uint64_t> many(to.size() > kFew ? to.size() : 0);
     std::uint64_t* bits = to.size() > kFew ? many.data() : few;
+    std::vector<std::uint32_t> made(trace_ ? to.size() : 0);
+    for (std::size_t i = 0; i < made.size(); ++i) made[i] = made_[f_[op].operands[from + i].index];
     std::vector<EvalValue> objects;
     for (std::size_t i = 0; i < to.size(); ++i) {
       if (scalar(to[i])) bits[i] = bits_[f_[op].operands[from + i].index];
@@ -191,12 +203,14 @@ class Machine {
     for (std::size_t i = 0; i < to.size(); ++i) {
       if (scalar(to[i])) bits_[to[i].index] = bits[i];
       else objects_[to[i].index] = std::move(*object++);
+      if (trace_) made_[to[i].index] = made[i];
     }
   }
   EvalValue copy(ValueId v) const {
     if (!scalar(v)) return objects_[v.index];
     EvalValue x;
     x.bits = bits_[v.index];
+    if (trace_) x.made = made_[v.index];
     return x;
   }
 
@@ -214,6 +228,7 @@ class Machine {
     for (std::int64_t t = 0; t < trips; ++t) {
       const std::int64_t i = op.down ? hi - 1 - t : lo + t;
       bits_[f_[body].arguments[0].index] = static_cast<std::uint32_t>(i);
+      const Turns::Scope turn(turns_, op, i);
       run(body);
       for (std::size_t c = 0; c < collected; ++c) (*seqs[c])[static_cast<std::size_t>(i - lo)] = copy(f_[yield].operands[n + c]);
       assign(t + 1 == trips ? results : args, yield, 0);
@@ -233,6 +248,7 @@ class Machine {
       run(cond);
       if (!bits_[f_[cond_yield].operands[0].index]) break;
       assign(f_[body].arguments, cond_yield, 1);
+      const Turns::Scope turn(turns_, op, trips);
       run(body);
       for (std::size_t c = 0; c < collected; ++c) seqs[c]->push_back(copy(f_[body_yield].operands[n + c]));
       assign(f_[cond].arguments, body_yield, 0);
@@ -260,29 +276,14 @@ class Machine {
       }
       at = at * n + i;
     }
-    if (!a.shadow.empty()) watch(op, a.shadow[static_cast<std::size_t>(at) * a.layout->leaves.size() + op.leaf], kind, id);
+    if (!a.shadow.empty()) watch(op, a, at, kind, id);
     return a.data + at * a.layout->size + a.layout->leaves[op.leaf].offset;
   }
-  void watch(const Op& op, Shadow& s, std::uint32_t kind, OpId id) {
-    const Memory& m = f_[op.memory];
-    const bool shared = m.space == Memory::Space::shared;
-    if (kind != touch::kWrite && m.role == Role::out && !(s.across.flags & touch::kWrite))
-      throw KernelError(op.loc, fmt::format("kernel \"{}\": {} is Out and is read before it is stored; declare {} InOut", f_.name, place(op), m.name));
-    const auto race = [&](const Touch& t, const char* who, std::uint32_t me, const std::string& what, const char* advice) {
-      throw KernelError(op.loc, fmt::format("kernel \"{}\": {} is {} by {} {} and {} by another (first by {} {}), and {} is {}; {}; the other access: {}",
-                                            f_.name, place(op), touch::verb(kind), who, me, touch::verb(t.flags), who, t.who, m.name, what, advice,
-                                            to_string(f_[OpId{t.op}].loc)));
-    };
-    const std::string what = shared ? "shared by a group" : name_of(m.role);
-    if (f_.has_groups()) {
-      if (s.phase != phase_) s.within = {}, s.phase = phase_;
-      if (!s.within.note(thread_, kind, id))
-        race(s.within, "thread", thread_, what, "put an fx::barrier() between the two, or use atomics for both");
-      if (!shared && !s.across.note(group_number_, kind, id))
-        race(s.across, "group", group_number_, what, "a barrier orders the threads of one group only: launch the groups that meet separately");
-    } else if (!s.across.note(thread_, kind, id)) {
-      race(s.across, "thread", thread_, what, "read from a second buffer, or launch the threads that meet separately");
-    }
+  void watch(const Op& op, Access& a, std::int64_t at, std::uint32_t kind, OpId id) {
+    Shadow& s = a.shadow[static_cast<std::size_t>(at) * a.layout->leaves.size() + op.leaf];
+    const WatchedAccess access{kind, id.index, thread_, group_number_, phase_};
+    if (const Meeting what = fluxion::watch(s, a.watched, access); what != Meeting::fine)
+      throw KernelError(op.loc, meeting_text(what, s, a.watched, access, f_.name, place(op), f_[OpId{other_op(s, what)}].loc));
   }
 
   // ---- ops
@@ -298,13 +299,25 @@ class Machine {
         if (scalar(op.results[0])) bits_[s.result] = bits_[s.operand[0]];
         else elementwise(s, op);
         break;
-      case Opcode::load: bits_[s.result] = load_bits(address(op, access_[op.memory.index], touch::kRead, s.op), s.from); break;
-      case Opcode::store:
-        store_bits(address(op, access_[op.memory.index], touch::kWrite, s.op), s.from, bits_[op.operands.back().index]);
+      case Opcode::load: {
+        const std::byte* p = address(op, access_[op.memory.index], touch::kRead, s.op);
+        bits_[s.result] = load_bits(p, s.from);
+        if (trace_) made_[s.result] = found(op, p, s.from, bits_[s.result]);
         break;
+      }
+      case Opcode::store: {
+        std::byte* p = address(op, access_[op.memory.index], touch::kWrite, s.op);
+        const ValueId v = op.operands.back();
+        const bool out = f_[op.memory].role == Role::out;  // what that held before means nothing
+        if (trace_) trace_->stores(p, s.from, out ? 0 : load_bits(p, s.from), bits_[v.index], made_[v.index]);
+        store_bits(p, s.from, bits_[v.index]);
+        break;
+      }
       case Opcode::accumulate: {
         std::byte* p = address(op, access_[op.memory.index], touch::kAdd, s.op);
-        store_bits(p, s.from, add_bits(s.from, load_bits(p, s.from), bits_[op.operands.back().index]));
+        const std::uint64_t old = load_bits(p, s.from), now = add_bits(s.from, old, bits_[op.operands.back().index]);
+        if (trace_) combine(op, p, s.from, old, now);
+        store_bits(p, s.from, now);
         break;
       }
       case Opcode::atomic: atomic(s, op); break;
@@ -353,23 +366,42 @@ class Machine {
     const auto kind = static_cast<Atomic>(op.kind);
     std::byte* p = address(op, access_[op.memory.index], kind == Atomic::add && !s.used ? touch::kLooseAdd : touch::kAtomic, s.op);
     const std::uint64_t old = load_bits(p, s.from), v = bits_[op.operands.back().index];
-    const auto combine = [&](Opcode with) {
+    const auto result_of = [&](Opcode with) {
       const std::uint64_t x[3] = {old, v, 0};
       return scalar_op(with, s.from)(x);
     };
     std::uint64_t now = v;
     switch (kind) {
-      case Atomic::add: now = combine(Opcode::add); break;
-      case Atomic::min: now = combine(Opcode::min); break;
-      case Atomic::max: now = combine(Opcode::max); break;
+      case Atomic::add: now = result_of(Opcode::add); break;
+      case Atomic::min: now = result_of(Opcode::min); break;
+      case Atomic::max: now = result_of(Opcode::max); break;
       case Atomic::bit_and: now = old & v; break;
       case Atomic::bit_or: now = old | v; break;
       case Atomic::bit_xor: now = old ^ v; break;
       case Atomic::exchange: break;
       case Atomic::compare_exchange: now = old == bits_[op.operands[op.operands.size() - 2].index] ? v : old; break;
     }
+    if (trace_) made_[s.result] = combine(op, p, s.from, old, now);
     store_bits(p, s.from, now);
     bits_[s.result] = old;
+  }
+  // ---- tracing
+  std::uint32_t found(const Op& op, const std::byte* p, DType t, std::uint64_t bits) {
+    return trace_->loaded(p, t, bits, op, [&] { return place(op); });
+  }
+  /// Notes what an op leaves of the old number and its last operand; gives what made the old one.
+  std::uint32_t combine(const Op& op, const std::byte* p, DType t, std::uint64_t old, std::uint64_t now) {
+    const std::uint32_t before = found(op, p, t, old);
+    const ValueId v = op.operands.back();
+    trace_->stores(p, t, old, now, trace_->combined(op, t, old, before, bits_[v.index], made_[v.index], now));
+    return before;
+  }
+  std::vector<Trace::Written> seen_by_caller() const {
+    std::vector<Trace::Written> out;
+    for (const Parameter& p : f_.parameters)
+      if (p.kind == Parameter::Kind::memory && p.role != Role::in && !f_[p.memory].scratch)
+        out.push_back({p.name, access_[p.memory.index].data, access_[p.memory.index].extent, f_[p.memory].rank, access_[p.memory.index].layout});
+    return out;
   }
   std::string message(const Op& op, std::size_t from) const {
     std::vector<DType> types;
@@ -397,82 +429,29 @@ class Machine {
     }
     const ScalarOp f = is_elementwise(s.code) ? scalar_op(s.code, s.from) : nullptr;
     const auto one = [&](const std::uint64_t* v) { return f ? f(v) : s.code == Opcode::convert ? convert_bits(s.from, s.to, v[0]) : v[0]; };
-    put(op.results[0], map(s.code, f_.type(op.results[0]), x, types, one, op.loc));
+    EvalValue out = map_values(s.code, f_.type(op.results[0]), x, types, one, op.loc, f_.name);
+    if (options_.nan && out.array) look_at(op, x, types, out);
+    put(op.results[0], std::move(out));
+  }
+  /// An op on arrays that makes a NaN of numbers.
+  void look_at(const Op& op, const std::vector<EvalValue>& x, const std::vector<Type>& types, const EvalValue& out) const {
+    const Type& type = f_.type(op.results[0]);
+    if (!type.element.is_scalar() || !is_float(type.dtype())) return;
+    const auto at = [](const EvalValue& v, const Type& t, std::int64_t e) { return t.is_scalar() ? v.bits : load_bits(v.array->data() + e * size_of(t.dtype()), t.dtype()); };
+    for (std::int64_t e = 0; e < type.count(); ++e) {
+      bool made = Trace::is_nan(type.dtype(), at(out, type, e));
+      std::string list;
+      for (std::size_t k = 0; k < x.size(); ++k) {
+        const DType t = types[k].dtype();
+        made &= !Trace::is_nan(t, at(x[k], types[k], e));
+        if (made) list += (k ? ", " : "") + format_value(t, at(x[k], types[k], e));
+      }
+      if (made) throw turns_.placed(TracedError(op.loc, fmt::format("{} of ({}) is nan, at position {}", name_of(op.code), list, e)), f_.name);
+    }
   }
   EvalValue add(const Type& t, const EvalValue& a, const EvalValue& b) const {
-    return map(Opcode::add, t, {a, b}, {t, t}, [&](const std::uint64_t* v) { return add_bits(t.dtype(), v[0], v[1]); }, {});
+    return map_values(Opcode::add, t, {a, b}, {t, t}, [&](const std::uint64_t* v) { return add_bits(t.dtype(), v[0], v[1]); }, {}, f_.name);
   }
-  template <class F>
-  EvalValue map(Opcode code, const Type& result, const std::vector<EvalValue>& x, const std::vector<Type>& types, const F& f, Loc loc) const {
-    EvalValue out;
-    if (result.is_scalar()) {
-      std::uint64_t v[3] = {};
-      for (std::size_t i = 0; i < x.size(); ++i) v[i] = x[i].bits;
-      out.bits = f(v);
-    } else if (result.is_array() && !result.element.is_scalar()) {
-      return map_leaves(code, result, x, types);
-    } else if (result.is_array()) {
-      out.array = make_array(result, 0);
-      const DType to = result.dtype();
-      for (std::int64_t e = 0; e < result.count(); ++e) {
-        std::uint64_t v[3] = {};
-        for (std::size_t i = 0; i < x.size(); ++i)
-          v[i] = types[i].is_scalar() ? x[i].bits : load_bits(x[i].array->data() + e * size_of(types[i].dtype()), types[i].dtype());
-        store_bits(out.array->data() + e * size_of(to), to, f(v));
-      }
-    } else {
-      const std::size_t n = length(x.back());
-      out.seq = std::make_shared<Items>();
-      out.seq->reserve(n);
-      std::vector<Type> inner = types;
-      for (Type& t : inner)
-        if (t.is_seq()) t = t.item();
-      for (std::size_t e = 0; e < n; ++e) {
-        std::vector<EvalValue> y;
-        for (std::size_t i = 0; i < x.size(); ++i) {
-          if (types[i].is_seq() && length(x[i]) != n) throw KernelError(loc, fmt::format("\"{}\": sequences of {} and {} meet", f_.name, length(x[i]), n));
-          y.push_back(types[i].is_seq() ? (*x[i].seq)[e] : x[i]);
-        }
-        out.seq->push_back(map(code, result.item(), y, inner, f, loc));
-      }
-    }
-    return out;
-  }
-
-  // Elements of several leaves: one leaf after the other, halves in f32. A leaf that the op does not work on
-  // (an integer that is added to by a float) keeps the value it has in the first array.
-  EvalValue map_leaves(Opcode code, const Type& result, const std::vector<EvalValue>& x, const std::vector<Type>& types) const {
-    EvalValue out;
-    out.array = make_array(result, 0);
-    const auto wide = [](DType t) { return is_half(t) ? DType::f32 : t; };
-    const Layout& layout = layout_of(result.element);
-    const auto operand = [&](std::size_t i, std::int64_t e, std::size_t leaf, bool widen) -> std::uint64_t {
-      if (types[i].is_scalar()) return x[i].bits;
-      const Layout& own = layout_of(types[i].element);
-      const Leaf& l = own.leaves[own.leaves.size() == 1 ? 0 : leaf];
-      const std::uint64_t v = load_bits(x[i].array->data() + e * own.size + l.offset, l.dtype);
-      return widen ? convert_bits(l.dtype, wide(l.dtype), v) : v;
-    };
-    std::size_t first = 0;
-    while (first + 1 < types.size() && !(types[first].element == result.element)) ++first;
-    for (std::int64_t e = 0; e < result.count(); ++e)
-      for (std::size_t leaf = 0; leaf < layout.leaves.size(); ++leaf) {
-        const DType t = layout.leaves[leaf].dtype;
-        std::uint64_t v[3] = {}, r = 0;
-        const bool fits = code == Opcode::select || (is_elementwise(code) && accepts(info(code).operands, wide(t)));
-        for (std::size_t i = 0; i < x.size() && i < 3; ++i) v[i] = operand(i, e, leaf, true);
-        if (code == Opcode::convert) {
-          const Layout& own = layout_of(types[0].element);
-          const DType from = types[0].is_scalar() ? types[0].dtype() : own.leaves[own.leaves.size() == 1 ? 0 : leaf].dtype;
-          r = convert_bits(wide(from), t, v[0]);
-        } else {
-          r = fits ? convert_bits(wide(t), t, scalar_op(code, wide(t))(v)) : operand(first, e, leaf, false);
-        }
-        store_bits(out.array->data() + e * layout.size + layout.leaves[leaf].offset, t, r);
-      }
-    return out;
-  }
-
   // A machine for each callee, kept: a call runs it again.
   void run_call(OpId id) {
     const Op& op = f_[id];
@@ -487,7 +466,12 @@ class Machine {
       if (p.role == Role::out) arguments.emplace_back();
       else arguments.push_back(take(id, next++));
     }
+    if (trace_) {
+      machines_[op.ref]->follow(trace_);
+      trace_->callers.push_back(op.loc);
+    }
     std::vector<EvalValue> out = machines_[op.ref]->call(std::move(arguments));
+    if (trace_) trace_->callers.pop_back();
     for (std::size_t i = 0; i < out.size(); ++i) put(op.results[i], std::move(out[i]));
   }
   void run_launch(OpId id) {
@@ -526,7 +510,12 @@ class Machine {
     }
     EvalOptions options = options_;
     options.thread_order.clear();
-    Machine(*callees_[op.ref], options).launch(domain, memories, scalars);
+    try {
+      ++turns_.launches;
+      Machine(*callees_[op.ref], options).launch(domain, memories, scalars);
+    } catch (const TracedError& e) {
+      throw turns_.placed(e, f_.name);
+    }
     for (std::size_t i = 0; i < written.size(); ++i) objects_[op.results[i].index] = std::move(held[written[i]]);
   }
 };

@@ -70,6 +70,7 @@ class Group {
   struct Thread {
     Place place{};
     std::vector<std::uint64_t> bits;
+    std::vector<std::uint32_t> made;  // while tracing
     std::vector<EvalValue> objects;
     std::vector<std::vector<std::byte>> locals;
   };
@@ -105,6 +106,7 @@ class Group {
     for (std::size_t t = 0; t < threads_.size(); ++t) {
       threads_[t].place = places[t];
       threads_[t].bits = base_;
+      threads_[t].made = m_.made_;
       for (std::size_t a = 0; a < index.size(); ++a) threads_[t].bits[index[a].index] = static_cast<std::uint64_t>(places[t].index[a]);
     }
   }
@@ -118,6 +120,7 @@ class Group {
   }
   void swap(Thread& t) {
     std::swap(m_.bits_, t.bits);
+    std::swap(m_.made_, t.made);
     std::swap(m_.objects_, t.objects);
     for (std::size_t m = 0; m < f_.memories.size(); ++m) {
       if (f_.memories[m].space != Memory::Space::local) continue;
@@ -267,6 +270,17 @@ class Group {
       from = to;
     }
   }
+  /// What is not finite goes back to the first operand that is not.
+  void trace(const Step& s, const Op& op, std::span<const std::uint32_t> active, const std::vector<std::uint64_t>& out) {
+    for (std::size_t i = 0; i < active.size(); ++i) {
+      std::uint32_t made = 0;
+      const ValueId v = op.operands[0];
+      for (std::uint32_t t : active)
+        if (!made && m_.trace_->is_odd(s.from, bits(t, v))) made = threads_[t].made[v.index];
+      const std::uint64_t own = bits(active[i], v);
+      threads_[active[i]].made[op.results[0].index] = m_.trace_->is_odd(s.from, own) || made ? made : m_.trace_->combined(op, s.from, own, 0, own, 0, out[i]);
+    }
+  }
   void subgroup(Subgroup kind, const Step& s, const Op& op, std::span<const std::uint32_t> active) {
     const auto lane = [&](std::uint32_t t) { return static_cast<std::int32_t>(threads_[t].place.lane % kSubgroupSize); };
     const auto combine = [&](Opcode with, std::uint64_t a, std::uint64_t b) {
@@ -299,6 +313,7 @@ class Group {
       }
       if (kind != Subgroup::scan_add) std::fill(out.begin(), out.end(), sum);
     }
+    if (m_.trace_) trace(s, op, active, out);
     for (std::size_t i = 0; i < active.size(); ++i) bits(active[i], op.results[0]) = out[i];
   }
 };

@@ -25,7 +25,9 @@ class Folder {
         std::uint64_t bits[3] = {};
         for (std::size_t i = 0; i < x.size(); ++i) bits[i] = f_[x[i]].bits;
         const DType from = f_.type(x[op.code == Opcode::select ? 1 : 0]).dtype();
-        return b_.constant(result.dtype(), evaluate_op(op.code, result.dtype(), from, {bits, x.size()}));
+        const std::uint64_t value = evaluate_op(op.code, result.dtype(), from, {bits, x.size()});
+        if (makes_nan(op, result.dtype(), value, from, {bits, x.size()})) return {};
+        return b_.constant(result.dtype(), value);
       }
       if (op.code == Opcode::convert) return convert(x[0], result);
       if (op.code == Opcode::bitcast) return bitcast(x[0], result);
@@ -200,6 +202,16 @@ class Folder {
     if (planted(testing::Mutant::fold_reassociate)) return emit(code, {y, d});
     const std::uint64_t bits[] = {f_[inner->operands[1]].bits, f_[d].bits};
     return emit(code, {y, b_.constant(dtype(d), evaluate_op(code, dtype(d), dtype(d), bits))});
+  }
+  /// A NaN of numbers stays where it is made, so that it can be traced.
+  static bool makes_nan(const Op& op, DType t, std::uint64_t value, DType from, std::span<const std::uint64_t> x) {
+    const auto nan = [](DType d, std::uint64_t v) {
+      return (d == DType::f32 && (v & 0x7fffffffu) > 0x7f800000u) || (d == DType::f64 && (v & 0x7fffffffffffffffu) > 0x7ff0000000000000u);
+    };
+    if (!nan(t, value) || !is_elementwise(op.code) || op.code == Opcode::select) return false;
+    for (const std::uint64_t v : x)
+      if (nan(from, v)) return false;
+    return true;
   }
   static bool widens_exactly(DType from, DType to) {
     if (from == to || is_bool(from)) return true;

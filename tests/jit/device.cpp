@@ -315,7 +315,7 @@ TEST_CASE("a long launch returns before its work is done", "[jit]") {
   CHECK((returned - start) * 2 < done - start);
 }
 
-TEST_CASE("with FLUXION_DEBUG a NaN that a launch makes is an error that names the array and element", "[jit]") {
+TEST_CASE("with FLUXION_DEBUG a NaN that a launch makes is an error that names the op and the element", "[jit]") {
   const Device dev = GENERATE(from_range(devices()));
   ::setenv("FLUXION_DEBUG", "nan", 1);
   const KernelHandle k = handle(saxpy());
@@ -326,7 +326,7 @@ TEST_CASE("with FLUXION_DEBUG a NaN that a launch makes is an error that names t
   k.launch({3, 1, 1}, 1, args, {});
   CHECK_NOTHROW(dev.wait());
   k.launch({4, 1, 1}, 1, args, {});
-  CHECK_THROWS_WITH(dev.wait(), Contains("\"y\"") && Contains("(3, 0, 0)"));
+  CHECK_THROWS_WITH(dev.wait(), Contains("y[3]") && Contains("+ -inf = nan"));
 }
 
 TEST_CASE("with FLUXION_DEBUG races and wild indices are found and unknown words are refused", "[jit]") {
@@ -338,5 +338,6 @@ TEST_CASE("with FLUXION_DEBUG races and wild indices are found and unknown words
   ::unsetenv("FLUXION_DEBUG");
   const auto x = dev.zeros<float>(4), y = dev.zeros<float>(4);
   const Argument args[] = {array(x), array(y), number(1)};
-  CHECK_THROWS_WITH(k.launch({4, 1, 1}, 1, args, {}), Contains("saxpy.cpp:7"));
+  k.launch({4, 1, 1}, 1, args, {});
+  CHECK_THROWS_WITH(dev.wait(), Contains("saxpy.cpp:7"));
 }

@@ -371,7 +371,7 @@ TEST_CASE("with FLUXION_DEBUG programs report NaNs and races too", "[jit][progra
   const auto race = fx::program("q", [&](fx::Buffer<float> y) { shift.over(4)(y); });
   ::unsetenv("FLUXION_DEBUG");
   CHECK(nan(dev.upload({1.f, 2.f})).host() == std::vector<float>{1, 1});
-  CHECK_THROWS_WITH(nan(dev.upload({1.f, 0.f})).host(), Catch::Contains("\"result 0\"") && Catch::Contains("(1, 0, 0)"));
+  CHECK_THROWS_WITH(nan(dev.upload({1.f, 0.f})).host(), Catch::Contains("p1[1]") && Catch::Contains("0 / 0 = nan"));
   const auto y = dev.zeros<float>(4);
   CHECK_THROWS_WITH((race(y), y.host()), Catch::Contains("program_capture.cpp"));
 }

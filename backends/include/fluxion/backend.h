@@ -65,7 +65,9 @@ class FLUXION_API Executable {
 struct CompileOptions {
   int width = 0;                 // SIMD lanes; 0: the backend's choice
   bool bounds = false;           // check every index
-  bool nan = false;
+  bool nan = false;              // a NaN that is made is an error
+  bool inf = false;              // so is an infinity
+  bool race = false;             // threads that meet at an element are an error
   bool relaxed = false;          // permits order-dependent results (atomics)
   bool fast = false;             // permits reassociation and the like
   std::string features = {};     // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine

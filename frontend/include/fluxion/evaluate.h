@@ -17,6 +17,7 @@ struct EvalValue {
   std::uint64_t bits = 0;
   std::shared_ptr<std::vector<std::byte>> array;
   std::shared_ptr<std::vector<EvalValue>> seq;
+  std::uint32_t made = 0;  // of a NaN or infinity: what made it; see EvalOptions::nan
 };
 
 /// Memory that a kernel works on; the caller owns it.
@@ -30,6 +31,9 @@ struct EvalOptions {
   bool races = true;   // an element stored by one thread and touched by another is a KernelError
   std::vector<std::uint32_t> thread_order = {};  // a permutation of the domain; empty: in order
   std::function<void(std::string_view)> print = {};
+  bool nan = false;  // a NaN that a kernel leaves where there was none is a KernelError that tells which op made it, of what
+  bool inf = false;  // an infinity too, unless it is a literal
+  std::int64_t first_thread = 0;  // without groups and thread_order: start there, and go round
 };
 
 /// Kind fn: scalar arguments to results.

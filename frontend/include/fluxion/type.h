@@ -8,10 +8,20 @@
 
 namespace fluxion {
 
+/// What differentiation makes at the place of an op: something of its forward (tangents) or reverse sweep (adjoints).
+enum class Sweep : std::uint8_t { primal, forward, reverse };
+
 /// A place in the user's source. Two words, so that every operand can carry one.
 struct Loc {
   const char* file = "";
   std::uint32_t line = 0;
+  std::uint8_t sweeps = 0;       // of derivatives: a Sweep for each of the last transforms, two bits each, the latest lowest
+  std::uint8_t rule = 0;         // of derivatives: 1 + the opcode of the op whose rule this comes from
+  bool product = false;          // of derivatives: what comes in (cotangent, tangent) times a partial
+  /// Of what a transform makes for the op with opcode `op` that stands here.
+  constexpr Loc derived(Sweep s, std::uint8_t op) const {
+    return {file, line, static_cast<std::uint8_t>(sweeps << 2 | static_cast<std::uint8_t>(s)), static_cast<std::uint8_t>(op + 1), false};
+  }
   static constexpr Loc here(const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) {
     return {file, line};
   }

@@ -19,8 +19,9 @@ FLUXION_API std::span<const Pass> native_pipeline();
 /// FLUXION_DUMP=all, or a list of names of passes, prints what they made to standard error.
 FLUXION_API Function run_passes(const Function& f, std::span<const Pass> passes);
 
-/// `f` for a backend: native_pipeline for it and for what it launches, but for the reference backend.
-FLUXION_API Function lower(const Function& f, std::string_view backend);
+/// `f` for a backend: native_pipeline for it and for what it launches, but for the reference backend. `as_written`: backends lower
+/// transcendentals themselves, so that a NaN can be traced to what the user wrote.
+FLUXION_API Function lower(const Function& f, std::string_view backend, bool as_written = false);
 
 /// True when FLUXION_DUMP asks for this stage: a pass, "captured", "llvm" or "asm".
 FLUXION_API bool dump_wanted(std::string_view stage);
