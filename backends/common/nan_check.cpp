@@ -45,7 +45,7 @@ NanCheck::NanCheck(const Function& kernel, std::span<const ArrayArgument> arrays
     if (p.role == Role::in || k >= arrays_.size()) return;
     const Layout& layout = layout_of(m.element);
     auto* data = static_cast<std::byte*>(arrays_[k].data);
-    if (p.role == Role::out)
+    if (p.role == Role::out && !in_place(k))
       for (std::int64_t i = 0; i < count(arrays_[k]); ++i)
         for (const Leaf& leaf : layout.leaves) {
           std::byte* const one = data + i * layout.size + leaf.offset;
@@ -55,7 +55,19 @@ NanCheck::NanCheck(const Function& kernel, std::span<const ArrayArgument> arrays
   });
 }
 
-bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure, const std::string& place) {
+bool NanCheck::in_place(std::size_t k) const {
+  for (std::size_t j = 0; j < arrays_.size(); ++j)
+    if (j != k && arrays_[j].data == arrays_[k].data) return true;
+  return false;
+}
+
+std::byte* NanCheck::kept(std::size_t k) {
+  for (std::size_t j = 0; j < arrays_.size(); ++j)
+    if (!before_[j].empty() && arrays_[j].data == arrays_[k].data) return before_[j].data();
+  return static_cast<std::byte*>(arrays_[k].data);
+}
+
+bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure, const std::string& place, Loc at) {
   std::string where;
   std::int64_t element = -1;
   const std::byte* again_at = nullptr;  // where the evaluator puts that element
@@ -74,7 +86,7 @@ bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const
         if (element >= 0 && !here) continue;
         nan = here;
         element = i;
-        again_at = before_[k].data() + offset;
+        again_at = kept(k) + offset;
         type = leaf.dtype;
         where = m.rank == 1 ? fmt::format("{}[{}]", p.name, i) : m.rank == 2 ? fmt::format("{}[{}, {}]", p.name, i / e[1], i % e[1])
                                                                : fmt::format("{}[{}, {}, {}]", p.name, i / e[2] / e[1], i / e[2] % e[1], i % e[2]);
@@ -90,17 +102,17 @@ bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const
   if (!kernel_.has_groups() && element < domain[0] * domain[1] * domain[2]) again.first_thread = element;  // often that thread's own
   std::vector<EvalMemory> memories;
   for (std::size_t k = 0; k < arrays_.size(); ++k)
-    memories.push_back({before_[k].empty() ? static_cast<std::byte*>(arrays_[k].data) : before_[k].data(), arrays_[k].extent});
+    memories.push_back({kept(k), arrays_[k].extent});
   try {
     evaluate_kernel(kernel_, domain, memories, scalars, again);
   } catch (const KernelError& e) {
-    const std::string what = e.what(), at = to_string(e.where());
-    failure.set(FailureSlot::Kind::kernel, e.where(), place + (at.empty() ? what : what.substr(at.size() + 2)));
+    const std::string what = e.what(), line = to_string(e.where());
+    failure.set(FailureSlot::Kind::kernel, e.where() ? e.where() : at, place + (line.empty() ? what : what.substr(line.size() + 2)));
     return false;
   }
   // What the evaluator leaves as well without a word was written as such: a literal.
   if (!nan || odd(again_at, type, false)) return true;
-  failure.set(FailureSlot::Kind::kernel, kernel_.loc, fmt::format("{}kernel \"{}\": {} became NaN, in native code only", place, kernel_.name, where));
+  failure.set(FailureSlot::Kind::kernel, kernel_.loc ? kernel_.loc : at, fmt::format("{}kernel \"{}\": {} became NaN, in native code only", place, kernel_.name, where));
   return false;
 }
 

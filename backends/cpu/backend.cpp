@@ -57,7 +57,7 @@ class KernelCode final : public Executable {
     std::optional<NanCheck> check;
     if (options_.nan || options_.inf) check.emplace(f_, launch.arrays, options_.inf);
     run(launch, arrays, failure);
-    if (check && failure.empty()) check->passes(launch.domain, launch.scalars, failure, "");
+    if (check && failure.empty()) check->passes(launch.domain, launch.scalars, failure, "", {});
   }
   void run(const Launch& launch, const KernelArray* arrays, FailureSlot& failure) {
     const RunScope scope(failure);

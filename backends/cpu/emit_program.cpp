@@ -101,7 +101,7 @@ class ProgramEmitter final : public Emitter {
         b.CreateMemSet(to, b.getInt8(0), size, llvm::Align(1));
         return;
       }
-      case Opcode::run: return run_kernel(op);
+      case Opcode::run: return run_kernel(o);
       case Opcode::call: {
         // A failure would leave by the kernels' exit, which a program does not have.
         for (const Function* g : called(f))
@@ -179,7 +179,8 @@ class ProgramEmitter final : public Emitter {
     return b.CreateGEP(b.getInt8Ty(), begin, index);
   }
 
-  void run_kernel(const Op& op) {
+  void run_kernel(OpId o) {
+    const Op& op = f[o];
     const Function& k = *f.callees[op.ref];
     llvm::Type *i64 = b.getInt64Ty(), *p = b.getPtrTy();
     std::uint64_t scalars = 0;
@@ -216,8 +217,8 @@ class ProgramEmitter final : public Emitter {
     }
     Node* failed = nullptr;
     if (watched_)
-      failed = b.CreateCall(runtime("fluxion_cpu_watched_launch", b.getInt32Ty(), {p, b.getInt32Ty(), p, p, p, p}),
-                            {state_, b.getInt32(op.ref), kernels_[op.ref], domain, table, numbers});
+      failed = b.CreateCall(runtime("fluxion_cpu_watched_launch", b.getInt32Ty(), {p, b.getInt32Ty(), b.getInt32Ty(), p, p, p, p}),
+                            {state_, site_number(o), b.getInt32(op.ref), kernels_[op.ref], domain, table, numbers});
     else
       failed = b.CreateCall(runtime("fluxion_cpu_launch", b.getInt32Ty(), {p, p, p, p, p, p}),
                             {context_, word(plans_, 8u * op.ref), kernels_[op.ref], domain, table, numbers});

@@ -257,7 +257,7 @@ std::vector<int> number_program_sites(const Function& f) {
     for (OpId o : f[r].ops) {
       const Opcode code = f[o].code;
       if (code == Opcode::print || code == Opcode::check || code == Opcode::buffer_alloc || code == Opcode::for_ ||
-          code == Opcode::while_)
+          code == Opcode::while_ || code == Opcode::run)
         numbers[o.index] = next++;
       for (RegionId inner : f[o].regions) self(self, inner);
     }
@@ -291,7 +291,7 @@ void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what,
   else state->turns.back().step = step;
 }
 
-int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t callee, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
+int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int32_t callee, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
                                const std::uint64_t* scalars) {
   const auto& program = *static_cast<const ProgramExecutable*>(state->owner);
   const Function& f = *program.function().callees[static_cast<std::size_t>(callee)];
@@ -306,12 +306,13 @@ int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t callee, KernelF
   ++state->launches;
   NanCheck check(f, list, program.options().inf);
   if (!launch(state->context, *state->plans[callee], kernel, domain, arrays, scalars)) return 1;
-  std::string place = fmt::format("program \"{}\", launch {}", program.function().name, state->launches);
+  const Loc at = (*state->sites)[static_cast<std::size_t>(site)].loc;
+  std::string place = fmt::format("program \"{}\", launch {}{}", program.function().name, state->launches, at ? " at " + to_string(at) : "");
   for (const ProgramState::Turn& t : state->turns) {
     const Site& s = (*state->sites)[static_cast<std::size_t>(t.site)];
     place += fmt::format(", step {} of the loop at {}{}", t.step, to_string(s.loc), s.text.empty() ? "" : " (backwards)");
   }
-  return check.passes({domain[0], domain[1], domain[2]}, {scalars, numbers}, *state->failure, place + ": ") ? 0 : 1;
+  return check.passes({domain[0], domain[1], domain[2]}, {scalars, numbers}, *state->failure, place + ": ", at) ? 0 : 1;
 }
 
 std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site) {

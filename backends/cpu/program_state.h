@@ -28,7 +28,7 @@ static_assert(offsetof(ProgramState, plans) == 24 && offsetof(ProgramState, cont
 /// 0 when all went well. A failure is in the slot by then.
 using ProgramFn = int (*)(ProgramState*);
 
-/// Ops of a program that may report: print, check, buffer_alloc, and loops; by op, -1 for the rest.
+/// Ops of a program that may report: print, check, buffer_alloc, loops and launches; by op, -1 for the rest.
 std::vector<int> number_program_sites(const Function& f);
 std::vector<Site> program_sites(const Function& f);
 
@@ -36,7 +36,7 @@ extern "C" {
 /// Pushes n records onto a stack; the number of the first, or -1 when there is no memory for them.
 std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site);
 /// A launch whose written arrays are looked at before and after: see common/nan_check.h. `callee`: its number.
-int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t callee, KernelFn kernel, const std::int64_t* domain,
+int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int32_t callee, KernelFn kernel, const std::int64_t* domain,
                                const KernelArray* arrays, const std::uint64_t* scalars);
 /// A loop begins (`what` 0), starts a turn (1; `step` below 0: the next one) or ends (2).
 void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what, std::int32_t step);

@@ -446,7 +446,7 @@ class Machine {
         made &= !Trace::is_nan(t, at(x[k], types[k], e));
         if (made) list += (k ? ", " : "") + format_value(t, at(x[k], types[k], e));
       }
-      if (made) throw turns_.placed(TracedError(op.loc, fmt::format("{} of ({}) is nan, at position {}", name_of(op.code), list, e)), f_.name);
+      if (made) throw turns_.placed(TracedError(op.loc, fmt::format("{} of ({}) is nan, at position {}", name_of(op.code), list, e)), f_.name, op.loc);
     }
   }
   EvalValue add(const Type& t, const EvalValue& a, const EvalValue& b) const {
@@ -514,7 +514,7 @@ class Machine {
       ++turns_.launches;
       Machine(*callees_[op.ref], options).launch(domain, memories, scalars);
     } catch (const TracedError& e) {
-      throw turns_.placed(e, f_.name);
+      throw turns_.placed(e, f_.name, op.loc);
     }
     for (std::size_t i = 0; i < written.size(); ++i) objects_[op.results[i].index] = std::move(held[written[i]]);
   }

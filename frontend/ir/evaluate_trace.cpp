@@ -181,7 +181,7 @@ void Trace::check(const std::vector<Written>& arrays, const std::array<std::int6
     throw TracedError(loc_of(m), fmt::format("{}: {} was {} when the launch began, and goes on to {}", who, m.passed, number(m.type, m.result), where));
   std::string text = fmt::format("{}: {}", who, describe(m));
   for (const Made* b = m.because ? &list_[m.because - 1] : nullptr; b; b = b->because ? &list_[b->because - 1] : nullptr) {
-    text += b->passed.empty() ? fmt::format(", because of {}: {}", to_string(loc_of(*b)), describe(*b))
+    text += b->passed.empty() ? fmt::format(", because of {}{}", loc_of(*b) ? to_string(loc_of(*b)) + ": " : "", describe(*b))
                               : fmt::format(", where {} was {} when the launch began", b->passed, number(b->type, b->result));
   }
   if (m.caller) text += fmt::format(" (in a function called at {})", to_string(m.caller));
@@ -192,11 +192,11 @@ std::string turn_text(Loc loop, std::int64_t step, bool down) {
   return fmt::format(", step {} of the loop at {}{}", step, to_string(loop), down ? " (backwards)" : "");
 }
 
-TracedError Turns::placed(const TracedError& e, const std::string& program) const {
-  const std::string at = to_string(e.where()), what = e.what();
-  std::string text = fmt::format("program \"{}\", launch {}", program, launches);
+TracedError Turns::placed(const TracedError& e, const std::string& program, Loc at) const {
+  const std::string line = to_string(e.where()), what = e.what();
+  std::string text = fmt::format("program \"{}\", launch {}{}", program, launches, at ? " at " + to_string(at) : "");
   for (const Turn& t : loops) text += turn_text(t.loop->loc, t.step, t.loop->down);
-  return TracedError(e.where(), fmt::format("{}: {}", text, at.empty() ? what : what.substr(at.size() + 2)));
+  return TracedError(e.where() ? e.where() : at, fmt::format("{}: {}", text, line.empty() ? what : what.substr(line.size() + 2)));
 }
 
 }  // namespace fluxion

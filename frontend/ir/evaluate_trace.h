@@ -98,7 +98,8 @@ struct Turns {
   std::vector<Turn> loops;
   std::int64_t launches = 0;
 
-  TracedError placed(const TracedError& e, const std::string& program) const;
+  /// `at`: where the program launches it.
+  TracedError placed(const TracedError& e, const std::string& program, Loc at) const;
   struct Scope {
     Scope(Turns& t, const Op& loop, std::int64_t step) : turns(t) { turns.loops.push_back({&loop, step}); }
     ~Scope() { turns.loops.pop_back(); }

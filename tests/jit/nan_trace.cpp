@@ -276,3 +276,53 @@ TEST_CASE("a million masked NaNs do not keep one from being traced", "[jit][nan]
   k.over(n + 2)(dev.upload(x), y);
   CHECK_THROWS_WITH(dev.wait(), Contains(at(line)) && Contains("sqrt(-1) = nan") && Contains("thread (1048577)"));
 }
+
+TEST_CASE("NaNs of whole arrays and of scalars of a program have the line of the program", "[jit][nan][program]") {
+  const Debug nan("nan");
+  const fx::Device dev = device();
+  int line = 0;
+  const auto ratio = fx::program("ratio", [&](fx::Buffer<double> x, fx::Buffer<double> y) {
+    line = __LINE__ + 1;
+    auto z = x / y;
+    return fx::sum(z * 2.0);
+  });
+  CHECK_THROWS_WITH(ratio(dev.upload({1., 0.}), dev.upload({1., 0.})).host(), Catch::StartsWith(at(line)) && Contains("0 / 0 = nan"));
+  int root = 0;
+  const auto norm = fx::program("norm", [&](fx::Buffer<double> x) {
+    root = __LINE__ + 1;
+    auto z = fx::sqrt(x);
+    return fx::sum(z * z);
+  });
+  const auto d = fx::value_and_grad(norm);
+  CHECK_THROWS_WITH((std::get<1>(d(dev.upload({1., 0.}))).host()),
+                    Contains(at(root)) && Contains("the derivative of sqrt in the reverse sweep: cotangent 0 * partial inf = nan"));
+  const auto k = fx::kernel("scaled", [](fx::InOut<double> x, fx::Double c) { x[fx::index()] = x[fx::index()] * c; });
+  int launched = 0;
+  const auto scaled = fx::program("scaled", [&](fx::Buffer<double> x0, fx::Double c) {
+    auto x = fx::zeros<double>(2);
+    x.copy_from(x0);
+    launched = __LINE__ + 1;
+    k.over(2)(x, fx::log(c));
+    return x;
+  });
+  CHECK(scaled(dev.upload({1., 2.}), 1.0).host() == std::vector<double>{0, 0});
+  CHECK_THROWS_WITH(scaled(dev.upload({1., 2.}), -1.0).host(), Contains("launch 1 at " + at(launched)) && Contains("p1 was nan when the launch began"));
+}
+
+TEST_CASE("a NaN that is passed to arrays that are worked on in place stays", "[jit][nan][program]") {
+  const Debug nan("nan");
+  const fx::Device dev = device();
+  const auto p = fx::program("p", [&](fx::Buffer<double> x) {
+    auto z = x + 1.0;
+    auto y = z * 2.0;
+    return y * y;
+  });
+  std::vector<double> y;
+  try {
+    y = p(dev.upload({1., double(NAN)})).host();
+  } catch (const fx::KernelError& e) {
+    CHECK_THAT(e.what(), Contains("was nan when the launch began"));
+    return;
+  }
+  CHECK((y[0] == 16 && std::isnan(y[1])));
+}
