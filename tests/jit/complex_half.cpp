@@ -244,3 +244,56 @@ TEMPLATE_TEST_CASE("half precision arrays that are written have consistent deriv
   const fx::Function p = program_of(*h.function(), x, {n, 1, 1});
   CHECK(fluxion::testing::check(p, x, o).dots < 1e-5);
 }
+
+TEST_CASE("values of half precision in a kernel are computed with in f32 and have its derivatives", "[jit][half]") {
+  const auto halves = fx::kernel("halves", [](fx::In<fx::half> a, fx::In<fx::half> b, fx::Out<float> y, fx::Accum<float> e) {
+    const auto i = fx::index();
+    const fx::Half h = a[i], g = b[i % 5];
+    fx::Float s = h * g + fx::sin(h) / g;
+    fx::if_(h > g, [&] { s = s * h; });
+    y[i] = s - fx::pow(h, g);
+    e[0] += fx::exp(h) * h;
+  });
+  const auto floats32 = fx::kernel("floats", [](fx::In<float> a, fx::In<float> b, fx::Out<float> y, fx::Accum<float> e) {
+    const auto i = fx::index();
+    const fx::Float h = a[i], g = b[i % 5];
+    fx::Float s = h * g + fx::sin(h) / g;
+    fx::if_(h > g, [&] { s = s * h; });
+    y[i] = s - fx::pow(h, g);
+    e[0] += fx::exp(h) * h;
+  });
+  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, fx::DType::f16), floats({5, 1, 1}, 1, 0.5, 1.1, fx::DType::f16), floats({n, 1, 1}, 1, 0, 1, fx::DType::f32),
+                    floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
+  const auto &h = halves.handle(), &f = floats32.handle();
+  const auto hv = h.vjp({}), fv = f.vjp({});
+  const Arguments vx = vjp_arguments(*h.function(), x, {n, 1, 1}, 4);
+  equal(h, f, x, "primal");
+  equal(h.jvp(), f.jvp(), jvp_arguments(*h.function(), x, 3), "jvp");
+  equal(hv, fv, vx, "vjp");
+  equal(hv.vjp({}), fv.vjp({}), vjp_arguments(*hv.function(), vx, {n, 1, 1}, 6), "vjp(vjp)");
+}
+
+TEST_CASE("complex numbers of half precision have no derivative and say so with the line", "[jit][half][complex]") {
+  const int line = __LINE__ + 1;
+  const auto k = fx::kernel("pairs", [](fx::In<fx::Complex<fx::half>> a, fx::Out<float> b) {
+    const auto i = fx::index();
+    b[i] = fx::Float(a[i].re) * fx::Float(a[i].im);
+  });
+  const std::string at = "complex_half.cpp:" + std::to_string(line);
+  CHECK_THROWS_WITH(fx::vjp(k), Catch::Contains(at) && Catch::Contains("{f16, f16} with half-precision members cannot be differentiated"));
+  CHECK_THROWS_WITH(fx::jvp(k), Catch::Contains(at) && Catch::Contains("{f16, f16} with half-precision members cannot be differentiated"));
+}
+
+TEST_CASE("the gradient of a real loss of a complex number is its derivative in both parts", "[jit][complex]") {
+  const fx::Device dev = GENERATE(fx::Device::cpu(), fx::Device::reference());
+  const auto loss = fx::kernel("loss", [](fx::In<fx::Complex<float>> a, fx::Accum<float> s) {
+    const fx::Complex<fx::Float> z = a[fx::index()];
+    s[0] += fx::norm2(z * z) + fx::abs(z) + 3.f * fx::conj(z).im;
+  });
+  const auto g = dev.zeros<fx::Complex<float>>(1);
+  fx::vjp(loss).over(1)(dev.upload(std::vector<fx::Complex<float>>{{3, 4}}), dev.upload({1.f}), g);
+  // |z|^4 + |z| - 3 im z: 4 |z|^2 z + z / |z| - 3 i
+  const fx::Complex<float> r = g.host()[0];
+  CHECK(r.re == Approx(300.6));
+  CHECK(r.im == Approx(397.8));
+}
