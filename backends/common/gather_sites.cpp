@@ -13,7 +13,9 @@ namespace {
 // Nanoseconds a point, as in the plan of a launch; measured with 16 lanes.
 constexpr double kLoad = 0.08, kFarLoad = 0.6, kExact = 0.03, kCall = 0.4, kTrips = 8;
 constexpr double kAdd = 0.15;      // one read, sum and write back of an element
-constexpr double kOverlap = 0.35;  // the same where lanes have just written their neighbours' elements
+constexpr double kShift = 0.05;    // a further site of a row, which is added up in registers first
+constexpr int kRegister = 8;       // places that may lie between them
+constexpr double kOverlap = 0.35;  // where lanes have just written their neighbours' elements
 constexpr double kByLane = 2;      // the same lane by lane
 constexpr double kFrame = 0.15;    // finding out whether a thread is at the border, once a memory
 
@@ -220,6 +222,11 @@ class Finder {
     }
   }
 
+  /// A backend that runs rows of points in order can add up what they give to a row of elements before it writes.
+  bool in_registers(const Gatherable& g, const GatherSite& s) const {
+    const auto last = static_cast<std::size_t>(f_.domain_rank - 1);
+    return s.path.empty() && g.most[last] - g.least[last] < kRegister;
+  }
   bool pays(const Gatherable& g) const {
     double scatter = 0, gather = kFrame;
     std::set<OpId> all;
@@ -229,13 +236,14 @@ class Finder {
       std::set<OpId> seen;
       of_site(s, seen, add_to(gather));
       const bool near = classify(f_, u_, f_[s.op]).kind == Access::Kind::contiguous;
-      bool beside = false;  // another site adds in the same row
+      bool beside = false, later = false;  // another site adds in the same row; one that comes first
       for (const GatherSite& t : g.sites) {
+        if (&t == &s) later = beside && in_registers(g, s);
         bool row = t.key == s.key && t.offset != s.offset;
         for (int a = 0; a + 1 < f_.domain_rank; ++a) row &= t.offset[static_cast<std::size_t>(a)] == s.offset[static_cast<std::size_t>(a)];
         beside |= row;
       }
-      scatter += !near ? kByLane : beside ? kOverlap : kAdd;
+      scatter += !near ? kByLane : later ? kShift : beside && !in_registers(g, s) ? kOverlap : kAdd;
     }
     gather += kAdd * static_cast<double>(g.keys.size());
     return gather < scatter;
