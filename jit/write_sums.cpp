@@ -2,7 +2,6 @@
 // gradients of arrays that a kernel reads at its own index begin so; zeros need not be filled in then, nor read again.
 #include <algorithm>
 #include <map>
-#include <set>
 
 #include "fluxion/buffer_plan.h"
 #include "fluxion/rewrite.h"
@@ -10,49 +9,115 @@
 namespace fluxion {
 namespace {
 
-/// True when every leaf of every element of an array of this shape is added to by exactly one op of one point, always. An
-/// axis of the array is one of the domain, as long as it, or is gone through by constants.
-bool adds_once(const Function& k, MemoryId m, const Values& domain, const Function& caller, const Type& array) {
-  if (k.has_groups()) return false;
-  const int rank = k[m].rank;
-  std::size_t sites = 0;
-  for (const Region& r : k.regions)
-    for (OpId o : r.ops) sites += k[o].memory == m && k[o].code != Opcode::extent;
-  const auto& leaves = layout_of(k[m].element).leaves;
-  if (std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); })) return false;
-  std::vector<int> axis_of(static_cast<std::size_t>(rank), -1);  // of the domain; -1: constants
-  std::set<std::vector<std::uint64_t>> places;
-  std::size_t found = 0;
-  for (OpId o : k[k.body].ops) {
-    const Op& op = k[o];
-    if (op.memory != m || op.code == Opcode::extent) continue;
-    if (op.code != Opcode::accumulate) return false;
-    std::vector<std::uint64_t> place = {static_cast<std::uint64_t>(op.leaf)};
-    for (int a = 0; a < rank; ++a) {
-      const Value& v = k[op.operands[static_cast<std::size_t>(a)]];
-      const bool point = v.kind == Value::Kind::argument && v.owner == k.body.index;
-      const int axis = point ? static_cast<int>(v.slot) : -1;
-      if (!point && (v.kind != Value::Kind::constant || v.bits >= static_cast<std::uint64_t>(array.shape[a]))) return false;
-      if (found && axis_of[static_cast<std::size_t>(a)] != axis) return false;
-      axis_of[static_cast<std::size_t>(a)] = axis;
-      place.push_back(point ? 0 : v.bits);
+/// Where a sum goes: by axis of the array, an axis of the domain, a loop over all of the axis, or a constant.
+struct Place {
+  int leaf = 0;
+  struct Axis {
+    enum class Kind { point, loop, constant } kind;
+    std::uint64_t which = 0;  // axis of the domain; the constant
+  };
+  std::vector<Axis> axes;
+};
+
+class Sums {
+ public:
+  Sums(const Function& k, MemoryId m, const Type& array) : k_(k), m_(m), array_(array) {}
+
+  /// True when every leaf of every element of the array is added to by exactly one op of one point, once. An axis of the array is one
+  /// of the domain, as long as it, or is gone through by constants and loops.
+  bool once(const Values& domain, const Function& caller) {
+    const auto& leaves = layout_of(k_[m_].element).leaves;
+    if (k_.has_groups() || std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); })) return false;
+    std::vector<OpId> loops;
+    if (!collect(k_.body, loops) || places_.empty()) return false;
+    const auto point = [](const Place::Axis& a) { return a.kind == Place::Axis::Kind::point; };
+    const std::vector<Place::Axis>& axes = places_[0].axes;
+    std::int64_t needed = static_cast<std::int64_t>(leaves.size()), covered = 0;
+    for (std::size_t a = 0; a < axes.size(); ++a)
+      if (!point(axes[a])) needed *= array_.shape[a];
+    for (std::size_t p = 0; p < places_.size(); ++p) {
+      std::int64_t size = 1;
+      for (std::size_t a = 0; a < axes.size(); ++a) {
+        const Place::Axis& axis = places_[p].axes[a];
+        if (point(axis) != point(axes[a]) || (point(axis) && axis.which != axes[a].which)) return false;
+        if (axis.kind == Place::Axis::Kind::loop) size *= array_.shape[a];
+      }
+      covered += size;
+      for (std::size_t q = 0; q < p; ++q)
+        if (!apart(places_[p], places_[q])) return false;
     }
-    ++found;
-    if (!places.insert(place).second) return false;
+    if (needed != covered) return false;
+    for (int axis = 0; axis < k_.domain_rank; ++axis) {
+      std::vector<std::size_t> at;
+      for (std::size_t a = 0; a < axes.size(); ++a)
+        if (point(axes[a]) && axes[a].which == static_cast<std::uint64_t>(axis)) at.push_back(a);
+      if (at.size() != 1) return false;
+      const Value& extent = caller[domain[static_cast<std::size_t>(axis)]];
+      if (extent.kind != Value::Kind::constant || static_cast<std::int64_t>(extent.bits) != array_.shape[at[0]]) return false;
+    }
+    return true;
   }
-  if (found != sites || found == 0) return false;
-  std::size_t needed = leaves.size();
-  for (int a = 0; a < rank; ++a)
-    if (axis_of[static_cast<std::size_t>(a)] < 0) needed *= static_cast<std::size_t>(array.shape[a]);
-  if (needed != found) return false;
-  for (int axis = 0; axis < k.domain_rank; ++axis) {
-    const auto a = std::find(axis_of.begin(), axis_of.end(), axis);
-    if (a == axis_of.end() || std::count(axis_of.begin(), axis_of.end(), axis) != 1) return false;
-    const Value& extent = caller[domain[static_cast<std::size_t>(axis)]];
-    if (extent.kind != Value::Kind::constant || static_cast<std::int64_t>(extent.bits) != array.shape[a - axis_of.begin()]) return false;
+
+ private:
+  const Function& k_;
+  const MemoryId m_;
+  const Type& array_;
+  std::vector<Place> places_;
+
+  bool collect(RegionId r, std::vector<OpId>& loops) {
+    for (OpId o : k_[r].ops) {
+      const Op& op = k_[o];
+      if (op.memory == m_ && op.code != Opcode::extent && !(op.code == Opcode::accumulate && note(op, loops))) return false;
+      for (RegionId inner : op.regions) {
+        const bool loop = op.code == Opcode::for_;
+        loops.push_back(loop ? o : OpId{});
+        if (!collect(inner, loops)) return false;
+        loops.pop_back();
+      }
+    }
+    return true;
   }
-  return true;
-}
+  bool note(const Op& op, const std::vector<OpId>& loops) {
+    Place place{op.leaf, {}};
+    std::size_t used = 0;
+    for (int a = 0; a < k_[m_].rank; ++a) {
+      const Value& v = k_[op.operands[static_cast<std::size_t>(a)]];
+      if (v.kind == Value::Kind::constant && v.bits < static_cast<std::uint64_t>(array_.shape[a])) {
+        place.axes.push_back({Place::Axis::Kind::constant, v.bits});
+      } else if (v.kind == Value::Kind::argument && v.owner == k_.body.index) {
+        place.axes.push_back({Place::Axis::Kind::point, v.slot});
+      } else if (v.kind == Value::Kind::argument && v.slot == 0 && goes_through(v.owner, loops, array_.shape[a])) {
+        place.axes.push_back({Place::Axis::Kind::loop, v.owner});
+        ++used;
+      } else {
+        return false;
+      }
+    }
+    for (std::size_t a = 0; a < place.axes.size(); ++a)  // a diagonal is not the whole
+      for (std::size_t c = 0; c < a; ++c)
+        if (place.axes[a].kind == Place::Axis::Kind::loop && place.axes[c].kind == Place::Axis::Kind::loop && place.axes[a].which == place.axes[c].which) return false;
+    places_.push_back(std::move(place));
+    return used == loops.size();  // every loop around it moves it on
+  }
+  bool goes_through(std::uint32_t region, const std::vector<OpId>& loops, std::int64_t extent) const {
+    for (OpId o : loops) {
+      if (!o.valid()) return false;  // under a condition
+      const Op& op = k_[o];
+      if (op.regions[0].index != region) continue;
+      const Value &lo = k_[op.operands[0]], &hi = k_[op.operands[1]];
+      return lo.kind == Value::Kind::constant && lo.bits == 0 && hi.kind == Value::Kind::constant && static_cast<std::int64_t>(hi.bits) == extent;
+    }
+    return false;
+  }
+  static bool apart(const Place& p, const Place& q) {
+    if (p.leaf != q.leaf) return true;
+    for (std::size_t a = 0; a < p.axes.size(); ++a) {
+      const Place::Axis &x = p.axes[a], &y = q.axes[a];
+      if (x.kind == Place::Axis::Kind::constant && y.kind == Place::Axis::Kind::constant && x.which != y.which) return true;
+    }
+    return false;
+  }
+};
 
 Function writing(const Function& k, const std::vector<char>& writes) {
   Function g = k;
@@ -92,7 +157,7 @@ Function write_sums(const Function& program) {
       const ValueId old = op.operands[operand++];
       const Value& v = f[old];
       const bool zeros = v.kind == Value::Kind::result && f.ops[v.owner].code == Opcode::zeros;
-      writes[p] = memory && q.role == Role::accum && zeros && adds_once(*k, q.memory, domain, f, f.type(old));
+      writes[p] = memory && q.role == Role::accum && zeros && Sums(*k, q.memory, f.type(old)).once(domain, f);
       any |= writes[p] != 0;
       if (writes[p]) outs.push_back(f.type(now));
       else arguments.push_back(r(old));

@@ -96,3 +96,74 @@ TEST_CASE("gradients that take the places of what they are made of are written a
   CHECK(value.item() == 5 * 14);
   CHECK(slope.item() == 10 * (1 + 1 + 0.75));
 }
+
+TEST_CASE("a gradient that loops add to once in every place is written and others are added", "[jit][program]") {
+  const fx::Device cpu = fx::Device::cpu();
+  auto all = fx::kernel("all", [](fx::In<double, 2> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Double s = 0.0;
+    for (auto j : fx::range(4)) s += x(i, j) * x(i, j);
+    y[i] = s;
+  });
+  auto two = fx::kernel("two", [](fx::In<double, 2> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Double s = x(0, i);
+    for (auto j : fx::range(2)) s += x(j, i) * x(j, i);
+    y[i] = s;
+  });
+  auto most = fx::kernel("most", [](fx::In<double, 2> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Double s = 0.0;
+    for (auto j : fx::range(3)) s += x(i, j) * x(i, j);
+    y[i] = s;
+  });
+  auto again = fx::kernel("again", [](fx::In<double, 2> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Double s = 0.0;
+    for ([[maybe_unused]] auto k : fx::range(2))
+      for (auto j : fx::range(4)) s += x(i, j) * x(i, j);
+    y[i] = s;
+  });
+  auto diagonal = fx::kernel("diagonal", [](fx::In<double, 2> x, fx::Out<double> y) {
+    fx::Double s = 0.0;
+    for (auto j : fx::range(2)) s += x(j, j) * x(j, j);
+    y[fx::index()] = s;
+  });
+  auto some = fx::kernel("some", [](fx::In<double, 2> x, fx::Out<double> y) {
+    auto i = fx::index();
+    fx::Double s = 0.0;
+    for (auto j : fx::range(4)) fx::if_(x(i, j) > 0.55, [&] { s += x(i, j) * x(i, j); });
+    y[i] = s;
+  });
+  const auto slope = [&](auto k, int n, int rows, int columns) {
+    auto p = fx::program("p", [=](fx::Buffer<double, 2> x) {
+      auto y = fx::zeros<double>(n);
+      k.over(n)(x, y);
+      return fx::sum(y);
+    });
+    auto g = fx::value_and_grad(p);
+    std::vector<double> data;
+    for (int i = 0; i < rows * columns; ++i) data.push_back(0.5 + 0.01 * i);
+    auto x = cpu.upload(data, rows, columns);
+    const std::string plan = plan_of(g.dump("lowered", x));
+    std::vector<double> d = std::get<1>(g(x)).host();
+    for (int i = 0; i < rows * columns; ++i) d[static_cast<std::size_t>(i)] /= data[static_cast<std::size_t>(i)];
+    return std::pair(d, plan);
+  };
+  const auto ones = [](int n, double v) { return std::vector<double>(static_cast<std::size_t>(n), v); };
+  const auto fills = [](const std::string& plan) { return count(plan, "buffer_zero"); };
+  const auto [whole, plan] = slope(all, 3, 3, 4);
+  CHECK(whole == ones(12, 2));
+  const int least = fills(plan);
+  const auto [twice, more] = slope(again, 3, 3, 4);
+  CHECK(twice == ones(12, 4));
+  CHECK(fills(more) == least + 1);
+  const auto [left, also] = slope(most, 2, 2, 4);
+  CHECK(left == std::vector<double>{2, 2, 2, 0, 2, 2, 2, 0});
+  CHECK(fills(also) == least + 1);
+  CHECK(slope(diagonal, 1, 2, 2).first == std::vector<double>{2, 0, 0, 2});
+  CHECK(slope(some, 2, 2, 4).first == std::vector<double>{0, 0, 0, 0, 0, 0, 2, 2});
+  const auto first_row = slope(two, 3, 2, 3).first;
+  for (int i = 0; i < 3; ++i) CHECK(first_row[static_cast<std::size_t>(i)] == Approx(2 + 1 / (0.5 + 0.01 * i)));
+  for (int i = 3; i < 6; ++i) CHECK(first_row[static_cast<std::size_t>(i)] == 2);
+}
