@@ -4,6 +4,7 @@
 //   records.cpp         the forward sweep and replays; what cannot be replayed is recorded
 //   reverse.cpp         adjoints of values: elementwise, select, convert, seq, if
 //   reverse_loop.cpp    for and while
+//   reverse_onward.cpp  loops that need no tape, since their iterations can be reversed in any order
 //   reverse_memory.cpp  load, store, accumulate
 //   reverse_call.cpp    calls of device functions
 //   reverse_launch.cpp  launches, elementwise ops on arrays
@@ -135,6 +136,13 @@ class Reverse {
   Values advance(OpId o, ValueId from, const Values& carries, ValueId target, ValueId end);
   Values state_at(OpId o, ValueId position);     // the carries when that iteration begins; drops the state if it is kept
   ValueId stride(ValueId length, ValueId free);
+
+  /// True when no iteration's cotangents depend on those of a later one, but carries would have to be kept: then the reverse goes the way
+  /// of the loop and computes the carries again.
+  bool goes_onward(OpId o, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active) const;
+  void reverse_onward(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
+                      const Values& gains, const std::function<void(ValueId t)>& bind);
+  static bool steps_evenly(const Function& f, const Structure& s, ValueId arg, ValueId next, RegionId body, ValueId* by = nullptr);
 
   ValueId carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips);
 

@@ -25,23 +25,28 @@ void Reverse::reverse_while(OpId o) {
   reverse_loop(o, planted(testing::Mutant::while_short) ? b_.emit(Opcode::max, {b_.sub(n, b_.i32(1)), b_.i32(0)}) : n, true, op.regions[1], 0, [](ValueId) {});
 }
 
+bool Reverse::steps_evenly(const Function& f, const Structure& s, ValueId arg, ValueId next, RegionId body, ValueId* by) {
+  const Type type = f.type(arg);
+  if (!type.is_scalar() || !is_int(type.dtype()) || f[next].kind != Value::Kind::result) return false;
+  const Op& step = f.ops[f[next].owner];
+  ValueId found{};
+  if (step.code != Opcode::add && step.code != Opcode::sub) return false;
+  if (step.operands[0] == arg) found = step.operands[1];
+  else if (step.operands[1] == arg && step.code == Opcode::add) found = step.operands[0];
+  if (!found.valid() || s.within(s.home(found), body)) return false;
+  if (by) *by = found;
+  return true;
+}
+
 // The value of a carry when iteration t begins. Integers that step evenly, and what never changes, need no tape.
 ValueId Reverse::carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips) {
   const Op& op = f_[o];
   const ValueId init = op.operands[k + (op.code == Opcode::for_ ? 2 : 0)], next = f_.terminator(body).operands[k];
   if (next == arg) return primal(init);
-  const Type type = f_.type(arg);
-  if (type.is_scalar() && is_int(type.dtype()) && f_[next].kind == Value::Kind::result) {
-    const Op& step = f_.ops[f_[next].owner];
-    if (step.code == Opcode::add || step.code == Opcode::sub) {
-      ValueId by{};
-      if (step.operands[0] == arg) by = step.operands[1];
-      else if (step.operands[1] == arg && step.code == Opcode::add) by = step.operands[0];
-      if (by.valid() && !s_.within(s_.home(by), body)) {
-        const ValueId done = op.down ? b_.sub(b_.sub(trips, b_.i32(1)), t) : planted(testing::Mutant::affine_carry_off) ? b_.add(t, b_.i32(1)) : t;
-        return b_.emit(step.code, {primal(init), b_.mul(b_.convert(done, type.dtype()), primal(by))});
-      }
-    }
+  if (ValueId by{}; steps_evenly(f_, s_, arg, next, body, &by)) {
+    const Opcode step = f_.ops[f_[next].owner].code;
+    const ValueId done = op.down ? b_.sub(b_.sub(trips, b_.i32(1)), t) : planted(testing::Mutant::affine_carry_off) ? b_.add(t, b_.i32(1)) : t;
+    return b_.emit(step, {primal(init), b_.mul(b_.convert(done, f_.type(arg).dtype()), primal(by))});
   }
   if (planted(testing::Mutant::checkpoint_late)) return b_.seq_get(checkpoints_[o.index][k], b_.emit(Opcode::max, {b_.sub(t, b_.i32(1)), b_.i32(0)}));
   return b_.seq_get(checkpoints_[o.index][k], t);
@@ -60,6 +65,7 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
   bool any = relevant_[body.index] || !active.empty();
   for (std::size_t k = n; k < yields.size(); ++k) any |= adjoint[op.results[k].index].valid() && !gains.empty();
   if (!any) return;
+  if (goes_onward(o, body, first_arg, active)) return reverse_onward(o, trips, down, body, first_arg, active, gains, bind);
 
   Values init;
   for (std::size_t k : active) {

@@ -3,6 +3,9 @@
 #include <limits>
 #include <thread>
 
+#include "fluxion/ad.h"
+#include "fluxion/backend.h"
+#include "fluxion/pipeline.h"
 #include "fluxion/strips.h"
 #include "torture.h"
 
@@ -19,43 +22,42 @@ std::vector<int> counts(int most) {
   return all;
 }
 
-/// Runs `f` where tapes of kernels have this much memory; gives what it throws.
-template <class F>
-std::string with_tape_bytes(const char* bytes, F f) {
-  std::string what;
-  setenv("FLUXION_TAPE_BYTES", bytes, 1);
-  std::thread([&] {  // a thread reserves the memory when it first needs it
-    try {
-      f();
-    } catch (const std::exception& e) {
-      what = e.what();
-    }
-  }).join();
-  unsetenv("FLUXION_TAPE_BYTES");
-  return what;
-}
-
 /// x becomes x / (1 + h x), n times: x / (1 + n h x) in the end.
 struct Decay {
   static constexpr double h = 1e-7;
   static constexpr int steps = 10'000'000;
+  const std::vector<double> x = {0.5, 1, 2};
   std::vector<double> slopes;
 
+  /// Gives what the derivative throws where tapes have this much memory.
   std::string run(int strip, const char* bytes) {
     const StripLength length(strip);
-    return with_tape_bytes(bytes, [&] {
-      const StripLength here(strip);
-      const fx::Device dev = fx::Device::cpu();
-      auto k = fx::kernel("decay", [](fx::In<double> x, fx::Int count, fx::Out<double> y) {
-        auto i = fx::index();
-        fx::Double v = x[i];
-        for ([[maybe_unused]] auto t : fx::range(count - i)) v = v / (1.0 + h * v);
-        y[i] = v;
-      });
-      auto x = dev.upload({0.5, 1.0, 2.0}), y_bar = dev.upload({1.0, 1.0, 1.0}), x_bar = dev.zeros<double>(3);
-      fx::vjp(k).over(3)(x, steps, y_bar, x_bar);
-      slopes = x_bar.host();
+    auto k = fx::kernel("decay", [](fx::In<double> x, fx::Int count, fx::Out<double> y) {
+      auto i = fx::index();
+      fx::Double v = x[i];
+      for ([[maybe_unused]] auto t : fx::range(count - i)) v = v / (1.0 + h * v);
+      y[i] = v;
     });
+    const fx::Function f = fx::lower(fx::run_passes(fx::vjp(*k.function()), fx::derived_pipeline()), "cpu");
+    const auto code = fx::cpu_backend()->compile(f, {});
+    std::string what;
+    setenv("FLUXION_TAPE_BYTES", bytes, 1);
+    std::thread([&] {  // a thread reserves the memory when it first needs it
+      std::vector<double> from = x, y_bar(3, 1.0);
+      slopes.assign(3, 0.0);
+      std::vector<fx::ArrayArgument> arrays;
+      for (auto* v : {&from, &y_bar, &slopes}) arrays.push_back({v->data(), {3, 1, 1}});
+      const std::vector<std::uint64_t> scalars = {steps};
+      fx::FailureSlot failure;
+      try {
+        code->run({{3, 1, 1}, arrays, scalars}, failure);
+        failure.rethrow();
+      } catch (const std::exception& e) {
+        what = e.what();
+      }
+    }).join();
+    unsetenv("FLUXION_TAPE_BYTES");
+    return what;
   }
 };
 
@@ -64,9 +66,8 @@ struct Decay {
 TEST_CASE("ten million steps of a recurrence are reversed with the tape of a strip", "[jit][strips]") {
   Decay k;
   REQUIRE(k.run(1 << 14, "33554432") == "");
-  const double x[] = {0.5, 1, 2};
   for (int i = 0; i < 3; ++i) {
-    const double all = 1 + (Decay::steps - i) * Decay::h * x[i];
+    const double all = 1 + (Decay::steps - i) * Decay::h * k.x[static_cast<std::size_t>(i)];
     CHECK(k.slopes[static_cast<std::size_t>(i)] == Approx(1 / (all * all)).epsilon(1e-8));
   }
   // A tape of all steps needs at least 16 bytes for each step of each lane.
