@@ -35,6 +35,7 @@ std::vector<BatchAxis> rule_axes(const Function& k, const std::vector<BatchAxis>
 
 Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars) {
   const auto refuse = [&](Loc at, const std::string& text) { throw KernelError(at ? at : k.loc, fmt::format("vmap of kernel \"{}\": {}", k.name, text)); };
+  if (k.external) refuse(k.loc, "it is a host function that works on whole arrays, which have no batch axis; write a loop of launches");
   if (k.domain_rank >= 3) refuse(k.loc, "its domain has three axes already, and the batch would be a fourth");
   Function g;
   Builder b(g);

@@ -4,8 +4,11 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "fluxion/builder.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "fluxion/rewrite.h"
 #include "partials.h"
 #include "prepare.h"
@@ -104,6 +107,7 @@ Callees::Tangent Callees::jvp(const Pointer& f, const Mask& dots) {
   const bool rule = f->rules != Rules{};
   const auto key = std::pair(f.get(), rule ? Mask{} : dots);
   if (const auto it = jvps_.find(key); it != jvps_.end()) return it->second;
+  if (f->external && !rule) refuse_external(*f, {});
   Tangent t;
   if (f->rules.jvp) t = {f->rules.jvp, float_parameters(*f)};
   else if (rule) t = {jvp_of_vjp(f), float_parameters(*f)};
@@ -122,6 +126,7 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
     key.push_back(tainted);
   }
   if (const auto it = vjps_.find({f.get(), key}); it != vjps_.end()) return it->second;
+  if (f->external && !rule) refuse_external(*f, {});
   Adjoint a;
   if (rule) a = {quiet(f->rules.vjp ? f->rules.vjp : vjp_of_jvp(f)), float_parameters(*f), float_results(*f), true};
   else a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false};
@@ -130,8 +135,41 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
   return a;
 }
 
+namespace {
+/// A replay does not call what counts its calls.
+Pointer quiet_external(const Pointer& f) {
+  if (!f->external->impure) return f;
+  refuse_impure(*f, {});
+  Function out;
+  Builder b(out);
+  Values x;
+  signature(*f, b, x);
+  b.finish();
+  return std::make_shared<const Function>(std::move(out));
+}
+}  // namespace
+
+void refuse_impure(const Function& callee, Loc at) {
+  std::set<const Function*> seen;
+  const auto find = [&](const auto& self, const Function& f) -> const Function* {
+    if (f.external) return f.external->impure && !f.external->gives.empty() ? &f : nullptr;
+    for (const auto& inner : f.callees)
+      if (seen.insert(inner.get()).second)
+        if (const Function* found = self(self, *inner)) return found;
+    return nullptr;
+  };
+  const Function* f = find(find, callee);
+  if (!f) return;
+  throw KernelError(at ? at : f->loc, fmt::format("external \"{}\" is impure, and a derivative in reverse mode, which calls it again, would get other numbers; call it in "
+                                                  "a kernel of its own and pass what it gives as an In, or use jvp", f->name));
+}
+
 Pointer Callees::quiet(const Pointer& f) {
   if (const auto it = quiet_.find(f.get()); it != quiet_.end()) return it->second;
+  if (f->external) {
+    kept_.push_back(f);
+    return quiet_[f.get()] = quiet_external(f);
+  }
   bool loud = false;
   for (const Region& r : f->regions)
     for (OpId id : r.ops) {

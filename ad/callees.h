@@ -45,6 +45,9 @@ class Callees {
   std::map<const Function*, bool> masks_;
 };
 
+/// Throws KernelError where `callee` is or calls an impure host function that gives numbers.
+void refuse_impure(const Function& callee, Loc at);
+
 /// A function that does nothing but call `f`: the transforms see a call, and with it the rules of `f`.
 Function calling(const Function& f);
 

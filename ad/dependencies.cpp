@@ -259,7 +259,7 @@ void DependencyMachine::gather(const AbstractValue& v, std::vector<MembersPtr>& 
 
 void DependencyMachine::call(const Op& op) {
   const Function& g = *f_.callees[op.ref];
-  if (g.rules != Rules{}) return opaque(op);
+  if (g.rules != Rules{} || g.external) return opaque(op);
   std::vector<AbstractValue> in;
   std::size_t next = 0;
   for (const Parameter& p : g.parameters) {
@@ -276,7 +276,7 @@ void DependencyMachine::launch(const Op& op) {
   const Function& k = *f_.callees[op.ref];
   std::array<std::int64_t, 3> domain{1, 1, 1};
   std::size_t next = 0, result = 0;
-  bool known = k.rules == Rules{};
+  bool known = k.rules == Rules{} && !k.external;
   for (std::size_t a = 0; a < static_cast<std::size_t>(k.domain_rank); ++a) {
     const Abstract& n = scalars_[op.operands[next++].index];
     known &= n.known;
@@ -396,6 +396,7 @@ ArrayPtr array_of(LayoutId layout, const DependencyArgument& from) {
 SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> domain, std::span<const DependencyArgument> arguments,
                              std::int64_t cols, std::span<const char> wanted) {
   using namespace ad;
+  if (f.external) throw KernelError(f.loc, fmt::format("external \"{}\": nobody knows what its results depend on; take a dense Jacobian with its rules", f.name));
   DependencyContext context(cols);
   DependencyMachine machine(f, context);
   for (int a = f.domain_rank; a < 3; ++a) domain[static_cast<std::size_t>(a)] = 1;

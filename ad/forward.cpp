@@ -8,6 +8,7 @@
 #include "callees.h"
 #include "groups.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "fluxion/rewrite.h"
 #include "fluxion/mutants.h"
 #include "names.h"
@@ -320,6 +321,11 @@ class Forward {
     bool any = false;
     for (ValueId v : op.operands) any |= dots.emplace_back(tangent[v.index].valid()) != 0;
     if (!any) return copy(op);
+    if (const Function& g = *f_.callees[op.ref]; g.external && g.rules == Rules{}) {
+      for (ValueId v : op.results)
+        if (has_float(f_.type(v))) refuse_external(g, op.loc);
+      return copy(op);  // whole numbers are constants
+    }
     const Callees::Tangent t = Callees::now().jvp(f_.callees[op.ref], dots);
     Values arguments = primal(op.operands);
     for (std::size_t p = 0; p < dots.size(); ++p)
@@ -342,6 +348,7 @@ class Forward {
     }
     const Function& callee = *f_.callees[op.ref];
     auto& k = launched_[&callee];
+    if (callee.external && callee.rules == Rules{}) refuse_external(callee, op.loc);
     if (!k && callee.rules != Rules{}) k = jvp_rule(callee);
     if (!k) {
       Function plain = callee;
@@ -477,8 +484,9 @@ Function jvp_fn(const Function& f, const std::vector<char>& dots) { return forwa
 
 Function jvp(const Function& f) {
   const ad::Callees::Scope scope;
-  if (f.kind == Function::Kind::fn && f.rules != Rules{}) return jvp(ad::calling(f));
+  if (f.kind == Function::Kind::fn && (f.rules != Rules{} || f.external)) return jvp(ad::calling(f));
   if (f.kind == Function::Kind::kernel && f.rules != Rules{}) return *ad::jvp_rule(f);
+  if (f.external) refuse_external(f, {});
   std::vector<char> dots;
   for (const Parameter& p : f.parameters) dots.push_back(ad::float_parameter(f, p));
   return ad::forward_mode(f, dots);

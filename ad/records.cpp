@@ -71,6 +71,9 @@ void Reverse::find_recordables(RegionId r, RegionId launches, std::vector<Record
     } else if (!program_ && !f_.has_groups() && costly(op)) {
       // Cheaper to keep than to compute again: beside the carries of the innermost loop around it.
       if (const RegionId loop = loop_around(r); loop.valid()) add(op.results[0], s_.parent(loop));
+    } else if (!program_ && !f_.has_groups() && op.code == Opcode::call && f_.callees[op.ref]->external && !op.results.empty()) {
+      if (const RegionId loop = loop_around(r); loop.valid())
+        for (ValueId v : op.results) add(v, s_.parent(loop));
     } else if (op.code == Opcode::while_) {
       RegionId outermost{};
       for (const Recordable& x : mine)
@@ -163,8 +166,10 @@ void Reverse::sweep_plain(const Op& op) {
       throw KernelError(op.loc, "the extent of an integer Out or Accum parameter is used, but a derivative does not "
                                 "have that parameter; pass the extent as a number, or declare it InOut");
   }
-  if (op.code == Opcode::call || op.code == Opcode::launch)
+  if (op.code == Opcode::call || op.code == Opcode::launch) {
+    if (op.code == Opcode::call) refuse_impure(*f_.callees[op.ref], op.loc);
     copy.ref = add_callee(b_.function(), first_ ? f_.callees[op.ref] : Callees::now().quiet(f_.callees[op.ref]));
+  }
   std::vector<Type> types;
   for (ValueId v : op.results) types.push_back(f_.type(v));
   const OpId made = b_.append(std::move(copy), types);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "callees.h"
+#include "fluxion/external_code.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
@@ -17,6 +18,7 @@ void Reverse::reverse_fn(const Op& op) {
     tainted |= seeds.back() && act_.tainted[v.index];
   }
   if (!any_wrt || !any_seed) return;
+  if (callee->external && callee->rules == Rules{}) refuse_external(*callee, op.loc);
   if (program_) return reverse_call(std::make_shared<const Function>(call_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
   const Callees::Adjoint a = Callees::now().vjp(callee, wrt, seeds, tainted);
   Values arguments = primal(op.operands), cotangents;

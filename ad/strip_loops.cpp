@@ -49,6 +49,8 @@ class Long {
   }
   bool passes_on(const Op& op) const {
     const Values &args = f_[op.regions[0]].arguments, &yields = f_.terminator(op.regions[0]).operands;
+    for (OpId o : f_[op.regions[0]].ops)  // the condition is asked twice where a strip ends
+      if (f_[o].code != Opcode::yield && has_effect(f_, o)) return false;
     return std::equal(args.begin(), args.end(), yields.begin() + 1, yields.end());
   }
   /// False if a loop in it has strips, or it changes arrays: what it loads of them is kept for every iteration anyway.

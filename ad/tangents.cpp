@@ -46,7 +46,10 @@ class Widen {
  public:
   Widen(const Function& f, std::vector<char> parameters, int n, Builder& b, WidenedCallees& callees)
       : f_(f), n_(n), b_(b), callees_(callees), parameters_(std::move(parameters)), many_(f.values.size()), many_memory_(f.memories.size()),
-        now_(f.values.size()), memory_(f.memories.size()) {}
+        now_(f.values.size()), memory_(f.memories.size()) {
+    if (f.external && f.kind == Function::Kind::kernel)
+      throw KernelError(f.loc, fmt::format("external \"{}\" works on arrays, and the rule of its jvp takes one tangent at a time; call fx::jvp without a number", f.name));
+  }
 
   std::vector<char> results() {
     spread();
@@ -275,7 +278,7 @@ class Widen {
     bool any = op.memory.valid() && op.code != Opcode::extent && many_memory_[op.memory.index];
     for (ValueId v : op.operands) any |= many_[v.index] != 0;
     for (ValueId v : op.results) now_[v.index].clear();
-    if (any && op.code == Opcode::call && f_.callees[op.ref]->rules == Rules{}) return call(op);
+    if (any && op.code == Opcode::call && f_.callees[op.ref]->rules == Rules{} && !f_.callees[op.ref]->external) return call(op);
     for (int t = 0; t < (any ? n_ : 1); ++t) {
       Op c = op;
       c.operands = get(op.operands, t);

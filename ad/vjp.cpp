@@ -8,6 +8,7 @@
 #include "callees.h"
 #include "checkpoint.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "groups.h"
@@ -293,6 +294,7 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
                                                       original.name, original.parameters[p].name));
     return ruled(original);
   }
+  if (original.external) refuse_external(original, {});
   const Function f = prepare(original);
   KernelAdjoint result = build(f, wrt, cotangents, quiet, bare);
   drop_unread_scratch(result);
@@ -366,7 +368,7 @@ Function reverse_prepared(const Function& f, const std::vector<char>& wrt, const
   return tidy(out);
 }
 Function reverse_fn(const Function& original, const std::vector<char>& wrt, const FnOptions& options) {
-  const Function f = prepare(original.rules == Rules{} ? original : calling(original));
+  const Function f = prepare(original.rules == Rules{} && !original.external ? original : calling(original));
   const Function result = reverse_prepared(f, wrt, options);
   return has_long_loops(f) && keeps_tape(result) ? reverse_prepared(prepare(strip_loops(f)), wrt, options) : result;
 }

@@ -81,7 +81,7 @@ Merges find_merges(const Function& f, std::span<const Argument> arguments) {
                                             "overlap, or the same array twice",
                                             first.name, second.name));
       }
-      if (!may_merge(f, first, second))
+      if (f.external || !may_merge(f, first, second))
         throw KernelError({}, fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and what is written through one may be read through the other; "
                                           "pass a copy as one of them",
                                           first.name, name_of(first.role), second.name, name_of(second.role)));

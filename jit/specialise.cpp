@@ -74,7 +74,7 @@ double cost_of(const Function& f, RegionId r, std::map<const Function*, double>&
         const double cost = cost_of(g, g.body, callees);
         callees[&g] = cost;
       }
-      inner = callees[&g];
+      inner = g.external ? kUnknownTrips : callees[&g];
     }
     for (const RegionId nested : op.regions) inner += cost_of(f, nested, callees);
     sum += 1 + trips * inner;
@@ -85,6 +85,7 @@ double cost_of(const Function& f, RegionId r, std::map<const Function*, double>&
 }  // namespace
 
 double estimate_cost(const Function& f) {
+  if (f.external) return 1e12;  // nobody knows: the caller does not wait
   std::map<const Function*, double> callees;
   return cost_of(f, f.body, callees);
 }

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "fluxion/external_code.h"
+
 namespace fluxion::detail {
 namespace {
 
@@ -67,7 +69,12 @@ void Stream::run_front(std::unique_lock<std::mutex>& lock) {
   run_here(lock, entry.name, [](void* f, FailureSlot& slot) { (*static_cast<Task*>(f))(slot); }, &entry.task);
 }
 
+void Stream::refuse_inside() {
+  if (inside_external()) throw KernelError({}, "a host function that kernels call cannot launch, copy or wait on a device; compute in plain C++");
+}
+
 void Stream::submit(const std::string& name, Task task, bool small) {
+  refuse_inside();
   std::unique_lock lock(mutex_);
   if (!failure_.empty()) return;
   if (small && !busy_ && queue_.empty()) {
@@ -90,6 +97,7 @@ void Stream::loop() {
 
 // The waiting thread runs pending tasks itself rather than sleep while another wakes up.
 void Stream::wait() {
+  refuse_inside();
   std::unique_lock lock(mutex_);
   while (busy_ || !queue_.empty()) {
     if (busy_) changed_.wait(lock);

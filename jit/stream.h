@@ -22,6 +22,7 @@ class Stream {
   void submit(const std::string& name, Task task, bool small);
   /// Runs `task` on this thread if nothing is pending; false when it was not run.
   template <class F> bool try_inline(const std::string& name, F&& task) {
+    refuse_inside();
     std::unique_lock lock(mutex_);
     if (busy_ || !queue_.empty()) return false;
     run_here(lock, name, [](void* f, FailureSlot& slot) { (*static_cast<std::remove_reference_t<F>*>(f))(slot); }, &task);
@@ -34,6 +35,8 @@ class Stream {
 
  private:
   struct Entry { std::string name; Task task; };
+  /// Throws KernelError on a thread that is in a host function: what it waits for might be the launch that called it.
+  static void refuse_inside();
   void run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f);
   void run_front(std::unique_lock<std::mutex>& lock);
   void loop();

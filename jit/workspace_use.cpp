@@ -2,12 +2,15 @@
 // compute those alone.
 #include "workspace_use.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <map>
 
 #include "fluxion/error.h"
 #include "fluxion/evaluate.h"
+#include "fluxion/external_code.h"
 
 namespace fluxion {
 namespace {
@@ -222,8 +225,10 @@ class Walk {
         std::vector<std::uint64_t> x;
         for (ValueId v : op.results) any |= needed_[v.index] != 0;
         if (!any) return 0;
+        if (is_impure(*f_.callees[op.ref]))
+          throw KernelError(op.loc, fmt::format("external \"{}\" is impure and decides how the program goes on, which a memory budget must know in advance", f_.callees[op.ref]->name));
         for (ValueId v : op.operands) x.push_back(bits_[v.index]);
-        const std::vector<std::uint64_t> y = evaluate_fn(*f_.callees[op.ref], x);
+        const std::vector<std::uint64_t> y = evaluate_fn(*f_.callees[op.ref], x, op.loc);
         for (std::size_t k = 0; k < y.size(); ++k) bits_[op.results[k].index] = y[k];
         return 0;
       }

@@ -27,7 +27,7 @@ class Sums {
   /// of the domain, as long as it, or is gone through by constants and loops.
   bool once(const Values& domain, const Function& caller) {
     const auto& leaves = layout_of(k_[m_].element).leaves;
-    if (k_.has_groups() || std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); })) return false;
+    if (k_.has_groups() || k_.external || std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); })) return false;
     std::vector<OpId> loops;
     if (!collect(k_.body, loops) || places_.empty()) return false;
     const auto point = [](const Place::Axis& a) { return a.kind == Place::Axis::Kind::point; };

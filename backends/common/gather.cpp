@@ -289,7 +289,7 @@ std::vector<Function> gather_sums(const Function& f, bool always) {
 Function gather_sums_of_runs(const Function& program) {
   std::map<const Function*, std::vector<std::shared_ptr<const Function>>> made;
   for (const auto& callee : program.callees) {
-    if (callee->kind != Function::Kind::kernel || made.contains(callee.get())) continue;
+    if (callee->kind != Function::Kind::kernel || callee->external || made.contains(callee.get())) continue;
     for (Function& k : gather_sums(*callee)) made[callee.get()].push_back(std::make_shared<const Function>(std::move(k)));
   }
   if (made.empty()) return program;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 
+#include "fluxion/external_code.h"
 #include "gather.h"
 
 namespace fluxion {
@@ -183,7 +184,7 @@ class Finder {
           return !op.memory.valid() || f_[op.memory].space == Memory::Space::parameter;
         case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::group_index: case Opcode::launch: case Opcode::run:
           return false;
-        case Opcode::call: return !has_effect(f_, o);
+        case Opcode::call: return !has_effect(f_, o) && !has_external(*f_.callees[op.ref]);
         default: return true;
       }
     });

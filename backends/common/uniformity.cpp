@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "fluxion/external_code.h"
+
 namespace fluxion {
 namespace {
 using Class = Uniformity::Class;
@@ -100,7 +102,8 @@ struct Analysis {
       case Opcode::group_index: return raise(op.results[0], Class::uniform);
       case Opcode::atomic: case Opcode::subgroup: return raise(op.results[0], Class::varying);
       case Opcode::call: {
-        Class c = Class::uniform;
+        // What counts its calls is called for each thread, whatever it is given.
+        Class c = f.kind != Function::Kind::program && is_impure(*f.callees[op.ref]) ? Class::varying : Class::uniform;
         for (ValueId v : op.operands) if (at(v) > Class::uniform) c = Class::varying;
         for (ValueId v : op.results) raise(v, c);
         return;

@@ -40,6 +40,7 @@ struct Site {
   Loc loc;
   std::string text;              // check, print: the format; memory ops: the memory's name
   std::vector<DType> operands;   // of the values handed over
+  std::shared_ptr<const External> external = nullptr;  // call: the host function
 };
 
 /// One thread's state while it runs kernels. Its arena holds the sequences (tapes) of the points in flight.
@@ -59,6 +60,12 @@ static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) 
 
 /// What emit_kernel() makes.
 using KernelFn = void (*)(const KernelArgs*, std::int64_t begin, std::int64_t end, ThreadContext*);
+
+/// Calls the host function of a site as fluxion_cpu_external does. False after a failure, which is in the slot.
+bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out, FailureSlot& failure);
+
+/// Calls the host function that a kernel stands for. False after a failure, which is in the slot.
+bool launch_host(const Function& kernel, const KernelArray* arrays, const std::uint64_t* scalars, FailureSlot& failure);
 
 /// How the accumulates of a kernel on one memory parameter meet.
 enum class Sharing : std::uint8_t {
@@ -142,6 +149,10 @@ void fluxion_cpu_touch(ThreadContext* context, std::int32_t site, std::int32_t m
 /// A barrier, or the start of a group.
 void fluxion_cpu_phase(ThreadContext* context);
 void fluxion_cpu_print(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
+/// Calls a host function for the lanes whose byte of `mask` is set (null: all). in, out: by argument or result, `lanes` words each.
+/// What it throws is reported, and leaves the kernel.
+void fluxion_cpu_external(ThreadContext* context, std::int32_t site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in,
+                          std::uint64_t* out);
 }
 
 }  // namespace fluxion::cpu

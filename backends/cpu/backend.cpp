@@ -117,6 +117,20 @@ class KernelCode final : public Executable {
   }
 };
 
+/// A kernel that stands for a host function.
+class HostCode final : public Executable {
+ public:
+  explicit HostCode(const Function& f) : f_(f) {}
+  void run(const Launch& launch, FailureSlot& failure) override {
+    std::vector<KernelArray> arrays;
+    for (const ArrayArgument& a : launch.arrays) arrays.push_back({a.data, {a.extent[0], a.extent[1], a.extent[2]}});
+    launch_host(f_, arrays.data(), launch.scalars.data(), failure);
+  }
+
+ private:
+  const Function f_;
+};
+
 class CpuBackend final : public Backend {
  public:
   std::string name() const override { return "cpu"; }
@@ -128,7 +142,9 @@ class CpuBackend final : public Backend {
   }
   std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     switch (f.kind) {
-      case Function::Kind::kernel: return std::make_shared<KernelCode>(f, options, std::string_view());
+      case Function::Kind::kernel:
+        if (f.external) return std::make_shared<HostCode>(f);
+        return std::make_shared<KernelCode>(f, options, std::string_view());
       case Function::Kind::program: return compile_program(f, options);
       case Function::Kind::fn: break;
     }

@@ -25,6 +25,9 @@ std::vector<int> number_sites(const Function& f) {
         case Opcode::for_: case Opcode::while_: case Opcode::atomic: case Opcode::barrier:
           sites[o.index] = next++;
           break;
+        case Opcode::call:
+          if (f.callees[op.ref]->external) sites[o.index] = next++;
+          break;
         default: break;
       }
       for (RegionId inner : op.regions) self(self, inner);

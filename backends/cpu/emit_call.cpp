@@ -4,6 +4,7 @@
 // width of i1 vectors in registers; tapes and locals of a callee end with it.
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 
 namespace fluxion::cpu {
 
@@ -14,7 +15,7 @@ std::vector<const Function*> called(const Function& f) {
     const auto region = [&](const auto& walk, RegionId r) -> void {
       for (OpId id : g[r].ops) {
         const Op& op = g[id];
-        if (op.code == Opcode::call && seen.insert(g.callees[op.ref].get()).second) {
+        if (op.code == Opcode::call && !g.callees[op.ref]->external && seen.insert(g.callees[op.ref].get()).second) {
           out.push_back(g.callees[op.ref].get());
           self(self, *g.callees[op.ref]);
         }
@@ -89,7 +90,8 @@ void Emitter::emit_call(OpId o) {
   const Op& op = f[o];
   const Function& callee = *f.callees[op.ref];
   if (!calls_ || callee.kind != Function::Kind::fn) throw KernelError(op.loc, "cpu: `" + callee.name + "` cannot be called from here");
-  bool uniform = true;
+  if (callee.external) return emit_external(o);
+  bool uniform = !is_impure(callee);
   for (ValueId v : op.operands) uniform &= u.uniform(v);
   const unsigned width = uniform ? 1 : W;
   llvm::Function*& made = calls_->made[{&callee, width, uniform}];

@@ -103,11 +103,12 @@ class ProgramEmitter final : public Emitter {
       }
       case Opcode::run: return run_kernel(o);
       case Opcode::call: {
+        if (f.callees[op.ref]->external) return call_external(o);
         // A failure would leave by the kernels' exit, which a program does not have.
         for (const Function* g : called(f))
           if (may_leave(*g))
             throw KernelError(op.loc, "cpu: a program calls \"" + f.callees[op.ref]->name + "\", which is too large to become part of it and has checks, "
-                              "prints or loops that keep values; call it in a kernel");
+                              "prints, host functions or loops that keep values; call it in a kernel");
         return emit_call(o);
       }
       case Opcode::print: case Opcode::check: return report(o);
@@ -127,7 +128,7 @@ class ProgramEmitter final : public Emitter {
 
   static bool may_leave(const Function& g) {
     for (const Op& op : g.ops)
-      if (op.code == Opcode::check || op.code == Opcode::print) return true;
+      if (op.code == Opcode::check || op.code == Opcode::print || (op.code == Opcode::call && g.callees[op.ref]->external)) return true;
     for (const Value& v : g.values)
       if (v.type.is_seq()) return true;
     return std::any_of(g.memories.begin(), g.memories.end(), [](const Memory& m) { return m.length > 64; });
@@ -215,6 +216,10 @@ class ProgramEmitter final : public Emitter {
         put(once, once.getInt64(static_cast<std::uint64_t>(f[m].shape[axis])), table, 32 * buffer + 8 + 8 * axis);
       ++buffer;
     }
+    if (k.external) {
+      Node* failed = b.CreateCall(runtime("fluxion_cpu_program_host", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}), {state_, b.getInt32(op.ref), table, numbers});
+      return leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
+    }
     Node* failed = nullptr;
     if (watched_)
       failed = b.CreateCall(runtime("fluxion_cpu_watched_launch", b.getInt32Ty(), {p, b.getInt32Ty(), b.getInt32Ty(), p, p, p, p}),
@@ -223,6 +228,17 @@ class ProgramEmitter final : public Emitter {
       failed = b.CreateCall(runtime("fluxion_cpu_launch", b.getInt32Ty(), {p, p, p, p, p, p}),
                             {context_, word(plans_, 8u * op.ref), kernels_[op.ref], domain, table, numbers});
     leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
+  }
+
+  void call_external(OpId o) {
+    const Op& op = f[o];
+    const auto room = [&](std::size_t n) { return slot(llvm::ArrayType::get(b.getInt64Ty(), std::max<std::size_t>(1, n)), nullptr, 8); };
+    llvm::AllocaInst *in = room(op.operands.size()), *out = room(op.results.size());
+    for (std::size_t k = 0; k < op.operands.size(); ++k) b.CreateAlignedStore(to_bits(op.operands[k]), at(in, 8 * k), llvm::Align(8));
+    llvm::Type* p = b.getPtrTy();
+    Node* failed = b.CreateCall(runtime("fluxion_cpu_program_external", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}), {state_, site_number(o), in, out});
+    leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
+    for (std::size_t k = 0; k < op.results.size(); ++k) set(op.results[k], from_bits(f.type(op.results[k]).dtype(), load_i64(out, 8 * k)));
   }
 
   void report(OpId o) {

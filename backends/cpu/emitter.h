@@ -200,6 +200,7 @@ class Emitter {
   // ---- emit_call.cpp
   llvm::Function* run_callee(const std::string& symbol, bool uniform);
   void emit_call(OpId o);
+  void emit_external(OpId o);  // emit_external.cpp
 
   // ---- emit_seq.cpp
   Node* allocate(Node* bytes, OpId o);

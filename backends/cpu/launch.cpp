@@ -11,6 +11,7 @@
 #include <mutex>
 
 #include "fluxion/evaluate.h"
+#include "fluxion/external_code.h"
 #include "pool.h"
 
 namespace fluxion::cpu {
@@ -298,6 +299,51 @@ RunScope::~RunScope() {
   restore_control(saved_control_);
 }
 
+namespace {
+struct HostControl {  // host code is used to denormal numbers
+  unsigned saved = _mm_getcsr();
+  HostControl() { _mm_setcsr(0x1f80); }
+  ~HostControl() { _mm_setcsr(saved); }
+};
+}  // namespace
+
+bool launch_host(const Function& kernel, const KernelArray* arrays, const std::uint64_t* scalars, FailureSlot& failure) {
+  const HostControl control;
+  std::vector<ExternalArray> list;
+  for (const Memory& m : kernel.memories) {
+    if (m.space != Memory::Space::parameter) continue;
+    const KernelArray& a = arrays[list.size()];
+    list.push_back({static_cast<std::byte*>(a.data), {a.extent[0], a.extent[1], a.extent[2]}});
+  }
+  std::string error;
+  if (try_external(*kernel.external, list.data(), scalars, error)) return true;
+  failure.set(FailureSlot::Kind::kernel, kernel.loc, error);
+  return false;
+}
+
+bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out, FailureSlot& failure) {
+  const HostControl control;
+  const External& e = *site.external;
+  const auto n = static_cast<std::size_t>(lanes);
+  try {
+    std::vector<std::uint64_t> x(e.takes.size() + 1), y(e.gives.size() + 1);
+    std::string error;
+    for (std::size_t lane = 0; lane < n; ++lane) {
+      const bool active = !mask || mask[lane];
+      for (std::size_t k = 0; k < e.takes.size(); ++k) x[k] = in[k * n + lane];
+      if (active && !try_external(e, x.data(), y.data(), error)) {
+        failure.set(FailureSlot::Kind::kernel, site.loc, error);
+        return false;
+      }
+      for (std::size_t k = 0; k < e.gives.size(); ++k) out[k * n + lane] = active ? y[k] : 0;
+    }
+    return true;
+  } catch (const std::bad_alloc&) {
+    failure.set(FailureSlot::Kind::device, site.loc, "no memory");
+    return false;
+  }
+}
+
 extern "C" {
 
 int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn kernel, const std::int64_t* domain,
@@ -341,6 +387,12 @@ void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t number, std::uin
                                       context->kernel, context->top - context->base, context->end - context->base, bytes));
   }
   std::longjmp(context->escape, 1);
+}
+
+void fluxion_cpu_external(ThreadContext* context, std::int32_t number, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in,
+                          std::uint64_t* out) {
+  const Site& site = (*context->sites)[static_cast<std::size_t>(number)];
+  if (!call_host(site, mask, lanes, in, out, *context->failure)) std::longjmp(context->escape, 1);
 }
 
 void fluxion_cpu_print(ThreadContext* context, std::int32_t number, const std::uint64_t* values) {

@@ -9,6 +9,8 @@
 namespace fluxion::cpu {
 namespace {
 
+constexpr double kExternal = 100;  // nobody knows; enough that launches of some thousand threads are shared out
+
 struct Estimate {
   const Function& f;
   const Uniformity u;
@@ -40,7 +42,7 @@ struct Estimate {
           break;
         }
         case Opcode::while_: inner *= 8; break;
-        case Opcode::call: cost += times * of_callee(*f.callees[op.ref]); break;
+        case Opcode::call: cost += times * (f.callees[op.ref]->external ? kExternal : of_callee(*f.callees[op.ref])); break;
         case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: cost += times * 0.2; break;
         default:
           if (is_elementwise(op.code)) cost += times * (info(op.code).flags & flag::exact || op.code == Opcode::select ? 0.03 : 0.4);
@@ -94,6 +96,10 @@ void add_sites(const Function& f, const Uniformity& u, KernelPlan& plan) {
     } else if (op.memory.valid()) {
       s.text = f[op.memory].name;
       s.operands.assign(static_cast<std::size_t>(f[op.memory].rank), DType::i32);
+    }
+    if (op.code == Opcode::call) {
+      s.external = f.callees[op.ref]->external;
+      plan.may_fail = true;
     }
     if (op.code == Opcode::barrier) plan.may_fail |= barrier_may_part(f, u, o);
     plan.sites.push_back(std::move(s));

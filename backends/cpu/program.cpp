@@ -101,7 +101,7 @@ class ProgramExecutable final : public Executable {
   ProgramExecutable(const Function& f, const CompileOptions& options, std::string object)
       : f_(f), options_(options), object_(std::move(object)), sites_(program_sites(f)), linked_(link_object(object_)) {
     for (const auto& callee : f_.callees)
-      plans_.push_back(callee->kind == Function::Kind::fn ? KernelPlan{} : make_plan(*callee, options, choose_width(*callee, options)));
+      plans_.push_back(callee->kind == Function::Kind::fn || callee->external ? KernelPlan{} : make_plan(*callee, options, choose_width(*callee, options)));
     for (const KernelPlan& plan : plans_) plan_pointers_.push_back(&plan);
     for (std::size_t m = 0; m < f_.memories.size(); ++m) bytes_.push_back(array_bytes(f_.memories[m]));
     code_ = reinterpret_cast<ProgramFn>(linked_->symbol("program"));
@@ -162,6 +162,7 @@ class ProgramExecutable final : public Executable {
 
   const Function& function() const { return f_; }
   const CompileOptions& options() const { return options_; }
+  const Function& callee(std::int32_t k) const { return *f_.callees[static_cast<std::size_t>(k)]; }
   std::int32_t push(ProgramState& state, std::int32_t memory, std::int32_t n, std::int32_t site) const {
     auto& w = *static_cast<Workspace*>(state.workspace);
     n = std::max(n, 0);
@@ -221,7 +222,7 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
     const std::vector<char> wide = wide_callees(f);
     std::vector<llvm::Function*> kernels;
     for (std::size_t k = 0; k < f.callees.size(); ++k) {
-      if (f.callees[k]->kind == Function::Kind::fn) {  // emitted by its calls
+      if (f.callees[k]->kind == Function::Kind::fn || f.callees[k]->external) {  // emitted by its calls, or nothing to emit
         kernels.push_back(nullptr);
         continue;
       }
@@ -237,7 +238,7 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
 Function prepared(const Function& f, const CompileOptions& options) {
   Function g = watched(options) ? f : math_lowering(f);
   for (auto& callee : g.callees)
-    if (!options.race) callee = std::make_shared<const Function>(atomic_sums(*callee));
+    if (!options.race && !callee->external) callee = std::make_shared<const Function>(atomic_sums(*callee));
   return reports(options) ? g : gather_sums_of_runs(g);
 }
 
@@ -257,7 +258,7 @@ std::vector<int> number_program_sites(const Function& f) {
     for (OpId o : f[r].ops) {
       const Opcode code = f[o].code;
       if (code == Opcode::print || code == Opcode::check || code == Opcode::buffer_alloc || code == Opcode::for_ ||
-          code == Opcode::while_ || code == Opcode::run)
+          code == Opcode::while_ || code == Opcode::run || (code == Opcode::call && f.callees[f[o].ref]->external))
         numbers[o.index] = next++;
       for (RegionId inner : f[o].regions) self(self, inner);
     }
@@ -277,6 +278,7 @@ std::vector<Site> program_sites(const Function& f) {
     s.code = op.code;
     s.loc = op.loc;
     if (op.code == Opcode::for_ && op.down) s.text = "down";
+    if (op.code == Opcode::call) s.external = f.callees[op.ref]->external;
     if (op.code != Opcode::print && op.code != Opcode::check) continue;
     s.text = f.texts[op.ref];
     for (std::size_t k = op.code == Opcode::check; k < op.operands.size(); ++k) s.operands.push_back(f.type(op.operands[k]).dtype());
@@ -317,6 +319,14 @@ int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int3
 
 std::int32_t fluxion_cpu_records(ProgramState* state, std::int32_t memory, std::int32_t n, std::int32_t site) {
   return static_cast<const ProgramExecutable*>(state->owner)->push(*state, memory, n, site);
+}
+
+std::int32_t fluxion_cpu_program_external(ProgramState* state, std::int32_t site, const std::uint64_t* in, std::uint64_t* out) {
+  return call_host((*state->sites)[static_cast<std::size_t>(site)], nullptr, 1, in, out, *state->failure) ? 0 : 1;
+}
+
+std::int32_t fluxion_cpu_program_host(ProgramState* state, std::int32_t callee, const KernelArray* arrays, const std::uint64_t* scalars) {
+  return launch_host(static_cast<const ProgramExecutable*>(state->owner)->callee(callee), arrays, scalars, *state->failure) ? 0 : 1;
 }
 
 void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values) {

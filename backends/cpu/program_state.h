@@ -28,7 +28,7 @@ static_assert(offsetof(ProgramState, plans) == 24 && offsetof(ProgramState, cont
 /// 0 when all went well. A failure is in the slot by then.
 using ProgramFn = int (*)(ProgramState*);
 
-/// Ops of a program that may report: print, check, buffer_alloc, loops and launches; by op, -1 for the rest.
+/// Ops of a program that may report: print, check, buffer_alloc, calls of host functions, loops and launches; by op, -1 for the rest.
 std::vector<int> number_program_sites(const Function& f);
 std::vector<Site> program_sites(const Function& f);
 
@@ -40,6 +40,10 @@ int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int3
                                const KernelArray* arrays, const std::uint64_t* scalars);
 /// A loop begins (`what` 0), starts a turn (1; `step` below 0: the next one) or ends (2).
 void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what, std::int32_t step);
+/// Calls the host function of a site; nonzero after a failure.
+std::int32_t fluxion_cpu_program_external(ProgramState* state, std::int32_t site, const std::uint64_t* in, std::uint64_t* out);
+/// Calls the host function that a kernel stands for; nonzero after a failure.
+std::int32_t fluxion_cpu_program_host(ProgramState* state, std::int32_t callee, const KernelArray* arrays, const std::uint64_t* scalars);
 /// print, or a check that did not hold.
 void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values);
 }

@@ -1,11 +1,14 @@
 // What capture.h keeps out of line: calls on the host, and the probes that find the layout of a struct.
 #include "fluxion/capture.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
 #include "fluxion/error.h"
 #include "fluxion/evaluate.h"
+#include "fluxion/external_code.h"
 
 namespace fluxion::detail {
 namespace {
@@ -17,6 +20,9 @@ thread_local std::vector<Probed> t_probed;
 }  // namespace
 
 void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std::uint64_t* results, int m) {
+  if (recording() && is_impure(f))
+    throw KernelError(f.loc, fmt::format("\"{}\" is or calls an impure external, and with numbers of the host it would be called once, now, while \"{}\" is captured; "
+                                         "pass it captured values", f.name, recorded().name));
   const auto out = evaluate_fn(f, {arguments, static_cast<std::size_t>(n)});
   if (out.size() != static_cast<std::size_t>(m)) throw Bug(f.loc, "a function gives another number of results than its type");
   std::copy(out.begin(), out.end(), results);

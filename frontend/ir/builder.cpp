@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 
 namespace fluxion {
 namespace {
@@ -364,6 +365,7 @@ namespace {
 bool reports(const Function& k, std::vector<const Function*>& seen) {
   if (std::find(seen.begin(), seen.end(), &k) != seen.end()) return false;
   seen.push_back(&k);
+  if (k.external) return k.external->impure;
   for (const Region& r : k.regions)
     for (OpId id : r.ops) {
       const Op& op = k[id];

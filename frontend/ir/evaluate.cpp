@@ -13,6 +13,7 @@
 #include "evaluate_plan.h"
 #include "evaluate_trace.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "fluxion/races.h"
 
 namespace fluxion {
@@ -31,9 +32,11 @@ class Machine {
   Machine(const Plan& plan, const EvalOptions& options)
       : plan_(plan), f_(plan.f), options_(options), bits_(plan.bits), objects_(plan.has_objects ? plan.bits.size() : 0) {}
 
-  std::vector<EvalValue> call(std::vector<EvalValue> arguments) {
+  /// `at`: where an error of a host function is reported.
+  std::vector<EvalValue> call(std::vector<EvalValue> arguments, Loc at = {}) {
     if (arguments.size() != f_.parameters.size())
       throw KernelError(f_.loc, fmt::format("\"{}\" takes {} arguments, got {}", f_.name, f_.parameters.size(), arguments.size()));
+    if (f_.external) return call_host(arguments, at);
     make_locals();
     for (std::size_t i = 0; i < arguments.size(); ++i) {
       const ValueId v = f_.parameters[i].value;
@@ -49,6 +52,7 @@ class Machine {
   }
 
   void launch(const std::array<std::int64_t, 3>& domain, std::span<const EvalMemory> memories, std::span<const std::uint64_t> scalars) {
+    if (f_.external) return launch_host(memories, scalars);
     domain_ = domain;
     for (int a = f_.domain_rank; a < 3; ++a) domain_[a] = 1;
     access_.resize(f_.memories.size());
@@ -470,9 +474,31 @@ class Machine {
       machines_[op.ref]->follow(trace_);
       trace_->callers.push_back(op.loc);
     }
-    std::vector<EvalValue> out = machines_[op.ref]->call(std::move(arguments));
+    std::vector<EvalValue> out = machines_[op.ref]->call(std::move(arguments), op.loc);
     if (trace_) trace_->callers.pop_back();
     for (std::size_t i = 0; i < out.size(); ++i) put(op.results[i], std::move(out[i]));
+    if (trace_ && k.external) blame(op);
+  }
+  // A NaN that a host function gives is its own unless it was given one.
+  void blame(const Op& op) {
+    std::uint32_t from = 0;
+    for (ValueId v : op.operands)
+      if (is_float(f_.type(v).dtype()) && Trace::is_nan(f_.type(v).dtype(), bits_[v.index])) from = made_[v.index];
+    for (ValueId v : op.results)
+      if (const DType t = f_.type(v).dtype(); is_float(t)) made_[v.index] = from && Trace::is_odd(t, bits_[v.index]) ? from : trace_->given(op, t, bits_[v.index]);
+  }
+  std::vector<EvalValue> call_host(const std::vector<EvalValue>& arguments, Loc at) const {
+    std::vector<std::uint64_t> in, bits(f_.external->gives.size());
+    for (const EvalValue& v : arguments) in.push_back(v.bits);
+    if (std::string error; !try_external(*f_.external, in.data(), bits.data(), error)) throw KernelError(at ? at : f_.loc, error);
+    std::vector<EvalValue> out(bits.size());
+    for (std::size_t k = 0; k < bits.size(); ++k) out[k].bits = bits[k];
+    return out;
+  }
+  void launch_host(std::span<const EvalMemory> memories, std::span<const std::uint64_t> scalars) const {
+    std::vector<ExternalArray> arrays;
+    for (const EvalMemory& m : memories) arrays.push_back({m.data, m.extent});
+    if (std::string error; !try_external(*f_.external, arrays.data(), scalars.data(), error)) throw KernelError(f_.loc, error);
   }
   void run_launch(OpId id) {
     const Op& op = f_[id];
@@ -522,13 +548,13 @@ class Machine {
 
 }  // namespace
 
-std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<const std::uint64_t> arguments) {
+std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<const std::uint64_t> arguments, Loc at) {
   const Plan plan(f);
   const EvalOptions options;
   std::vector<EvalValue> in;
   for (std::uint64_t a : arguments) in.emplace_back().bits = a;
   std::vector<std::uint64_t> out;
-  for (const EvalValue& v : Machine(plan, options).call(std::move(in))) out.push_back(v.bits);
+  for (const EvalValue& v : Machine(plan, options).call(std::move(in), at)) out.push_back(v.bits);
   return out;
 }
 

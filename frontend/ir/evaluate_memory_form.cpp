@@ -134,7 +134,7 @@ void Evaluator::op(const Op& op) {
         carry = read(f_.terminator(op.regions[1]).operands, 0);
       }
     }
-    case Opcode::call: return assign(op.results, evaluate_fn(*f_.callees[op.ref], read(op.operands, 0)), 0);
+    case Opcode::call: return assign(op.results, evaluate_fn(*f_.callees[op.ref], read(op.operands, 0), op.loc), 0);
     case Opcode::load: {
       const std::byte* from = element(op, operand);
       std::uint64_t& to = bits_[op.results[0].index] = 0;

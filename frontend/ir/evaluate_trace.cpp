@@ -36,6 +36,7 @@ std::string expression(const Op& op, DType t, std::span<const std::uint64_t> x) 
                             : infix("*");
     case Opcode::div: return infix("/");
     case Opcode::fma: return fmt::format("{} * {} + {}", v(0), v(1), v(2));
+    case Opcode::call: return "an external function";
     default: break;
   }
   std::string list;

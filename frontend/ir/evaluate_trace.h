@@ -36,6 +36,8 @@ class Trace {
     Made m{&op, caller(), thread_, t, t, {}, 0, bits, 0, place()};
     return at_[p] = add(std::move(m));
   }
+  /// What a host function gave for arguments that are no NaNs.
+  std::uint32_t given(const Op& op, DType t, std::uint64_t bits) { return is_odd(t, bits) ? add({&op, caller(), thread_, t, t, {}, 0, bits, 0, {}}) : 0; }
   /// Of a scalar parameter; before anything else.
   std::uint32_t scalar(const std::string& name, DType t, std::uint64_t bits);
   void stores(const std::byte* p, DType t, std::uint64_t old, std::uint64_t now, std::uint32_t made);

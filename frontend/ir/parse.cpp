@@ -11,6 +11,7 @@
 
 #include "fluxion/builder.h"
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "text.h"
 
 namespace fluxion {
@@ -253,6 +254,7 @@ struct Parser::FunctionParser {
     }
     if (p.take("vjp")) f.rules.vjp = callee_named();
     if (p.take("jvp")) f.rules.jvp = callee_named();
+    if (p.take("external")) external();
     const std::size_t brace = p.at_;
     p.expect("{");
     b.finish(block(b));
@@ -268,6 +270,13 @@ struct Parser::FunctionParser {
     return std::move(f);
   }
 
+  void external() {
+    const bool impure = p.take("impure");
+    const std::size_t start = p.at_;
+    f.external = external_numbered(static_cast<std::uint64_t>(p.integer()));
+    if (!f.external || f.external->impure != impure)
+      p.fail_at(start, "the host function of this number is not there: a text with externals is read by the process that wrote it");
+  }
   void define(const std::string& name, ValueId v) {
     if (!values.emplace(name, v).second) p.fail(fmt::format("%{} is defined twice", name));
   }

@@ -48,6 +48,7 @@ void Rewriter::copy_signature() {
   f.group = from.group;
   f.rules = from.rules;
   f.before = from.before;
+  f.external = from.external;
   for (const Parameter& p : from.parameters) {
     switch (p.kind) {
       case Parameter::Kind::scalar: map(p.value, to.scalar_parameter(from.type(p.value).dtype(), p.name)); break;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "fluxion/error.h"
+#include "fluxion/external_code.h"
 #include "text.h"
 
 namespace fluxion {
@@ -39,6 +40,7 @@ class Verifier {
       if (v.index >= f_.values.size() || f_.type(v) != kI32) fail("a launch index is i32");
     region(f_.body);
     result_types();
+    if (f_.external) external(*f_.external);
   }
 
  private:
@@ -60,6 +62,16 @@ class Verifier {
       text.insert(std::min(end + 1, text.size()), std::string(indent, ' ') + std::string(width, '^') + " " + std::string(what) + "\n");
     }
     throw Bug(loc, head + "\n" + text);
+  }
+  void external(const External& e) const {
+    const Values& out = f_.terminator(f_.body).operands;
+    bool same = f_.kind == (e.launch ? Function::Kind::kernel : Function::Kind::fn) && out.size() == e.gives.size();
+    std::vector<DType> takes;
+    for (const Parameter& p : f_.parameters)
+      if (p.kind == Parameter::Kind::scalar) takes.push_back(f_.type(p.value).dtype());
+    same &= takes == e.takes;
+    for (std::size_t k = 0; same && k < e.gives.size(); ++k) same = f_.type(out[k]) == Type(e.gives[k]);
+    if (!same) fail("the host function that an external stands for has another signature");
   }
   void need(bool ok, const char* what) const {
     if (!ok) fail(what);

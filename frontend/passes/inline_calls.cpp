@@ -1,7 +1,7 @@
 // inline_calls -- a callee takes the place of its call where that is cheap: it is small, or called from one place, or its
 // copies stay below a limit. The rest stay calls, so that functions that call each other twice and more grow
 // linearly. Callees first; each once, however many call it. A function with rules stays a call until the
-// derivatives have been made: inline_final comes after that, and leaves no call of a program.
+// derivatives have been made: inline_final comes after that, and leaves no call of a program. A host function stays a call.
 #include <fmt/format.h>
 
 #include <atomic>
@@ -45,7 +45,7 @@ class Inliner {
     for (const Function* callee : order) {
       Site& s = sites[callee];
       const Function& g = *s.callee;
-      if (!final_ && g.rules != Rules{}) continue;
+      if (g.external || (!final_ && g.rules != Rules{})) continue;
       const std::size_t each = count(g);
       const bool cheap = !g_keep && (each <= kSmall || s.count == 1 || each * s.count <= kCopies);
       s.inlined = (cheap && size + each * s.count <= kCaller) || (final_ && g.kind == Function::Kind::program);

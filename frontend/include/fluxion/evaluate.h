@@ -36,8 +36,8 @@ struct EvalOptions {
   std::int64_t first_thread = 0;  // without groups and thread_order: start there, and go round
 };
 
-/// Kind fn: scalar arguments to results.
-FLUXION_API std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<const std::uint64_t> arguments);
+/// Kind fn: scalar arguments to results. `at`: of the call, for errors of a host function.
+FLUXION_API std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<const std::uint64_t> arguments, Loc at = {});
 /// Kind kernel: every point of the domain, one after the other.
 FLUXION_API void evaluate_kernel(const Function& f, std::array<std::int64_t, 3> domain, std::span<const EvalMemory> memories,
                                  std::span<const std::uint64_t> scalars, const EvalOptions& options = {});

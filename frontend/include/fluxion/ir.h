@@ -58,6 +58,9 @@
 // Rules: a fn, kernel or program may carry its own derivatives (Rules). Their signatures are those of ad.h for all of its float
 // parameters. Transforms use them instead of the body; a function with rules is inlined after differentiation only.
 //
+// External: a fn may stand for a host function (External). Calls call that; the body never runs and is there for those who ask what
+// depends on what. Only rules give it a derivative. It is called for active threads only. A kernel that stands for one calls it once.
+//
 // Scratch: a transform may append memory parameters that the user does not pass (Memory::scratch). They come
 // last, and whoever launches supplies for each a fresh buffer with the shape of parameter `like` and the
 // scratch's own element: role inout starts as a copy of `like` (same layout), or as zeros (Memory::zeros), role out with
@@ -210,6 +213,7 @@ struct Before {
   std::vector<Array> arrays;
   std::vector<Stage> stages;
 };
+struct External;  // external_code.h
 
 struct Function {
   enum class Kind : std::uint8_t { fn, kernel, program };
@@ -220,6 +224,7 @@ struct Function {
   std::array<int, 3> group{};   // kernels: threads of a group along each axis of the domain; zeros: no groups
   Rules rules;
   Before before;                // kernels
+  std::shared_ptr<const External> external;  // fn, kernel: the host function that it stands for
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;

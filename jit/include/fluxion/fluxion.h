@@ -10,6 +10,7 @@
 #include "fluxion/device.h"
 #include "fluxion/differentiate.h"
 #include "fluxion/error.h"
+#include "fluxion/external.h"
 #include "fluxion/jacobian.h"
 #include "fluxion/kernel.h"
 #include "fluxion/mat.h"
