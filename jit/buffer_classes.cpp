@@ -117,10 +117,11 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
       switch (op.code) {
         case Opcode::launch: {
           const Function& k = *f_.callees[op.ref];
-          const bool pointwise = is_pointwise_launch(f_, op);
+          const std::vector<char> shares = shared_inputs(f_, op);
           std::size_t operand = static_cast<std::size_t>(k.domain_rank), result = 0;
           Values ins, outs;
-          for (const Parameter& p : k.parameters) {
+          for (std::size_t q = 0; q < k.parameters.size(); ++q) {
+            const Parameter& p = k.parameters[q];
             const bool memory = p.kind == Parameter::Kind::memory;
             if (memory && p.role == Role::out) {
               outs.push_back(op.results[result++]);
@@ -128,11 +129,10 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
             }
             const ValueId v = op.operands[operand++];
             if (memory && p.role != Role::in) pair(r, v, node_of_[op.results[result++].index]);
-            else if (memory) ins.push_back(v);
+            else if (memory && shares[q]) ins.push_back(v);
           }
-          if (pointwise)
-            for (ValueId out : outs)
-              for (ValueId in : ins) pair(r, in, node_of_[out.index]);
+          for (ValueId out : outs)
+            for (ValueId in : ins) pair(r, in, node_of_[out.index]);
           break;
         }
         case Opcode::for_: case Opcode::while_:
@@ -286,7 +286,9 @@ void BufferClasses::make_stacks() {
         for (RegionId r : op.regions)
           for (std::size_t k = 0; k < op.results.size(); ++k) same(f_.terminator(r).operands[k], op.results[k]);
         break;
-      case Opcode::seq_get: item(op.operands[0], op.results[0]); break;
+      case Opcode::seq_get:
+        if (f_.type(op.operands[0]).is_seq()) item(op.operands[0], op.results[0]);
+        break;
       case Opcode::seq_set: case Opcode::seq_add_at:
         same(op.operands[0], op.results[0]);
         item(op.operands[0], op.operands[2]);

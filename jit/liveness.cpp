@@ -28,9 +28,10 @@ Life join(const Life& a, const Life& b) {
   return out;
 }
 
-bool is_pointwise_launch(const Function& f, const Op& launch) {
+std::vector<char> shared_inputs(const Function& f, const Op& launch) {
   const Function& k = *f.callees[launch.ref];
-  if (!is_pointwise(k)) return false;
+  const std::vector<char> none(k.parameters.size());
+  if (!is_pointwise(k)) return none;
   const auto same_shape = [&](ValueId v) {
     for (int axis = 0; axis < k.domain_rank; ++axis) {
       const Value& extent = f[launch.operands[axis]];
@@ -39,8 +40,8 @@ bool is_pointwise_launch(const Function& f, const Op& launch) {
     return true;
   };
   for (std::size_t i = k.domain_rank; i < launch.operands.size(); ++i)
-    if (f.type(launch.operands[i]).is_array() && !same_shape(launch.operands[i])) return false;
-  return std::all_of(launch.results.begin(), launch.results.end(), same_shape);
+    if (f.type(launch.operands[i]).is_array() && !same_shape(launch.operands[i])) return none;
+  return std::all_of(launch.results.begin(), launch.results.end(), same_shape) ? taken_over(k) : none;
 }
 
 Liveness::Liveness(const Function& f)
@@ -70,12 +71,13 @@ void Liveness::number(RegionId r, OpId owner, std::uint32_t& next) {
     switch (op.code) {
       case Opcode::launch: {
         const Function& k = *f_.callees[op.ref];
-        const bool pointwise = is_pointwise_launch(f_, op);
+        const std::vector<char> shares = shared_inputs(f_, op);
         std::size_t operand = static_cast<std::size_t>(k.domain_rank);
-        for (const Parameter& p : k.parameters) {
+        for (std::size_t i = 0; i < k.parameters.size(); ++i) {
+          const Parameter& p = k.parameters[i];
           if (p.kind == Parameter::Kind::memory && p.role == Role::out) continue;
           const bool in = p.kind != Parameter::Kind::memory || p.role == Role::in;
-          note(op.operands[operand++], id, !in ? Use::take : pointwise ? Use::share : Use::read);
+          note(op.operands[operand++], id, !in ? Use::take : shares[i] ? Use::share : Use::read);
         }
         break;
       }

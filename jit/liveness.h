@@ -62,7 +62,7 @@ class Liveness {
   std::vector<std::vector<Site>> sites_;
 };
 
-/// Whether an In of this launch may share memory with an Out of it.
-bool is_pointwise_launch(const Function& f, const Op& launch);
+/// By parameter of the kernel: whether this In may share memory with an Out of the launch.
+std::vector<char> shared_inputs(const Function& f, const Op& launch);
 
 }  // namespace fluxion

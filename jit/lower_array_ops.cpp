@@ -151,4 +151,32 @@ Function loads_first(Function f) {
   return f;
 }
 
+std::vector<char> taken_over(const Function& k) {
+  std::vector<char> out(k.parameters.size(), 1);
+  const std::vector<OpId>& ops = k[k.body].ops;
+  std::vector<OpId> stores;
+  bool calls = false;
+  for (OpId id : ops) {
+    if (k[id].code == Opcode::store) stores.push_back(id);
+    calls |= k[id].code == Opcode::call;  // of what may turn out not to need its arguments
+  }
+  if (stores.size() <= 1) return out;
+  for (std::size_t p = 0; p < out.size(); ++p) {
+    if (k.parameters[p].kind != Parameter::Kind::memory) continue;
+    out[p] = !calls;
+    for (OpId load : ops) {
+      if (k[load].code != Opcode::load || k[load].memory != k.parameters[p].memory) continue;
+      std::vector<char> needs(k.values.size());
+      needs[k[load].results[0].index] = 1;
+      for (OpId id : ops) {
+        bool any = false;
+        for (ValueId v : k[id].operands) any |= needs[v.index] != 0;
+        for (ValueId v : k[id].results) needs[v.index] |= any;
+        if (k[id].code == Opcode::store && k[id].leaf == k[load].leaf) out[p] &= any;
+      }
+    }
+  }
+  return out;
+}
+
 }  // namespace fluxion

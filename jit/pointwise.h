@@ -15,4 +15,8 @@ bool is_pointwise(const Function& kernel);
 /// Its loads before its stores again, which passes may have mixed: to them an Out and an In are different memories.
 Function loads_first(Function pointwise);
 
+/// The In parameters of a pointwise kernel whose memory an Out may take over. What orders a load before a store is that the
+/// store needs it, since passes and LLVM take the two for different memory: so every store of a leaf must need it.
+std::vector<char> taken_over(const Function& kernel);
+
 }  // namespace fluxion
