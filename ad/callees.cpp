@@ -35,30 +35,37 @@ DType half_to_f32(DType t) { return is_half(t) ? DType::f32 : t; }
 
 void signature(const Function& f, Builder& b, Values& parameters) {
   Function& out = b.function();
-  out.kind = Function::Kind::fn;
+  out.kind = f.kind;
   out.name = f.name;
   out.loc = b.loc = f.loc;
-  for (const Parameter& p : f.parameters) parameters.push_back(b.scalar_parameter(f.type(p.value).dtype(), p.name));
+  for (const Parameter& p : f.parameters) {
+    if (p.kind == Parameter::Kind::array && p.role != Role::in)
+      throw KernelError(f.loc, fmt::format("program \"{}\" has rules and writes its parameter {}; work on a copy and return that", f.name, p.name));
+    parameters.push_back(p.kind == Parameter::Kind::array ? b.array_parameter(f.type(p.value), Role::in, p.name)
+                                                          : b.scalar_parameter(f.type(p.value).dtype(), p.name));
+  }
 }
 
 /// jvp from the vjp rule: (x, dx) -> f(x), d/dw <vjp(x, w), dx>.
-Pointer jvp_of_vjp(const Pointer& f) {
-  const Function& rule = *f->rules.vjp;
+Pointer jvp_of_vjp(const Pointer& f, const Function& rule) {
   const std::size_t n = f->parameters.size();
+  const bool results = takes_results(*f, rule);
+  const std::size_t first = n + (results ? f->terminator(f->body).operands.size() : 0);  // cotangent
   Mask wrt(rule.parameters.size());
-  for (std::size_t p = n; p < wrt.size(); ++p) wrt[p] = 1;
+  for (std::size_t p = first; p < wrt.size(); ++p) wrt[p] = 1;
   const Mask seeds(rule.terminator(rule.body).operands.size(), 1);
   const auto linear = std::make_shared<const Function>(vjp_fn(rule, wrt, seeds, false, true));
   Function out;
   Builder b(out);
-  Values x, y;
+  Values x, tangents;
   signature(*f, b, x);
-  Values arguments = x;
-  for (std::size_t p = n; p < rule.parameters.size(); ++p) arguments.push_back(b.zero(rule.type(rule.parameters[p].value)));
   const Mask floats = float_parameters(*f);
   for (std::size_t p = 0; p < n; ++p)
-    if (floats[p]) arguments.push_back(b.scalar_parameter(half_to_f32(f->type(f->parameters[p].value).dtype()), f->parameters[p].name + "_dot"));
-  y = b.call(f, x);
+    if (floats[p]) tangents.push_back(b.scalar_parameter(half_to_f32(f->type(f->parameters[p].value).dtype()), f->parameters[p].name + "_dot"));
+  Values y = b.call(f, x), arguments = x;
+  if (results) arguments.insert(arguments.end(), y.begin(), y.end());
+  for (std::size_t p = first; p < rule.parameters.size(); ++p) arguments.push_back(b.zero(rule.type(rule.parameters[p].value)));
+  arguments.insert(arguments.end(), tangents.begin(), tangents.end());
   const Values t = b.call(linear, arguments);
   y.insert(y.end(), t.begin(), t.end());
   b.finish(y);
@@ -66,8 +73,7 @@ Pointer jvp_of_vjp(const Pointer& f) {
 }
 
 /// vjp from the jvp rule: (x, w) -> d/dx' <the tangents of jvp(x, x'), w>.
-Pointer vjp_of_jvp(const Pointer& f) {
-  const Function& rule = *f->rules.jvp;
+Pointer vjp_of_jvp(const Pointer& f, const Function& rule) {
   const std::size_t n = f->parameters.size(), results = f->terminator(f->body).operands.size();
   Mask wrt(rule.parameters.size()), seeds(rule.terminator(rule.body).operands.size());
   for (std::size_t p = n; p < wrt.size(); ++p) wrt[p] = 1;
@@ -109,8 +115,8 @@ Callees::Tangent Callees::jvp(const Pointer& f, const Mask& dots) {
   if (const auto it = jvps_.find(key); it != jvps_.end()) return it->second;
   if (f->external && !rule) refuse_external(*f, {});
   Tangent t;
-  if (f->rules.jvp) t = {f->rules.jvp, float_parameters(*f)};
-  else if (rule) t = {jvp_of_vjp(f), float_parameters(*f)};
+  if (f->rules.jvp) t = {closed(f, f->rules.jvp), float_parameters(*f)};
+  else if (rule) t = {jvp_of_vjp(f, *closed(f, f->rules.vjp)), float_parameters(*f)};
   else t = {std::make_shared<const Function>(jvp_fn(*f, dots)), dots};
   kept_.push_back(f);
   jvps_[key] = t;
@@ -128,8 +134,12 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
   if (const auto it = vjps_.find({f.get(), key}); it != vjps_.end()) return it->second;
   if (f->external && !rule) refuse_external(*f, {});
   Adjoint a;
-  if (rule) a = {quiet(f->rules.vjp ? f->rules.vjp : vjp_of_jvp(f)), float_parameters(*f), float_results(*f), true};
-  else a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false};
+  if (rule) {
+    const bool results = f->rules.vjp && takes_results(*f, *f->rules.vjp);
+    a = {quiet(f->rules.vjp ? closed(f, f->rules.vjp) : vjp_of_jvp(f, *closed(f, f->rules.jvp))), float_parameters(*f), float_results(*f), true, results};
+  } else {
+    a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false, false};
+  }
   kept_.push_back(f);
   vjps_[{f.get(), key}] = a;
   return a;
@@ -174,15 +184,50 @@ Pointer Callees::quiet(const Pointer& f) {
   for (const Region& r : f->regions)
     for (OpId id : r.ops) {
       const Opcode code = (*f)[id].code;
-      loud |= code == Opcode::print || code == Opcode::check || (code == Opcode::call && quiet(f->callees[(*f)[id].ref]) != f->callees[(*f)[id].ref]);
+      const bool calls = code == Opcode::call || code == Opcode::launch;
+      loud |= code == Opcode::print || code == Opcode::check || (calls && quiet(f->callees[(*f)[id].ref]) != f->callees[(*f)[id].ref]);
     }
   kept_.push_back(f);
   if (!loud) return quiet_[f.get()] = f;
   return quiet_[f.get()] = std::make_shared<const Function>(rewrite(*f, [&](Rewriter& r, OpId id) {
     const Op& op = (*f)[id];
     if (op.code == Opcode::print || op.code == Opcode::check) return true;
+    if (op.code == Opcode::launch) {
+      std::vector<Type> types;
+      for (ValueId v : op.results) types.push_back(f->type(v));
+      Op now = op;
+      now.operands = r(op.operands);
+      now.ref = add_callee(r.to.function(), quiet(f->callees[op.ref]));
+      now.results.clear();
+      const OpId made = r.to.append(std::move(now), types);
+      r.map(op.results, Values(r.to.function()[made].results));
+      return true;
+    }
     if (op.code != Opcode::call) return false;
     r.map(op.results, r.to.call(quiet(f->callees[op.ref]), r(op.operands)));
+    return true;
+  }));
+}
+
+Pointer Callees::closed(const Pointer& f, const Pointer& rule) {
+  if (const auto it = closed_.find({f.get(), rule.get()}); it != closed_.end()) return it->second;
+  bool any = false;
+  for (const Region& r : rule->regions)
+    for (OpId id : r.ops) {
+      const Op& op = (*rule)[id];
+      if (op.code != Opcode::call) continue;
+      const Pointer& g = rule->callees[op.ref];
+      any |= g->self || closed(f, g) != g;
+    }
+  kept_.push_back(f);
+  kept_.push_back(rule);
+  Pointer& out = closed_[{f.get(), rule.get()}];
+  if (!any) return out = rule;
+  return out = std::make_shared<const Function>(rewrite(*rule, [&](Rewriter& r, OpId id) {
+    const Op& op = (*rule)[id];
+    if (op.code != Opcode::call) return false;
+    const Pointer& g = rule->callees[op.ref];
+    r.map(op.results, r.to.call(g->self ? f : closed(f, g), r(op.operands)));
     return true;
   }));
 }
@@ -199,6 +244,12 @@ bool Callees::masks(const Function& f) {
         for (std::size_t k = 0; k < op.operands.size(); ++k) any |= ad::masks(op.code, static_cast<int>(k));
     }
   return masks_[&f] = any;
+}
+
+bool takes_results(const Function& f, const Function& rule) {
+  std::size_t cotangents = 0;
+  for (const char c : float_results(f)) cotangents += c;
+  return rule.parameters.size() > f.parameters.size() + cotangents;
 }
 
 Function calling(const Function& f) {

@@ -1,7 +1,7 @@
 // Strip-mining: a loop becomes a nest of loops over shorter and shorter strips, all but the innermost marked to keep
 // only what their iterations start from. Differentiation then does what it does to any nest: the reverse of a strip runs it
-// again. A `while` becomes a `for` first; what decides its trips costs next to nothing in a program, where scalars
-// never depend on arrays. Revolving loops get their number of states here; their sweeps are in revolve.cpp.
+// again. A `while` becomes a `for` first; what decides its trips costs next to nothing in a program, whose scalars
+// depend on arrays through `item` alone, and then the loop is refused. Revolving loops get their number of states here; their sweeps are in revolve.cpp.
 #include "checkpoint.h"
 
 #include <fmt/format.h>
@@ -29,11 +29,28 @@ bool works_on_arrays(const Function& f, RegionId r) {
   return false;
 }
 
+/// What a while tests may depend on the numbers of an array, which a copy without launches does not have.
+bool reads_arrays(const Function& f, RegionId r) {
+  for (OpId o : f[r].ops) {
+    const Op& op = f[o];
+    if (op.code == Opcode::seq_get && f.type(op.operands[0]).is_array()) return true;
+    if (op.code == Opcode::call && f.callees[op.ref]->kind == Function::Kind::program)
+      for (ValueId v : op.results)
+        if (!f.type(v).is_array()) return true;
+    for (RegionId inner : op.regions)
+      if (reads_arrays(f, inner)) return true;
+  }
+  return false;
+}
+
 /// The trips of a while from a copy of it whose launches give zeros: dce leaves its scalars.
 Function count_whiles(const Function& f) {
   return dce(rewrite(f, [&](Rewriter& rw, OpId id) {
     const Op& op = f[id];
     if (op.code != Opcode::while_ || !works_on_arrays(f, op.regions[1])) return false;
+    if (reads_arrays(f, op.regions[0]) || reads_arrays(f, op.regions[1]))
+      throw KernelError(op.loc, "how often this while loop runs may depend on the numbers of an array (fx::item), which are not known before it "
+                                "runs; its derivative cannot be checkpointed: leave the checkpoint option out, or write fx::range with a limit");
     Rewriter count = rw;
     count.hook = [&f](Rewriter& c, OpId inner) {
       const Op& o = f[inner];

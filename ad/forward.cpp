@@ -326,11 +326,13 @@ class Forward {
         if (has_float(f_.type(v))) refuse_external(g, op.loc);
       return copy(op);  // whole numbers are constants
     }
-    const Callees::Tangent t = Callees::now().jvp(f_.callees[op.ref], dots);
+    const bool program = f_.callees[op.ref]->kind == Function::Kind::program;
+    Callees::Tangent t;
+    if (!program) t = Callees::now().jvp(f_.callees[op.ref], dots);
     Values arguments = primal(op.operands);
     for (std::size_t p = 0; p < dots.size(); ++p)
-      if (t.dots[p]) arguments.push_back(tangent_or_zero(op.operands[p]));
-    const Values out = b_.call(t.function, arguments);
+      if (program ? has_float(f_.type(op.operands[p])) : t.dots[p] != 0) arguments.push_back(tangent_or_zero(op.operands[p]));
+    const Values out = program ? splice(b_, *Callees::now().program_jvp(f_.callees[op.ref]), arguments) : b_.call(t.function, arguments);
     std::size_t next = op.results.size();
     for (std::size_t r = 0; r < op.results.size(); ++r) {
       now[op.results[r].index] = out[r];
@@ -484,7 +486,7 @@ Function jvp_fn(const Function& f, const std::vector<char>& dots) { return forwa
 
 Function jvp(const Function& f) {
   const ad::Callees::Scope scope;
-  if (f.kind == Function::Kind::fn && (f.rules != Rules{} || f.external)) return jvp(ad::calling(f));
+  if (f.kind != Function::Kind::kernel && (f.rules != Rules{} || f.external)) return jvp(ad::calling(f));
   if (f.kind == Function::Kind::kernel && f.rules != Rules{}) return *ad::jvp_rule(f);
   if (f.external) refuse_external(f, {});
   std::vector<char> dots;

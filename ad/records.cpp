@@ -64,6 +64,9 @@ void Reverse::find_recordables(RegionId r, RegionId launches, std::vector<Record
       if (!planted(testing::Mutant::stale_loads)) add(op.results[0], s_.scope(op.memory));
     } else if (op.code == Opcode::atomic && memory[op.memory.index].primal == MemoryPlan::Primal::unstable) {
       add(op.results[0], s_.scope(op.memory));
+    } else if (program_ && ((op.code == Opcode::call && f_.callees[op.ref]->kind == Function::Kind::program) ||
+                            (op.code == Opcode::seq_get && f_.type(op.operands[0]).is_array()))) {
+      for (ValueId v : op.results) add(v, launches);
     } else if (program_ && (op.code == Opcode::launch || is_elementwise(op.code) || op.code == Opcode::convert)) {
       // A forward launch runs once, however deep it is nested, unless a loop is to run again.
       for (ValueId v : op.results)

@@ -182,6 +182,7 @@ void Reverse::reverse_seq(const Op& op) {
   const ValueId y = adjoint[op.results[0].index], s = op.operands[0];
   if (!y.valid()) return;
   const ValueId i = primal(op.operands[1]);
+  if (f_.type(s).is_array()) return reverse_call(std::make_shared<const Function>(item_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
   if (op.code == Opcode::seq_get) {
     if (!act_.active(s)) return;
     ValueId& a = adjoint[s.index];

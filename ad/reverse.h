@@ -154,6 +154,7 @@ class Reverse {
 
   // ---- reverse_call.cpp
   void reverse_fn(const Op& op);
+  void reverse_program(const Op& op);            // a program that has rules
 
   // ---- reverse_launch.cpp
   void reverse_launch(const Op& op);
@@ -168,6 +169,8 @@ class Reverse {
 /// A kernel that does one elementwise op, convert or select of a program on arrays and scalars: its parameters
 /// are the operands (arrays In), then the result (Out; a scalar result has one element).
 Function elementwise_kernel(const Function& f, const Op& op);
+/// A kernel of one point for the seq_get `op` of an array: an In, the position, and an Out of one element.
+Function item_kernel(const Function& f, const Op& op);
 /// A kernel of one point that makes the call `op` of a program: its parameters are the operands, then an Out for each result.
 Function call_kernel(const Function& f, const Op& op);
 

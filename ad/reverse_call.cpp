@@ -19,9 +19,12 @@ void Reverse::reverse_fn(const Op& op) {
   }
   if (!any_wrt || !any_seed) return;
   if (callee->external && callee->rules == Rules{}) refuse_external(*callee, op.loc);
+  if (callee->kind == Function::Kind::program) return reverse_program(op);
   if (program_) return reverse_call(std::make_shared<const Function>(call_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
   const Callees::Adjoint a = Callees::now().vjp(callee, wrt, seeds, tainted);
   Values arguments = primal(op.operands), cotangents;
+  if (a.results)
+    for (ValueId v : op.results) arguments.push_back(primal(v));
   for (std::size_t k = 0; k < seeds.size(); ++k)
     if (a.seeds[k]) cotangents.push_back(seeds[k] ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
   arguments.insert(arguments.end(), cotangents.begin(), cotangents.end());
@@ -41,6 +44,25 @@ void Reverse::reverse_fn(const Op& op) {
     if (masked.valid()) g = b_.select(masked, b_.zero(b_.function().type(g)), g);
     add_adjoint(op.operands[p], g);
   }
+}
+
+/// Gradients of scalars are arrays of one element, as all cotangents of a program's scalars; a rule takes those as scalars.
+void Reverse::reverse_program(const Op& op) {
+  const auto rule = Callees::now().program_vjp(f_.callees[op.ref]);
+  Values arguments = primal(op.operands);
+  if (takes_results(*f_.callees[op.ref], *rule))
+    for (ValueId v : op.results) arguments.push_back(primal(v));
+  for (ValueId v : op.results) {
+    if (!has_float(f_.type(v))) continue;
+    const ValueId a = adjoint[v.index];
+    const Type t = cotangent_type(v);
+    if (f_.type(v).is_array()) arguments.push_back(a.valid() ? a : b_.zero(t));
+    else arguments.push_back(a.valid() ? b_.seq_get(a, b_.i32(0)) : b_.zero(Type(t.dtype())));
+  }
+  const Values gradients = splice(b_, *rule, arguments);
+  std::size_t next = 0;
+  for (ValueId v : op.operands)
+    if (has_float(f_.type(v))) add_adjoint(v, gradients[next++]);
 }
 
 Function call_kernel(const Function& f, const Op& op) {

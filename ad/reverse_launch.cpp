@@ -159,6 +159,24 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
   }
 }
 
+Function item_kernel(const Function& f, const Op& op) {
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = "item";
+  out.loc = op.loc;
+  out.domain_rank = 1;
+  Builder b(out);
+  b.loc = op.loc;
+  const MemoryId a = b.memory_parameter(f.type(op.operands[0]).element, 1, Role::in, "a");
+  const ValueId i = b.scalar_parameter(DType::i32, "i");
+  const MemoryId r = b.memory_parameter(f.type(op.results[0]).element, 1, Role::out, "r");
+  const ValueId at = b.index(0);
+  const ValueId v = b.load(a, {&i, 1});
+  b.store(r, {&at, 1}, v);
+  b.finish();
+  return out;
+}
+
 Function elementwise_kernel(const Function& f, const Op& op) {
   Function out;
   out.kind = Function::Kind::kernel;

@@ -14,6 +14,7 @@ bool reads_written(const Function& f, RegionId r, const std::vector<char>& writt
     if (op.code == Opcode::yield) continue;
     if (has_effect(op.code) || op.code == Opcode::launch) return true;
     if (op.code == Opcode::load && written[op.memory.index]) return true;
+    if (op.code == Opcode::seq_get && f.type(op.operands[0]).is_array()) return true;
     for (RegionId inner : op.regions)
       if (reads_written(f, inner, written)) return true;
   }

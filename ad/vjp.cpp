@@ -375,7 +375,9 @@ Function reverse_fn(const Function& original, const std::vector<char>& wrt, cons
 
 // ---- programs
 
-// A one-element array that holds a scalar: the cotangent of a program's scalar is an array.
+}  // namespace
+
+// The cotangent of a program's scalar is an array.
 ValueId filled(Builder& b, const Type& type, ValueId scalar) {
   Function f;
   f.kind = Function::Kind::kernel;
@@ -391,6 +393,8 @@ ValueId filled(Builder& b, const Type& type, ValueId scalar) {
   const Values domain(static_cast<std::size_t>(type.rank), b.i32(1));
   return b.launch(std::make_shared<Function>(std::move(f)), domain, {&scalar, 1}, {&type, 1})[0];
 }
+
+namespace {
 
 struct ProgramAdjoint {
   const Checkpointed checkpointed;
@@ -413,6 +417,8 @@ struct ProgramAdjoint {
   }
   bool is_array(const Parameter& p) const { return p.kind == Parameter::Kind::array; }
 };
+
+}  // namespace
 
 Function vjp_program(const Function& original, std::vector<char> wrt, const Checkpoint& how) {
   ProgramAdjoint a(original, how, ".vjp");
@@ -483,6 +489,8 @@ Function vjp_program(const Function& original, std::vector<char> wrt, const Chec
   return tidy(a.out);
 }
 
+namespace {
+
 Function value_and_grad_program(const Function& original, std::vector<char> wrt, const Checkpoint& how) {
   ProgramAdjoint a(original, how, ".value_and_grad");
   const Function& f = a.f;
@@ -531,7 +539,7 @@ Function vjp(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
   switch (f.kind) {
     case Function::Kind::fn: return ad::reverse_fn(f, mask, {});
     case Function::Kind::kernel: return *ad::vjp_kernel(f, mask, {}, false, true).function;
-    case Function::Kind::program: return ad::vjp_program(f, mask, checkpoint);
+    case Function::Kind::program: return ad::vjp_program(f.rules == Rules{} ? f : ad::calling(f), mask, checkpoint);
   }
   throw Bug(f.loc, "vjp: unknown kind of function");
 }
@@ -544,7 +552,8 @@ Function grad(const Function& f, const Wrt& wrt) {
 
 Function value_and_grad(const Function& f, const Wrt& wrt, const Checkpoint& checkpoint) {
   const ad::Callees::Scope scope;
-  if (f.kind == Function::Kind::program) return ad::value_and_grad_program(f, ad::wrt_mask(f, wrt, true), checkpoint);
+  if (f.kind == Function::Kind::program)
+    return ad::value_and_grad_program(f.rules == Rules{} ? f : ad::calling(f), ad::wrt_mask(f, wrt, true), checkpoint);
   ad::check_one_result(f, "value_and_grad");
   return ad::reverse_fn(f, ad::wrt_mask(f, wrt, false), {.seeds = ad::Seeds::one, .with_value = true, .suffix = ".value_and_grad"});
 }

@@ -43,6 +43,14 @@ void Planner::sequence_op(OpId id) {
   }
   const ValueId s = op.operands[0];
   const Type& t = f_.type(s);
+  if (t.is_array()) {  // one of its elements
+    const Place from = place(s);
+    Values at;
+    if (from.record.valid()) at.push_back(from.record);
+    at.push_back(value(op.operands[1]));
+    values_[op.results[0].index] = from.zero ? b_.zero(f_.type(op.results[0])) : b_.load(from.memory, at);
+    return;
+  }
   const int stack = classes_->stack(s, t.seq);
   const MemoryId m = stack_memory_[stack];
   Handle h = handles_[s.index];

@@ -5,10 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <map>
-#include <mutex>
 
 #include "fluxion/ad.h"
 #include "fluxion/batch.h"
@@ -16,34 +13,11 @@
 #include "fluxion/error.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/rewrite.h"
-#include "budget.h"
-#include "program_trace.h"
+#include "program_state.h"
 
 namespace fluxion::detail {
 namespace {
 
-struct Step {
-  ProgramHandle::Transform transform;
-  std::vector<int> wrt;  // positions of the arguments at this step
-  CheckpointRule checkpoint;
-};
-
-struct Specialisation {
-  std::string key;
-  Device device;
-  CapturedProgram program;
-  std::shared_ptr<const Function> function;
-  std::vector<Type> results;
-  std::shared_ptr<Executable> code;
-  double cost = 0;
-  int settings = 0;                           // parameters that a budget chooses
-  std::shared_ptr<const Function> planned;    // memory form, when somebody has asked
-
-  Specialisation() = default;
-  Specialisation(const Specialisation&) = delete;
-  Specialisation& operator=(const Specialisation&) = delete;
-  ~Specialisation() { if (code) code->release(); }
-};
 /// Code that notes what its runs take: the same code may serve several programs.
 struct Measuring final : Executable {
   Measuring(std::shared_ptr<Executable> code, std::shared_ptr<std::atomic<std::int64_t>> most) : code(std::move(code)), most(std::move(most)) {}
@@ -55,12 +29,6 @@ struct Measuring final : Executable {
   const std::shared_ptr<Executable> code;
   const std::shared_ptr<std::atomic<std::int64_t>> most;
 };
-/// What to run with some arguments.
-struct Choice {
-  std::shared_ptr<Specialisation> made;
-  Settings settings{};
-};
-
 bool float_layout(LayoutId element) {
   for (const Leaf& leaf : layout_of(element).leaves)
     if (is_float(leaf.dtype)) return true;
@@ -124,35 +92,6 @@ bool overlap(const Storage& a, const Storage& b) {
 
 bool ProgramParameter::has_float() const { return float_layout(element); }
 
-struct ProgramHandle::State {
-  std::string name;
-  std::vector<ProgramParameter> parameters;  // of the lambda
-  Body body;
-  Loc at;
-  std::vector<Step> steps;
-  CompileOptions options;
-  std::mutex mutex;  // held while specialising
-  std::vector<std::shared_ptr<Specialisation>> specialisations;
-  std::shared_ptr<std::atomic<std::int64_t>> most = std::make_shared<std::atomic<std::int64_t>>(0);  // bytes of a run
-  std::map<std::string, Choice> choices;     // under a budget: by the key and the scalars
-
-  Choice specialise(std::span<const Argument> arguments, Loc at, bool compile);
-  std::shared_ptr<Specialisation> specialisation(const std::string& key, const Device& device, std::span<const Argument> arguments,
-                                                 const Checkpoint* within);
-  Choice choose(const std::string& key, const Device& device, std::span<const Argument> arguments);
-  /// `within`: what the step that has a budget does instead.
-  void transform(Specialisation& s, const Step& step, const Checkpoint* within, std::int64_t batch) const;
-  /// How many axes the steps from `first` on put in front of argument `k`.
-  std::size_t batch_axes(std::size_t first, std::size_t k) const {
-    std::size_t n = 0;
-    for (std::size_t i = first; i < steps.size(); ++i)
-      n += steps[i].transform == Transform::vmap && std::find(steps[i].wrt.begin(), steps[i].wrt.end(), static_cast<int>(k)) != steps[i].wrt.end();
-    return n;
-  }
-  std::vector<std::int64_t> batches(std::span<const Argument> arguments, Loc call) const;
-  std::vector<Argument> without_batches(std::span<const Argument> arguments) const;
-};
-
 ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> parameters, Body body, Loc at)
     : state_(std::make_shared<State>()) {
   state_->name = std::move(name);
@@ -175,6 +114,10 @@ template <class S> std::shared_ptr<S> copy_of(const S& s) {
   out->at = s.at;
   out->steps = s.steps;
   out->options = s.options;
+  out->vjp_rule = s.vjp_rule;
+  out->jvp_rule = s.jvp_rule;
+  out->rule_takes_results = s.rule_takes_results;
+  out->ruled = s.ruled;
   return out;
 }
 }  // namespace
@@ -189,6 +132,7 @@ ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt, cons
   for (const Step& step : out.state_->steps)
     if (step.checkpoint.bytes && checkpoint.bytes)
       throw KernelError(out.state_->at, fmt::format("program \"{}\" has a budget from an earlier derivative, which holds for the whole", out.state_->name));
+  if (!out.state_->ruled && (state_->vjp_rule || state_->jvp_rule)) out.state_->ruled = state_;
   out.state_->steps.push_back({t, std::move(wrt), checkpoint});
   return out;
 }
@@ -291,8 +235,7 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step, const 
   f = run_passes(prune_launches(f), capture_pipeline());
 }
 
-Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc call, bool compile) {
-  Device device;
+std::string ProgramHandle::State::key_of(std::span<const Argument> arguments, Device& device, Loc call) const {
   std::string key;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
     // The first ones are the lambda's; transforms append others.
@@ -306,13 +249,18 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
       throw DeviceError(call, fmt::format("program \"{}\": argument {} is on {}, another one on {}", name, k + 1, a->device.name(), device.name()));
     key += fmt::format("{}:{},{},{};", a->element.index, a->extent[0], a->extent[1], a->extent[2]);
   }
-  key += device ? device.name() : "";
+  return key + (device ? device.name() : "");
+}
+
+Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc call, bool compile) {
+  Device device;
+  const std::string key = key_of(arguments, device, call);
   std::lock_guard lock(mutex);
   const bool within = std::any_of(steps.begin(), steps.end(), [](const Step& s) { return s.checkpoint.bytes != 0; });
   Choice choice = within ? choose(key, device, arguments) : Choice{specialisation(key, device, arguments, nullptr)};
   Specialisation& s = *choice.made;
   if (compile && !s.code) {
-    s.code = fluxion::detail::specialise(*s.function, options, s.device);
+    s.code = fluxion::detail::specialise(*s.flat, options, s.device);
     s.code->hold();
   }
   return choice;
@@ -327,7 +275,13 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::
   auto s = std::make_shared<Specialisation>();
   s->key = key;
   const std::vector<std::int64_t> batch = batches(arguments, at);
-  s->program = capture_program(name, parameters, body, without_batches(arguments), device, at);
+  const std::vector<Argument> one = without_batches(arguments);
+  if (ruled) {
+    s->program.function = *ruled->function_with_rules(std::span(one).first(parameters.size()), at);
+    for (std::size_t p = 0; p < parameters.size(); ++p) s->program.sources.push_back({ProgramSource::Kind::argument, static_cast<int>(p)});
+  } else {
+    s->program = capture_program(name, parameters, body, one, device, at);
+  }
   s->device = device ? device : s->program.captured.empty() ? Device::best() : s->program.captured[0]->device;
   s->program.function = run_passes(s->program.function, capture_pipeline());
   for (std::size_t i = 0; i < steps.size(); ++i) transform(*s, steps[i], within, batch[i]);
@@ -336,8 +290,11 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::
   std::size_t versions = 0;
   for (const Parameter& p : f.parameters) versions += p.kind == Parameter::Kind::array && p.role != Role::in;
   for (std::size_t k = versions; k < end.size(); ++k) s->results.push_back(f.type(end[k]));
-  s->function = std::make_shared<const Function>(f);
-  s->cost = launch_cost(f, f.body);
+  s->function = s->flat = std::make_shared<const Function>(f);
+  const auto is_program = [](const std::shared_ptr<const Function>& g) { return g->kind == Function::Kind::program; };
+  if (std::any_of(f.callees.begin(), f.callees.end(), is_program))
+    s->flat = std::make_shared<const Function>(run_passes(prune_launches(inline_final(f)), capture_pipeline()));
+  s->cost = launch_cost(*s->flat, s->flat->body);
   specialisations.push_back(s);
   return s;
 }
@@ -357,7 +314,7 @@ std::vector<std::uint64_t> scalar_bits(const Specialisation& s, std::span<const 
 }
 
 WorkspaceUse measured(Specialisation& s, std::span<const Argument> arguments, const Settings& settings) {
-  if (!s.planned) s.planned = std::make_shared<const Function>(buffer_plan(*s.function));
+  if (!s.planned) s.planned = std::make_shared<const Function>(buffer_plan(*s.flat));
   return workspace_use(*s.planned, scalar_bits(s, arguments, settings));
 }
 
@@ -468,6 +425,11 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
 
 std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> arguments, Loc at) const {
   if (!made(at).steps.empty()) return embedded(arguments, at);
+  if (state_->vjp_rule || state_->jvp_rule) {
+    std::vector<ProgramValue> out;
+    for (auto& array : tracer()->embed(state_->function_with_rules(arguments, at), arguments, true, at)) out.push_back({std::move(array), ~0u});
+    return out;
+  }
   std::vector<ProgramValue> values;
   for (std::size_t k = 0; k < arguments.size(); ++k) {
     const Argument& a = arguments[k];
@@ -508,7 +470,7 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
     list.push_back(std::move(a));
   }
   std::vector<ProgramValue> out;
-  for (auto& array : tracer()->embed(*s->function, list, at)) out.push_back({std::move(array), ~0u});
+  for (auto& array : tracer()->embed(s->function, list, false, at)) out.push_back({std::move(array), ~0u});
   return out;
 }
 
@@ -538,7 +500,7 @@ std::int64_t ProgramHandle::peak_bytes() const { return *made({}).most; }
 std::string ProgramHandle::dump(std::string_view what, std::span<const Argument> arguments) const {
   const auto s = made({}).specialise(arguments, {}, what != "ir" && what != "lowered").made;
   if (what == "ir") return print(*s->function);
-  if (what == "lowered") return print(lower(*s->function, s->device.state().backend->name()));
+  if (what == "lowered") return print(lower(*s->flat, s->device.state().backend->name()));
   const std::string text = s->code->dump(what);
   if (text.empty())
     throw KernelError(state_->at, fmt::format("program \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm", state_->name,

@@ -145,7 +145,16 @@ class ProgramTracer final : public Tracer {
     bind(a, declare_as(record_op(std::move(op), {&t, 1}, at)[0], at));
   }
 
-  std::vector<std::shared_ptr<ArrayState>> embed(const Function& f, std::span<const Argument> arguments, Loc at) override {
+  std::uint32_t item(const ArrayState& array, std::uint32_t index, Loc at) override {
+    Op op;
+    op.code = Opcode::seq_get;
+    op.operands = {ValueId{read(slot(const_cast<ArrayState&>(array), at), at)}, ValueId{index}};
+    const Type t = array.element.scalar();
+    return record_op(std::move(op), {&t, 1}, at)[0];
+  }
+  std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program, std::span<const Argument> arguments, bool call,
+                                                 Loc at) override {
+    const Function& f = *program;
     std::vector<std::uint32_t> values;
     for (std::size_t p = 0; p < f.parameters.size(); ++p) {
       const Type& t = f.type(f.parameters[p].value);
@@ -159,7 +168,7 @@ class ProgramTracer final : public Tracer {
         values.push_back(read(slot(*arguments[p].array, at), at));
       }
     }
-    const auto yields = inline_program(f, values, at);
+    const auto yields = call ? record_program_call(program, values, at) : inline_program(f, values, at);
     std::size_t next = 0;
     for (std::size_t p = 0; p < f.parameters.size(); ++p)
       if (f.parameters[p].kind == Parameter::Kind::array && f.parameters[p].role != Role::in) {
@@ -306,6 +315,10 @@ CapturedProgram capture_program(const std::string& name, std::span<const Program
   return out;
 }
 
+std::uint32_t item_traced(const Array& a, std::uint32_t index, Loc at) {
+  if (!tracer()) throw KernelError(at, "fx::item gives a number of an array inside a program; elsewhere read the array: a.item(), a.host()");
+  return tracer()->item(a.state(), index != ~0u ? index : constant(DType::i32, 0, at), at);
+}
 bool tracing() { return tracer() != nullptr; }
 Device tracing_device() {
   const Device d = tracer()->device();

@@ -64,7 +64,27 @@ FunctionPointer with_rules(const FunctionPointer& f, FunctionPointer vjp, Functi
     Values zeros;
     for (ValueId v : f->terminator(f->body).operands) zeros.push_back(b.zero(f->type(v)));
     b.finish(zeros);
-    same(*f, vjp, fluxion::vjp(empty), "vjp", at);
+    Function reverse = fluxion::vjp(empty);
+    // What the function returned may stand between its parameters and the cotangents.
+    if (vjp && vjp->parameters.size() > reverse.parameters.size()) {
+      Function wider;
+      Builder w(wider);
+      wider.kind = Function::Kind::fn;
+      std::size_t cotangents = 0;
+      for (ValueId v : f->terminator(f->body).operands) cotangents += has_float(f->type(v));
+      const auto copy = [&](std::size_t from, std::size_t to) {
+        for (std::size_t p = from; p < to; ++p) w.scalar_parameter(reverse.type(reverse.parameters[p].value).dtype(), reverse.parameters[p].name);
+      };
+      const std::size_t n = reverse.parameters.size() - cotangents;
+      copy(0, n);
+      for (ValueId v : f->terminator(f->body).operands) w.scalar_parameter(f->type(v).dtype(), "result");
+      copy(n, reverse.parameters.size());
+      Values gradients;
+      for (ValueId v : reverse.terminator(reverse.body).operands) gradients.push_back(w.zero(reverse.type(v)));
+      w.finish(gradients);
+      reverse = wider;
+    }
+    same(*f, vjp, reverse, "vjp", at);
     same(*f, jvp, fluxion::jvp(empty), "jvp", at);
   }
   auto out = std::make_shared<Function>(*f);

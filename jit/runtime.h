@@ -82,7 +82,11 @@ class Tracer {
   virtual void host_write(Loc at) = 0;
   /// A finished program in the one under capture; for each of its parameters an array, a scalar's value, or (neither) zeros.
   /// What it writes gets new values; gives an array for each value that it returns, one element for a scalar.
-  virtual std::vector<std::shared_ptr<ArrayState>> embed(const Function& program, std::span<const Argument> arguments, Loc at) = 0;
+  /// `call`: it has rules, which a call keeps for differentiation.
+  virtual std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program, std::span<const Argument> arguments,
+                                                         bool call, Loc at) = 0;
+  /// An element of an array of one axis, as a scalar of the program.
+  virtual std::uint32_t item(const ArrayState& array, std::uint32_t index, Loc at) = 0;
   /// A captured scalar as an array of one element.
   virtual std::shared_ptr<ArrayState> hold(std::uint32_t scalar, Loc at) = 0;
   virtual Device device() const = 0;

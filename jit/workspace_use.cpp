@@ -239,7 +239,9 @@ class Walk {
   }
   std::size_t leaves(MemoryId m) const { return layout_of(f_[m].element).leaves.size(); }
   std::uint64_t& element(Loc at, MemoryId m, std::int64_t record, std::size_t leaf) {
-    if (!f_[m].records || f_[m].rank > 0) throw Bug(at, "workspace_use: an element of an array decides how a program goes on");
+    if (!f_[m].records || f_[m].rank > 0)
+      throw KernelError(at, "how a loop of this program goes on depends on the numbers of an array (fx::item), so what it takes is not known before "
+                            "it runs; leave the budget out");
     auto& c = content_[m.index];
     const auto k = static_cast<std::size_t>(record) * leaves(m) + leaf;
     if (k >= c.size()) c.resize(std::max(k + 1, 2 * c.size()));

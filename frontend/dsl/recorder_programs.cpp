@@ -20,4 +20,14 @@ std::vector<std::uint32_t> inline_program(const Function& program, std::span<con
   return out;
 }
 
+std::vector<std::uint32_t> record_program_call(const std::shared_ptr<const Function>& program, std::span<const std::uint32_t> arguments, Loc at) {
+  State& s = state(at);
+  s.b.loc = at;
+  Values operands;
+  for (std::uint32_t a : arguments) operands.push_back({a});
+  std::vector<std::uint32_t> out;
+  for (ValueId v : s.b.call(program, operands)) out.push_back(v.index);
+  return out;
+}
+
 }  // namespace fluxion::detail

@@ -196,7 +196,8 @@ ValueId Builder::subgroup(Subgroup kind, ValueId v, ValueId lane) {
 }
 
 ValueId Builder::seq_get(ValueId s, ValueId i) {
-  const Type t = f_.type(s).item();
+  const Type& from = f_.type(s);
+  const Type t = from.is_array() ? Type(from.dtype()) : from.item();
   const ValueId operands[] = {s, i};
   return f_[append(with(Opcode::seq_get, operands), {&t, 1})].results[0];
 }

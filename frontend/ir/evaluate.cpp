@@ -336,7 +336,15 @@ class Machine {
       }
       case Opcode::for_: loop_for(s.op); break;
       case Opcode::while_: loop_while(s.op); break;
-      case Opcode::seq_get: put(op.results[0], item(op, objects_[s.operand[0]])); break;
+      case Opcode::seq_get:
+        if (const Type& t = f_.type(op.operands[0]); t.is_array()) {
+          const std::int64_t i = as_i32(op.operands[1]);
+          if (i < 0 || i >= t.shape[0]) throw KernelError(op.loc, fmt::format("\"{}\": element {} of an array of {}", f_.name, i, t.shape[0]));
+          bits_[s.result] = load_bits(objects_[s.operand[0]].array->data() + i * size_of(t.dtype()), t.dtype());
+          break;
+        }
+        put(op.results[0], item(op, objects_[s.operand[0]]));
+        break;
       case Opcode::seq_set:
       case Opcode::seq_add_at: {
         EvalValue seq = take(s.op, 0);

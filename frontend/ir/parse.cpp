@@ -255,6 +255,7 @@ struct Parser::FunctionParser {
     if (p.take("vjp")) f.rules.vjp = callee_named();
     if (p.take("jvp")) f.rules.jvp = callee_named();
     if (p.take("external")) external();
+    f.self = p.take("self");
     const std::size_t brace = p.at_;
     p.expect("{");
     b.finish(block(b));

@@ -116,6 +116,7 @@ class Printer {
     if (f_.rules.vjp) put(" vjp @{}", callee_name(f_.rules.vjp.get()));
     if (f_.rules.jvp) put(" jvp @{}", callee_name(f_.rules.jvp.get()));
     if (f_.external) put(" external {}{}", f_.external->impure ? "impure " : "", f_.external->number);
+    if (f_.self) put(" self");
     if (f_.loc && options_.locations) put(" {{  # {}\n", to_string(f_.loc));
     else out_ += " {\n";
     if (has_body) block(f_.body, 1);

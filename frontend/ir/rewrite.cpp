@@ -49,6 +49,7 @@ void Rewriter::copy_signature() {
   f.rules = from.rules;
   f.before = from.before;
   f.external = from.external;
+  f.self = from.self;
   for (const Parameter& p : from.parameters) {
     switch (p.kind) {
       case Parameter::Kind::scalar: map(p.value, to.scalar_parameter(from.type(p.value).dtype(), p.name)); break;

@@ -347,8 +347,13 @@ class Verifier {
       case Opcode::yield: counts(o, o.operands.size(), 0); break;
       case Opcode::seq_get:
         counts(o, 2, 1);
-        need(in(o, 0).is_seq(), "seq_get takes a seq");
         same(in(o, 1), kI32, "the position");
+        if (in(o, 0).is_array()) {
+          need(in(o, 0).rank == 1 && in(o, 0).element.is_scalar(), "seq_get takes an array of one axis and scalar elements");
+          same(out(o, 0), in(o, 0).dtype(), "the result");
+          break;
+        }
+        need(in(o, 0).is_seq(), "seq_get takes a seq");
         same(out(o, 0), in(o, 0).item(), "the result");
         break;
       case Opcode::seq_set:

@@ -43,7 +43,8 @@
 //   subgroup   kind k: v[, lane]                              -> per thread. add min max and or xor: over the active
 //              threads of the subgroup; scan_add: over those up to this thread; shuffle: v of thread `lane` (0..31) of the
 //              subgroup, 0 if that is not active; scatter_add: the sum of v of the active threads whose `lane` is this thread
-//   seq_get    s, i -> element      seq_set s, i, v -> s      seq_add_at s, i, v -> s     seq_len s -> i32
+//   seq_get    s, i -> element; also of an array value of one axis and scalar elements
+//   seq_set s, i, v -> s      seq_add_at s, i, v -> s     seq_len s -> i32
 //   zeros      seq type: n; array type: nothing               -> zeros of the result type
 //   launch     callee f: domain extents (f.domain_rank of them, i32), then for each parameter of f in order: a
 //              scalar its value, an In the array, an InOut or Accum the old version, an Out nothing
@@ -56,7 +57,10 @@
 // it. Memory of space `shared` is made anew, zeros, for each group. Thread of a group: index - group_index * group.
 //
 // Rules: a fn, kernel or program may carry its own derivatives (Rules). Their signatures are those of ad.h for all of its float
-// parameters. Transforms use them instead of the body; a function with rules is inlined after differentiation only.
+// parameters; the vjp of a fn or program may take what it returned too, after the primals. A program with rules has In arrays
+// and scalars only, and its vjp rule returns the gradients (of a scalar an array of one element). Transforms use rules instead of
+// the body; a function with rules is inlined after differentiation only. A call of a function marked `self`, whose body is not
+// meant to run, stands inside a rule for a call of the function that has the rule.
 //
 // External: a fn may stand for a host function (External). Calls call that; the body never runs and is there for those who ask what
 // depends on what. Only rules give it a derivative. It is called for active threads only. A kernel that stands for one calls it once.
@@ -225,6 +229,7 @@ struct Function {
   Rules rules;
   Before before;                // kernels
   std::shared_ptr<const External> external;  // fn, kernel: the host function that it stands for
+  bool self = false;            // inside a rule: the function that has it
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;

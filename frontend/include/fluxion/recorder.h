@@ -59,6 +59,9 @@ FLUXION_API std::vector<std::uint32_t> record_launch(std::shared_ptr<const Funct
                                                      std::span<const Type> outs, Loc at);
 /// The body of a program, here; a value for each parameter. Gives what it yields: new versions, then what it returns.
 FLUXION_API std::vector<std::uint32_t> inline_program(const Function& program, std::span<const std::uint32_t> arguments, Loc at);
+/// A call of a program with In parameters only, whose rules must be seen by differentiation. Gives what it returns.
+FLUXION_API std::vector<std::uint32_t> record_program_call(const std::shared_ptr<const Function>& program,
+                                                           std::span<const std::uint32_t> arguments, Loc at);
 /// The body of a function of kind fn, here.
 FLUXION_API std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function, std::span<const std::uint32_t> arguments, Loc at);
 

@@ -21,10 +21,6 @@
 #include "fluxion/differentiate.h"
 
 namespace fluxion {
-namespace detail {
-
-}  // namespace detail
-
 /// What a call takes.
 struct ProgramUse {
   std::int64_t bytes = 0;  // arrays that the program makes for itself, tapes included; not arguments and results
@@ -61,6 +57,13 @@ class FLUXION_API ProgramHandle {
   /// `wrt`: positions of the arguments; of vmap those that have the batch axis.
   ProgramHandle transformed(Transform t, std::vector<int> wrt, const CheckpointRule& checkpoint = {}) const;
   ProgramHandle with(const CompileOptions& options) const;
+  /// With derivatives of its own; an empty handle: none. `results`: the vjp takes what the program returns, after its parameters.
+  ProgramHandle ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, Loc at) const;
+  ProgramHandle rule(bool vjp) const;
+  bool rule_takes_results() const;
+  /// While a rule is captured: the program that has it, rules and all.
+  static ProgramHandle subject();
+  explicit operator bool() const { return state_ != nullptr; }
 
   /// Queues a run; gives the arrays that the program returns, scalars as arrays of one element.
   std::vector<Array> call(std::span<const Argument> arguments, Loc at) const;
@@ -86,6 +89,8 @@ class FLUXION_API ProgramHandle {
 /// True while a program is captured on this thread.
 FLUXION_API bool tracing();
 FLUXION_API Device tracing_device();
+/// `index`: ~0 for the first.
+FLUXION_API std::uint32_t item_traced(const Array& a, std::uint32_t index, Loc at);
 /// Exchanges two arrays within a capture; false outside of one.
 FLUXION_API bool swap_traced(const Array& a, const Array& b, Loc at);
 
@@ -286,6 +291,18 @@ auto jvp(const Program<TypeList<R...>, TypeList<P...>>& p) {
 /// Zeros on the device of the program under capture, else on the best one.
 template <class T, class... E> auto zeros(E... extents) {
   return (detail::tracing() ? detail::tracing_device() : Device::best()).template zeros<T>(extents...);
+}
+/// A number of an array, inside a program: what its loops and branches turn on, and an argument of its launches.
+/// Differentiable  in `a`. A while loop that reads arrays cannot be checkpointed
+/// Throws   KernelError outside of a program; an index out of range is an error in the evaluator, undefined elsewhere
+template <class T> Var<T> item(const Buffer<T, 1>& a, Arg<int> i, Loc at = Loc::here()) {
+  static_assert(Scalar<T> && !is_half(dtype_of<T>), "fx::item: arrays of bool, integers, float or double");
+  return {detail::Raw{detail::item_traced(a.array(), i.id, at)}, at};
+}
+/// The first one.
+template <class T> Var<T> item(const Buffer<T, 1>& a, Loc at = Loc::here()) {
+  static_assert(Scalar<T> && !is_half(dtype_of<T>), "fx::item: arrays of bool, integers, float or double");
+  return {detail::Raw{detail::item_traced(a.array(), ~0u, at)}, at};
 }
 /// Exchanges what two handles stand for; inside a captured loop too.
 template <class T, int N> void swap(Buffer<T, N>& a, Buffer<T, N>& b, Loc at = Loc::here()) {

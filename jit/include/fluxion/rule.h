@@ -3,7 +3,8 @@
 //
 //   auto f = fx::rule(body).vjp([](fx::Float x, fx::Float w) { return w * 2.f * x; });
 //
-// The signatures are those that fx::vjp(body) and fx::jvp(body) would have; another one does not compile.
+// The signatures are those that fx::vjp(body) and fx::jvp(body) would have; another one does not compile. A vjp of a function may
+// also take the result, between the parameters and its cotangent, and need not compute it again.
 #pragma once
 #include "fluxion/differentiate.h"
 
@@ -15,16 +16,21 @@ FLUXION_API FunctionPointer with_rules(const FunctionPointer& f, FunctionPointer
 /// How far the rules of `f` are from each other and from differences of `f`, at these arguments.
 FLUXION_API void check_rules(const Function& f, const std::uint64_t* arguments, int n, Loc at);
 
-/// `g`, a lambda or a function captured before, as the function type `Wanted`.
-template <class Wanted, class G> Wanted rule_function(const char* name, const G& g, Loc at) {
-  if constexpr (std::is_base_of_v<Wanted, G>) {
-    return g;
+/// `g`, a lambda or a function captured before, if it is one of the function types `Wanted`.
+template <class... Wanted, class G> FunctionPointer rule_function(const char* name, const G& g, Loc at) {
+  if constexpr ((std::is_base_of_v<Wanted, G> || ...)) {
+    return g.function();
   } else {
     static_assert(!requires { g.function(); }, "this rule has another signature than fx::vjp or fx::jvp of the function has");
-    static_assert(std::is_same_v<fn_t<G>, Wanted>, "this rule has another signature than fx::vjp or fx::jvp of the function has");
-    return fn(name, g, at);
+    static_assert((std::is_same_v<fn_t<G>, Wanted> || ...), "this rule has another signature than fx::vjp or fx::jvp of the function has");
+    return fn(name, g, at).function();
   }
 }
+/// The vjp `V` with the result R after the parameters A.
+template <class V, class R, class A> struct WithResult;
+template <class G, class... All, class R, class... A> struct WithResult<Fn<G(All...)>, R, TypeList<A...>> {
+  using type = typename FnOf<G, Concat<TypeList<A...>, TypeList<R>, adjoint_list<R>>>::type;
+};
 template <class Wanted, class G> Wanted rule_kernel(const char* name, const G& g, Loc at) {
   if constexpr (std::is_base_of_v<Wanted, G>) {
     return g;
@@ -45,16 +51,17 @@ class Rule<Fn<R(A...)>> : public Fn<R(A...)> {
 
  public:
   using Vjp = decltype(fluxion::vjp(std::declval<const Base&>()));
+  using VjpWithResult = typename detail::WithResult<Vjp, R, TypeList<A...>>::type;
   using Jvp = decltype(fluxion::jvp(std::declval<const Base&>()));
   explicit Rule(std::shared_ptr<const Function> f) : Base(std::move(f)) {}
 
-  /// (x..., cotangent of the result) -> the gradients of all float parameters; linear in the cotangent.
+  /// (x..., [f(x),] cotangent of the result) -> the gradients of all float parameters; linear in the cotangent.
   template <class G> Rule vjp(const G& g, Loc at = Loc::here()) const {
-    return Rule(detail::with_rules(this->function(), detail::rule_function<Vjp>("vjp rule", g, at).function(), this->function()->rules.jvp, at));
+    return Rule(detail::with_rules(this->function(), detail::rule_function<Vjp, VjpWithResult>("vjp rule", g, at), this->function()->rules.jvp, at));
   }
   /// (x..., tangents of the float parameters) -> (f(x), its tangent); linear in the tangents.
   template <class G> Rule jvp(const G& g, Loc at = Loc::here()) const {
-    return Rule(detail::with_rules(this->function(), this->function()->rules.vjp, detail::rule_function<Jvp>("jvp rule", g, at).function(), at));
+    return Rule(detail::with_rules(this->function(), this->function()->rules.vjp, detail::rule_function<Jvp>("jvp rule", g, at), at));
   }
 };
 

@@ -133,14 +133,8 @@ template <class X, class... P> auto make_root(const Fn<X(X, P...)>& f) {
     return x;
   });
   const auto g = fluxion::vjp(f);
-  return rule(newton).vjp([newton, step, g, df](X x0, P... p, X w) {
-    // Two steps from the constant root: its value, and its first three derivatives in p, for who differentiates this again.
-    X x = newton(x0, p...);
-    for (int k = 0; k < n; ++k) U::at(x, k) = stop_grad(U::at(x, k));
-    for (int again = 0; again < 2; ++again) {
-      X d = step(x, p...);
-      for (int k = 0; k < n; ++k) U::at(x, k) -= U::at(d, k);
-    }
+  // The root is an argument of its own rule: who differentiates that again comes back to the rule through it.
+  return rule(newton).vjp([g, df](X, P... p, X x, X w) {
     const auto j = jacobian_of<X>([&](X u) { return df(x, p..., u); });
     X l = solve_for<X>(j, w, true);
     for (int k = 0; k < n; ++k) U::at(l, k) = -U::at(l, k);
@@ -163,9 +157,9 @@ template <class T, int N> Vec<Var<T>, N> solve(const Mat<Var<T>, N, N>& a, const
 
 /// x with f(x, p...) = 0, by Newton's method from x0. `f` is an fx::fn of an unknown (a Float, a Double or a Vec of those, and as
 /// many equations) and of parameters.
-/// Differentiable  in p..., up to the fourth order, by the implicit function theorem; in x0 the derivative is 0
+/// Differentiable  in p..., any order, by the implicit function theorem; in x0 the derivative is 0
 /// Throws   KernelError when 60 steps do not converge
-/// Cost     of a step: f and its Jacobian; of a derivative: one step and a solve with the transpose
+/// Cost     of a step: f and its Jacobian; of a derivative: a Jacobian and a solve with the transpose
 template <class X, class... P> X root(const Fn<X(X, P...)>& f, const std::type_identity_t<X>& x0, const std::type_identity_t<P>&... p) {
   return detail::make_root<X, P...>(f)(x0, p...);
 }

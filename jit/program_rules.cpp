@@ -1,0 +1,169 @@
+// Programs with rules. Rules are programs too, captured for the shapes of each call: first the program, then its rules on arrays
+// of the shapes of its parameters, results and cotangents. A rule that uses its own program gets a call of a function marked
+// `self` there, since the one that it stands for is not finished.
+#include <fmt/format.h>
+
+#include "fluxion/builder.h"
+#include "fluxion/error.h"
+#include "fluxion/program_rule.h"
+#include "program_state.h"
+
+namespace fluxion::detail {
+namespace {
+
+using FunctionPointer = std::shared_ptr<const Function>;
+
+/// The innermost program whose rules are being captured on this thread.
+struct Capturing {
+  std::shared_ptr<void> state;
+  std::string key;
+  const Function& f;
+  Capturing* outer;
+  FunctionPointer self;
+  static Capturing*& now() {
+    thread_local Capturing* now = nullptr;
+    return now;
+  }
+  Capturing(std::shared_ptr<void> state, std::string key, const Function& f) : state(std::move(state)), key(std::move(key)), f(f), outer(now()) {
+    now() = this;
+  }
+  ~Capturing() { now() = outer; }
+};
+
+/// Has the signature of `f`, and is an error if it runs.
+FunctionPointer standing_for(const Function& f) {
+  Function out;
+  Builder b(out);
+  out.kind = f.kind;
+  out.name = f.name + ".self";
+  out.loc = b.loc = f.loc;
+  out.self = true;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind == Parameter::Kind::array) b.array_parameter(f.type(p.value), Role::in, p.name);
+    else b.scalar_parameter(f.type(p.value).dtype(), p.name);
+  }
+  const ValueId never = b.constant(DType::boolean, 0);
+  b.effect(Opcode::check, "a rule runs outside of the program that it belongs to", {&never, 1});
+  Values results;
+  for (ValueId v : f.terminator(f.body).operands) results.push_back(b.zero(f.type(v)));
+  b.finish(results);
+  return std::make_shared<const Function>(std::move(out));
+}
+
+Type adjoint_type(Type t, bool of_argument) {
+  if (t.element.is_scalar() && is_half(t.element.scalar())) t.element = DType::f32;
+  const std::int64_t one[] = {1};
+  return of_argument && t.is_scalar() ? Type::array(t.element, one) : t;
+}
+
+Argument argument_like(const Type& t, const Device& device) {
+  Argument a;
+  if (t.is_scalar()) return a;
+  a.array = std::make_shared<ArrayState>();
+  a.array->element = t.element;
+  a.array->rank = t.rank;
+  for (int axis = 0; axis < t.rank; ++axis) a.array->extent[static_cast<std::size_t>(axis)] = t.shape[static_cast<std::size_t>(axis)];
+  a.array->device = device;
+  return a;
+}
+
+}  // namespace
+
+ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, Loc at) const {
+  made(at);
+  ProgramHandle out(name(), parameters(), Body(), at);
+  if (state_->steps.empty()) out.state_->body = state_->body;
+  else out.state_->body = [inner = *this, at](const std::vector<ProgramValue>& values) {  // a derivative of another program
+    std::vector<Argument> list;
+    for (const ProgramValue& v : values) list.push_back({v.array, 0, v.scalar});
+    return inner.embedded(list, at);
+  };
+  out.state_->options = state_->options;
+  out.state_->vjp_rule = vjp.state_;
+  out.state_->jvp_rule = jvp.state_;
+  out.state_->rule_takes_results = results;
+  return out;
+}
+ProgramHandle ProgramHandle::rule(bool vjp) const {
+  ProgramHandle out;
+  out.state_ = vjp ? made({}).vjp_rule : made({}).jvp_rule;
+  return out;
+}
+bool ProgramHandle::rule_takes_results() const { return made({}).rule_takes_results; }
+
+ProgramHandle ProgramHandle::subject() {
+  ProgramHandle out;
+  if (Capturing* c = Capturing::now()) out.state_ = std::static_pointer_cast<State>(c->state);
+  return out;
+}
+
+FunctionPointer ProgramHandle::State::rule_function(State& rule, const char* which, std::span<const Argument> arguments,
+                                                    const std::vector<Type>& results, Loc call) const {
+  const auto made = rule.specialise(arguments, call, false).made;
+  const Function& g = *made->function;
+  for (std::size_t p = 0; p < g.parameters.size(); ++p) {
+    if (made->program.sources[p].kind != ProgramSource::Kind::argument)
+      throw KernelError(rule.at, fmt::format("the {} rule of program \"{}\" reaches an array outside of it; pass it to the program as a parameter",
+                                             which, name));
+    if (g.parameters[p].role != Role::in)
+      throw KernelError(rule.at, fmt::format("the {} rule of program \"{}\" writes its parameter {}; work on a copy and return that", which, name, p));
+  }
+  for (std::size_t k = 0; k < results.size(); ++k)
+    if (k >= made->results.size() || made->results[k] != results[k])
+      throw ShapeError(rule.at, fmt::format("the {} rule of program \"{}\" gives {} as result {}; it must be {}", which, name,
+                                            k < made->results.size() ? to_string(made->results[k]) : "nothing", k, to_string(results[k])));
+  return made->function;
+}
+
+void rules_do_not_fit(const std::string& report, Loc at) {
+  throw KernelError(at, "the rules do not fit each other or differences:\n" + report);
+}
+
+FunctionPointer ProgramHandle::State::function_with_rules(std::span<const Argument> arguments, Loc call) {
+  Device device;
+  const std::string key = key_of(arguments, device, call);
+  for (Capturing* c = Capturing::now(); c; c = c->outer)
+    if (c->state.get() == this && c->key == key) {
+      if (!c->self) c->self = standing_for(c->f);
+      return c->self;
+    }
+  {
+    std::lock_guard lock(mutex);
+    if (const auto it = with_rules.find(key); it != with_rules.end()) return it->second;
+  }
+  const auto base = specialise(arguments, call, false).made;
+  auto out = std::make_shared<Function>(*base->function);
+  for (std::size_t p = 0; p < out->parameters.size(); ++p) {
+    if (base->program.sources[p].kind != ProgramSource::Kind::argument)
+      throw KernelError(at, fmt::format("program \"{}\" has rules and reaches an array outside of it, of which they know nothing; make it a parameter", name));
+    if (out->parameters[p].role != Role::in)
+      throw KernelError(at, fmt::format("program \"{}\" has rules and writes its parameter {}; work on a copy and return that", name, p));
+  }
+  std::vector<Argument> list;
+  std::vector<Type> gradients, returned = base->results;
+  const auto add = [&](const Type& t) { list.push_back(argument_like(t, base->device)); };
+  for (const Parameter& p : out->parameters) {
+    add(out->type(p.value));
+    if (has_float(out->type(p.value))) gradients.push_back(adjoint_type(out->type(p.value), true));
+  }
+  const Capturing now(shared_from_this(), key, *base->function);
+  if (vjp_rule) {
+    if (rule_takes_results)
+      for (const Type& t : base->results) add(t);
+    for (const Type& t : base->results)
+      if (has_float(t)) add(adjoint_type(t, false));
+    out->rules.vjp = rule_function(*vjp_rule, "vjp", list, gradients, call);
+  }
+  if (jvp_rule) {
+    list.resize(out->parameters.size());
+    for (const Parameter& p : out->parameters)
+      if (has_float(out->type(p.value))) add(adjoint_type(out->type(p.value), false));
+    for (const Type& t : base->results)
+      if (has_float(t)) returned.push_back(adjoint_type(t, false));
+    out->rules.jvp = rule_function(*jvp_rule, "jvp", list, returned, call);
+  }
+  std::lock_guard lock(mutex);
+  return with_rules[key] = out;
+}
+
+}  // namespace fluxion::detail
