@@ -16,6 +16,7 @@
 #include "fluxion/mat.h"
 #include "fluxion/params.h"
 #include "fluxion/program.h"
+#include "fluxion/linear_solve.h"
 #include "fluxion/program_rule.h"
 #include "fluxion/random.h"
 #include "fluxion/rule.h"
