@@ -337,6 +337,10 @@ void DependencyMachine::step(const Op& op, OpId id) {
     case Opcode::while_: loop_while(op); break;
     case Opcode::seq_get: {
       const Abstract& i = scalars_[op.operands[1].index];
+      if (f_.type(op.operands[0]).is_array()) {
+        scalars_[op.results[0].index] = element(op, *objects_[op.operands[0].index].array, i);
+        break;
+      }
       put(op.results[0], seq_item(objects_[op.operands[0].index], static_cast<std::size_t>(static_cast<std::int32_t>(i.bits)), i.known, f_.type(op.results[0])));
       break;
     }
@@ -356,6 +360,21 @@ void DependencyMachine::step(const Op& op, OpId id) {
     case Opcode::check: break;
     default: throw Bug(op.loc, fmt::format("the dependency run does not know {}", name_of(op.code)));
   }
+}
+
+/// Element i of an array of a program, or what any of them may be.
+Abstract DependencyMachine::element(const Op& op, AbstractArray& a, const Abstract& i) {
+  const std::int64_t n = a.extent[0], at = static_cast<std::int32_t>(i.bits);
+  settle(a);
+  if (i.known && at >= 0 && at < n) {
+    const Cell& cell = a.cells[static_cast<std::size_t>(at)];
+    return {cell.bits, cell.known, x_.sets.of(cell.deps)};
+  }
+  if (i.known && !x_.weak) throw KernelError(op.loc, fmt::format("\"{}\": element {} of an array of {}", f_.name, at, n));
+  Abstract out;
+  for (const Cell& cell : a.cells)
+    if (cell.deps) out.deps = x_.sets.unite(out.deps, x_.sets.of(cell.deps));
+  return out;
 }
 
 void DependencyMachine::rows(const AbstractValue& v, const Type& t, std::vector<MembersPtr>& out) {

@@ -140,6 +140,7 @@ class DependencyMachine {
   /// Item `at`, or what any of them may be; nothing known of a sequence without items.
   AbstractValue seq_item(const AbstractValue& s, std::size_t at, bool known, const Type& item);
   void seq_update(const Op& op, bool add);
+  Abstract element(const Op& op, AbstractArray& a, const Abstract& i);
 
   // ---- calls
   DependencyMachine& callee(const Op& op);

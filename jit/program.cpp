@@ -477,7 +477,8 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
 BoundProgram ProgramHandle::bound(std::span<const Argument> arguments, Loc at) const {
   const Choice choice = made(at).specialise(arguments, at, false);
   const Specialisation& s = *choice.made;
-  BoundProgram out{s.function, {}, {}};
+  const bool rules = state_->steps.empty() && (state_->vjp_rule || state_->jvp_rule);  // its body does not say what they do
+  BoundProgram out{rules ? caller_of(state_->function_with_rules(arguments, at)) : s.function, {}, {}};
   for (const ProgramSource& source : s.program.sources) {
     Argument a;
     if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];

@@ -69,6 +69,20 @@ Argument argument_like(const Type& t, const Device& device) {
 
 }  // namespace
 
+FunctionPointer caller_of(const FunctionPointer& f) {
+  Function out;
+  Builder b(out);
+  out.kind = Function::Kind::program;
+  out.name = f->name;
+  out.loc = b.loc = f->loc;
+  Values x;
+  for (const Parameter& p : f->parameters)
+    x.push_back(p.kind == Parameter::Kind::array ? b.array_parameter(f->type(p.value), Role::in, p.name)
+                                                 : b.scalar_parameter(f->type(p.value).dtype(), p.name));
+  b.finish(b.call(f, x));
+  return std::make_shared<const Function>(std::move(out));
+}
+
 ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, Loc at) const {
   made(at);
   ProgramHandle out(name(), parameters(), Body(), at);

@@ -78,4 +78,7 @@ struct ProgramHandle::State : std::enable_shared_from_this<ProgramHandle::State>
   std::vector<Argument> without_batches(std::span<const Argument> arguments) const;
 };
 
+/// A program that does nothing but call `f`, so that who looks at it sees the rules of `f`.
+std::shared_ptr<const Function> caller_of(const std::shared_ptr<const Function>& f);
+
 }  // namespace fluxion::detail

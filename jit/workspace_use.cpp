@@ -1,5 +1,6 @@
 // Two steps: mark the values that decide loop bounds, branches and the sizes of stacks; then walk the program and
-// compute those alone.
+// compute those alone. What depends on the numbers of an array (fx::item) is not known: a while that such a number ends, an
+// iterative solver, counts as one turn, which takes as much memory as many unless turns are collected; other uses are refused.
 #include "workspace_use.h"
 
 #include <fmt/format.h>
@@ -18,7 +19,7 @@ namespace {
 class Walk {
  public:
   Walk(const Function& f, std::span<const std::uint64_t> scalars)
-      : f_(f), bits_(f.values.size()), needed_(f.values.size()), region_(f.ops.size()), owner_(f.regions.size()), still_(f.regions.size()),
+      : f_(f), bits_(f.values.size()), unknown_(f.values.size()), needed_(f.values.size()), region_(f.ops.size()), owner_(f.regions.size()), still_(f.regions.size()),
         memory_needed_(f.memories.size()), count_(f.memories.size()), most_(f.memories.size()), content_(f.memories.size()),
         scopes_(f.regions.size()) {
     for (std::size_t v = 0; v < f.values.size(); ++v) bits_[v] = f.values[v].bits;
@@ -52,6 +53,7 @@ class Walk {
  private:
   const Function& f_;
   std::vector<std::uint64_t> bits_;
+  std::vector<char> unknown_;     // by value: depends on the numbers of an array
   std::vector<char> needed_;
   std::vector<RegionId> region_;  // by op
   std::vector<OpId> owner_;       // by region
@@ -111,10 +113,11 @@ class Walk {
         if (x.slot < f_.carries(op)) need_carry(op, x.slot);
       } else {
         for (ValueId o : op.operands) need(o);
-        if (op.code == Opcode::load) need(op.memory);
+        if (op.code == Opcode::load && is_scalar_stack(op.memory)) need(op.memory);
       }
     }
   }
+  bool is_scalar_stack(MemoryId m) const { return f_[m].records && f_[m].rank == 0; }
   void need(MemoryId m) {
     if (memory_needed_[m.index]) return;
     memory_needed_[m.index] = 1;
@@ -145,10 +148,30 @@ class Walk {
   }
   void assign(const Values& to, std::size_t first, const Values& from, std::size_t begin, std::size_t n) {
     scratch_.clear();
-    for (std::size_t k = 0; k < n; ++k) scratch_.push_back(bits_[from[begin + k].index]);
-    for (std::size_t k = 0; k < n; ++k) bits_[to[first + k].index] = scratch_[k];
+    for (std::size_t k = 0; k < n; ++k) scratch_.push_back({bits_[from[begin + k].index], unknown_[from[begin + k].index]});
+    for (std::size_t k = 0; k < n; ++k) bits_[to[first + k].index] = scratch_[k].first, unknown_[to[first + k].index] = scratch_[k].second;
   }
-  std::vector<std::uint64_t> scratch_;
+  std::vector<std::pair<std::uint64_t, char>> scratch_;
+  void known(const Op& op, ValueId v) const {
+    if (unknown_[v.index])
+      throw KernelError(op.loc, "how much memory this program takes depends on the numbers of an array (fx::item), so that it is not known before it "
+                                "runs; leave the budget out");
+  }
+  bool collects(RegionId r, RegionId loop) const {
+    for (OpId id : f_[r].ops) {
+      const Op& op = f_[id];
+      if (op.code == Opcode::buffer_alloc && !within(f_[op.buffers[0]].scope, loop)) return true;
+      for (RegionId inner : op.regions)
+        if (collects(inner, loop)) return true;
+    }
+    return false;
+  }
+  bool within(RegionId r, RegionId outer) const {
+    for (;; r = region_[owner_[r.index].index]) {
+      if (r == outer) return true;
+      if (!owner_[r.index].valid()) return false;
+    }
+  }
 
   double op(const Op& op) {
     switch (op.code) {
@@ -167,6 +190,11 @@ class Walk {
           }
         return 0;
       case Opcode::if_: {
+        if (unknown_[op.operands[0].index]) {
+          const double runs = std::max(region(op.regions[0]), region(op.regions[1]));
+          for (ValueId v : op.results) unknown_[v.index] = 1;
+          return runs;
+        }
         const RegionId arm = op.regions[bits_[op.operands[0].index] ? 0 : 1];
         const double runs = region(arm);
         assign(op.results, 0, f_.terminator(arm).operands, 0, op.results.size());
@@ -176,6 +204,8 @@ class Walk {
         const RegionId body = op.regions[0];
         const Values &arguments = f_[body].arguments, &end = f_.terminator(body).operands;
         const std::size_t n = f_.carries(op);
+        known(op, op.operands[0]);
+        known(op, op.operands[1]);
         const std::int64_t lo = i32(op.operands[0]), hi = i32(op.operands[1]);
         if (op.leaf && op.leaf <= loops_.size()) loops_[op.leaf - 1] = std::max(loops_[op.leaf - 1], static_cast<double>(hi - lo));
         else if (op.leaf) loops_.resize(op.leaf), loops_.back() = static_cast<double>(hi - lo);
@@ -197,6 +227,13 @@ class Walk {
         assign(before, 0, op.operands, 0, n);
         for (std::uint32_t trips = 0;; ++trips) {
           runs += region(op.regions[0]);
+          if (unknown_[test[0].index]) {
+            if (collects(op.regions[0], op.regions[0]) || collects(op.regions[1], op.regions[1])) known(op, test[0]);
+            assign(f_[op.regions[1]].arguments, 0, test, 1, n);
+            runs += region(op.regions[1]);
+            for (ValueId v : op.results) unknown_[v.index] = 1;
+            return runs;
+          }
           if (!bits_[test[0].index]) {
             assign(op.results, 0, test, 1, n);
             bits_[op.results.back().index] = trips;
@@ -208,6 +245,7 @@ class Walk {
         }
       }
       case Opcode::buffer_alloc: {
+        known(op, op.operands[0]);
         std::int64_t& count = count_[op.buffers[0].index];
         bits_[op.results[0].index] = static_cast<std::uint64_t>(count);
         count += std::max(i32(op.operands[0]), 0);
@@ -215,9 +253,12 @@ class Walk {
         return 0;
       }
       case Opcode::load:
-        if (needed_[op.results[0].index]) bits_[op.results[0].index] = element(op.loc, op.memory, i32(op.operands[0]), op.leaf);
+        if (!needed_[op.results[0].index]) return 0;
+        unknown_[op.results[0].index] = !is_scalar_stack(op.memory);
+        if (!unknown_[op.results[0].index]) bits_[op.results[0].index] = element(op.loc, op.memory, i32(op.operands[0]), op.leaf);
         return 0;
       case Opcode::store:
+        if (memory_needed_[op.memory.index]) known(op, op.operands.back());
         if (memory_needed_[op.memory.index]) element(op.loc, op.memory, i32(op.operands[0]), op.leaf) = bits_[op.operands.back().index];
         return 0;
       case Opcode::call: {
@@ -227,7 +268,9 @@ class Walk {
         if (!any) return 0;
         if (is_impure(*f_.callees[op.ref]))
           throw KernelError(op.loc, fmt::format("external \"{}\" is impure and decides how the program goes on, which a memory budget must know in advance", f_.callees[op.ref]->name));
-        for (ValueId v : op.operands) x.push_back(bits_[v.index]);
+        char unknown = 0;
+        for (ValueId v : op.operands) x.push_back(bits_[v.index]), unknown |= unknown_[v.index];
+        for (ValueId r : op.results) unknown_[r.index] = unknown;
         const std::vector<std::uint64_t> y = evaluate_fn(*f_.callees[op.ref], x, op.loc);
         for (std::size_t k = 0; k < y.size(); ++k) bits_[op.results[k].index] = y[k];
         return 0;
@@ -239,9 +282,7 @@ class Walk {
   }
   std::size_t leaves(MemoryId m) const { return layout_of(f_[m].element).leaves.size(); }
   std::uint64_t& element(Loc at, MemoryId m, std::int64_t record, std::size_t leaf) {
-    if (!f_[m].records || f_[m].rank > 0)
-      throw KernelError(at, "how a loop of this program goes on depends on the numbers of an array (fx::item), so what it takes is not known before "
-                            "it runs; leave the budget out");
+    if (!is_scalar_stack(m)) throw Bug(at, "workspace_use: an element of an array decides how a program goes on");
     auto& c = content_[m.index];
     const auto k = static_cast<std::size_t>(record) * leaves(m) + leaf;
     if (k >= c.size()) c.resize(std::max(k + 1, 2 * c.size()));
@@ -249,7 +290,11 @@ class Walk {
   }
   void compute(const Op& op) {
     std::uint64_t x[3] = {};
-    for (std::size_t k = 0; k < op.operands.size(); ++k) x[k] = bits_[op.operands[k].index];
+    unknown_[op.results[0].index] = 0;
+    for (std::size_t k = 0; k < op.operands.size(); ++k) {
+      x[k] = bits_[op.operands[k].index];
+      unknown_[op.results[0].index] |= unknown_[op.operands[k].index];
+    }
     const DType result = f_.type(op.results[0]).dtype(), type = f_.type(op.operands[op.code == Opcode::select ? 1 : 0]).dtype();
     std::uint64_t& r = bits_[op.results[0].index];
     if (type == DType::i32 && op.operands.size() == 2) {  // most of them

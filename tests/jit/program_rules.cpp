@@ -171,6 +171,31 @@ TEST_CASE("a rule that uses its own program is right to the third order and has 
   CHECK(print(parse(text)) == text);
 }
 
+TEST_CASE("the sparse Jacobian of a program with a rule has all that the rule may reach", "[jit]") {
+  // The body is diagonal, the rule says otherwise: every gradient is the sum of all cotangents.
+  const auto twice = fx::program("twice", [](B a) { return a * 2.0; });
+  const auto spread = fx::kernel("spread", [](fx::In<double> s, fx::Out<double> g) { g[fx::index()] = s[0] * 1.0; });
+  const auto p = fx::rule(twice).vjp([spread](B a, B w) {
+    auto g = fx::empty_like(a);
+    spread.over(a.size())(fx::sum(w), g);
+    return g;
+  });
+  const auto dense = [](const fx::Csr<double>& j) { return j.dense(); };
+  const auto x = up(kX);
+  CHECK(dense(fx::sparse_jacobian(p)(x)) == std::vector<double>(9, 1.0));
+  const auto caller = fx::program("caller", [p](B a) { return p(a); });
+  CHECK(dense(fx::sparse_jacobian(caller)(x)) == std::vector<double>(9, 1.0));
+  const auto scale = fx::kernel("scale", [](fx::In<double> a, fx::Double s, fx::Out<double> y) { auto i = fx::index(); y[i] = a[i] * s; });
+  const auto scaled = fx::program("scaled", [scale](B a) {
+    auto y = fx::empty_like(a);
+    scale.over(a.size())(a, fx::item(a, 1), y);
+    return y;
+  });
+  const auto j = fx::sparse_jacobian(scaled)(x);
+  CHECK(j.nonzeros() == 5);
+  CHECK(dense(j) == std::vector<double>{2, 1, 0, 0, 4, 0, 0, -0.5, 2});
+}
+
 TEST_CASE("check_rules of programs and kernels finds a rule that is wrong", "[jit]") {
   const auto x = up(kX);
   CHECK_NOTHROW(fx::check_rules(fx::rule(cubes()).vjp(reverse_rule(1)), x, 2.0));

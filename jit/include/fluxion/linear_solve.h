@@ -192,34 +192,40 @@ auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options 
   }, at);
 }
 
-/// The same for any operator that has an inverse, by BiCGSTAB; the transpose is the vjp of apply, which is linear in x.
-/// Cost     of an iteration: two products; of a derivative: a solve with the transpose and two products
-/// Source   van der Vorst, Bi-CGSTAB, 1992
+namespace detail {
+/// (b, p..., turned) -> x: with the transpose where `turned` is not 0. The derivative of one is made of the other.
 template <class T, int N, class... P>
-auto linear_solve(const detail::Operator<T, N, P...>& apply, const SolverOptions& options = {}, Loc at = Loc::here()) {
+auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& options, Loc at) {
   using B = Buffer<T, N>;
   const auto krylov = detail::krylov<T, N>(options, "linear_solve", at);
   const auto backward = vjp(apply);
   const auto transposed = vjp(apply, wrt<0>);
-  // `turned`: with the transpose. The derivative of one is made of the other.
   const auto solver = program("linear_solve", [=](B b, P... p, Int turned) {
-    const detail::At here(at);
+    const At here(at);
     return krylov.bicgstab(b, [&](const B& x) {
       const B y = empty_like(x);
       if_(turned == 0, [&] { y.copy_from(apply(x, p...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
       return y;
     });
   }, at);
-  const auto both = rule(solver).vjp([=](B, P... p, Int turned, B x, B w) {
-    const detail::At here(at);
-    const Program<TypeList<B>, TypeList<B, P..., Int>> self(detail::ProgramHandle::subject());
+  return rule(solver).vjp([=](B, P... p, Int turned, B x, B w) {
+    const At here(at);
+    const Program<TypeList<B>, TypeList<B, P..., Int>> self(ProgramHandle::subject());
     const B l = self(w, p..., 1 - turned);
     // l^T A x in p, and x^T A l when turned.
     const B left = copy(l), right = copy(x);
     if_(turned != 0, [&] { left.copy_from(x); right.copy_from(l); });
-    return detail::with_first(l, backward(right, p..., -left));
+    return with_first(l, backward(right, p..., -left));
   }, at);
-  return program("linear_solve", [=](B b, P... p) { return both(b, p..., 0); }, at);
+}
+}  // namespace detail
+
+/// The same for any operator that has an inverse, by BiCGSTAB; the transpose is the vjp of apply, which is linear in x.
+/// Cost     of an iteration: two products; of a derivative: a solve with the transpose and two products
+/// Source   van der Vorst, Bi-CGSTAB, 1992
+template <class T, int N, class... P>
+auto linear_solve(const detail::Operator<T, N, P...>& apply, const SolverOptions& options = {}, Loc at = Loc::here()) {
+  return program("linear_solve", [solver = detail::turning_solver<T, N, P...>(apply, options, at)](Buffer<T, N> b, P... p) { return solver(b, p..., 0); }, at);
 }
 
 /// `apply` as a kernel: x first (In), then parameters (In, scalars), A x last (Out), launched over the points of x.
