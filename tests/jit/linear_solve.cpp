@@ -165,12 +165,22 @@ TEST_CASE("a solver inside a time loop is differentiated with and without checkp
     close(gk2.host(), gk.host(), 1e-10);
   }
   // A budget counts a solver as one turn: what it takes does not depend on how many there are.
-  const auto all = fx::value_and_grad(heat);
-  const std::int64_t most = all.use(f, k).bytes;
-  const auto [l3, gf3, gk3] = fx::value_and_grad(heat, {.checkpoint = fx::budget(most * 3 / 4)})(f, k);
-  CHECK(l3.host() == l.host());
-  close(gf3.host(), gf.host(), 1e-10);
-  close(gk3.host(), gk.host(), 1e-10);
+  const auto longer = fx::program("longer", [solve](B2 u0, B2 k) {
+    auto u = fx::copy(u0);
+    for ([[maybe_unused]] auto t : fx::range(60)) u.copy_from(solve(u, k) * 0.5 + u * 0.5);
+    return fx::sum(fx::square(u));
+  });
+  const auto all = fx::value_and_grad(longer);
+  const auto wide = field(3, -1, 1, 24), stiff = field(4, 0.5, 2, 24);
+  const std::int64_t most = all.use(wide, stiff).bytes;
+  const auto within = fx::value_and_grad(longer, {.checkpoint = fx::budget(most / 2)});
+  const auto [l3, gf3, gk3] = all(wide, stiff);
+  const auto [l4, gf4, gk4] = within(wide, stiff);
+  CHECK(l4.host() == l3.host());
+  close(gf4.host(), gf3.host(), 1e-10);
+  close(gk4.host(), gk3.host(), 1e-10);
+  CHECK(static_cast<double>(all.peak_bytes()) == Approx(static_cast<double>(most)).epsilon(0.02));
+  CHECK(static_cast<double>(within.peak_bytes()) <= 1.1 * static_cast<double>(most / 2));
 }
 
 TEST_CASE("linear_solve handles advection and diffusion with its derivatives to the second order", "[jit]") {
@@ -192,6 +202,35 @@ TEST_CASE("linear_solve handles advection and diffusion with its derivatives to 
   const auto second = fx::check_gradient(slopes, f, c, 0.7);
   INFO(second.text);
   CHECK(second.ok);
+}
+
+TEST_CASE("solvers work in float and over three axes and with no parameters", "[jit]") {
+  const auto shifted = fx::kernel("shifted", [](fx::In<float, 3> u, fx::Float s, fx::Out<float, 3> y) {
+    auto [i, j, k] = fx::index<3>();
+    fx::Float sum = s * u(i, j, k);
+    fx::if_(k > 0, [&, i = i, j = j, k = k] { sum += u(i, j, k) - u(i, j, k - 1); });
+    fx::if_(k + 1 < u.extent(2), [&, i = i, j = j, k = k] { sum += u(i, j, k) - u(i, j, k + 1); });
+    y(i, j, k) = sum;
+  });
+  std::vector<float> v;
+  for (double x : numbers_of(4, 2 * 3 * 7, -1, 1)) v.push_back(static_cast<float>(x));
+  const auto b = Device::cpu().upload(v, 2, 3, 7);
+  for (const auto& solve : {fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::cg(shifted)),
+                            fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::linear_solve(shifted))}) {
+    auto back = fx::zeros_like(b);
+    shifted.over(2, 3, 7)(solve(b, 0.5f), 0.5f, back);
+    const auto got = back.host();
+    for (std::size_t i = 0; i < v.size(); ++i) CHECK(got[i] == Approx(v[i]).margin(2e-5));
+    const auto loss = fx::program("loss", [solve](fx::Buffer<float, 3> c, fx::Float s) { return fx::sum(fx::square(solve(c, s))); });
+    const auto report = fx::check_gradient(loss, b, 0.5f);
+    INFO(report.text);
+    CHECK(report.ok);
+  }
+  const auto twice = fx::kernel("twice", [](fx::In<double> x, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * x[i]; });
+  const auto f = line(1, -1, 1);
+  close((fx::cg(twice)(f) * 2.0).host(), f.host(), 1e-12);
+  auto [half] = std::tuple(fx::vjp(fx::linear_solve(twice))(f, f));
+  close((half * 2.0).host(), f.host(), 1e-12);
 }
 
 TEST_CASE("solves that do not converge or do not suit the operator are errors that say so", "[jit]") {

@@ -77,6 +77,26 @@ TEST_CASE("a jvp rule of a program is used by itself and gives vjp", "[jit]") {
   CHECK(gc.host()[0] == Approx(7 * (1 + 8 - 0.25)));
 }
 
+TEST_CASE("a jvp rule alone carries through loops and to the second order", "[jit]") {
+  const auto p = fx::rule(cubes()).jvp(forward_rule(1));
+  const auto loss = fx::program("loss", [p](B x, fx::Double c) {
+    auto y = fx::copy(x);
+    for ([[maybe_unused]] auto t : fx::range(2)) fx::if_(c > 0.0, [&] { y.copy_from(p(y, c) + x); });
+    return fx::sum(y);
+  });
+  const auto x = up({0.3, -0.2, 0.5});
+  const auto first = fx::check_gradient(loss, x, 0.8);
+  INFO(first.text);
+  CHECK(first.ok);
+  const auto slopes = fx::program("slopes", [g = fx::value_and_grad(loss)](B q, fx::Double k) {
+    auto [l1, gq, gk] = g(q, k);
+    return fx::sum(fx::square(gq)) + fx::square(gk);
+  });
+  const auto second = fx::check_gradient(slopes, x, 0.8);
+  INFO(second.text);
+  CHECK(second.ok);
+}
+
 TEST_CASE("a program inside others brings its rule into their derivatives to the second order", "[jit]") {
   for (const double times : {1.0, 7.0}) {
     const auto p = fx::rule(cubes()).vjp(reverse_rule(times));

@@ -63,8 +63,8 @@ template <class T, int N> struct Krylov {
 
   template <class Multiply, class Sweep> Array_ restarted(const Array_& b, const Multiply& multiply, const Sweep& sweep) const {
     const Array_ x = zeros_like(b), r = copy(b);
-    const Var<T> limit = product(b, b) * T(tolerance * tolerance);
-    Var<T> rr = product(b, b);
+    const Var<T> bb = product(b, b), limit = bb * T(tolerance * tolerance);
+    Var<T> rr = bb;
     Int n = 0;
     for ([[maybe_unused]] auto restart : while_([&] { return rr > limit && n < most; })) {
       sweep(x, r, rr, limit, n);
@@ -74,7 +74,7 @@ template <class T, int N> struct Krylov {
     }
     const std::string text = std::string(name) + ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
                                                  "raise max_iterations, or loosen the tolerance";
-    check(rr <= limit, text.c_str(), n, sqrt(rr / product(b, b)), Var<T>(T(tolerance)));
+    check(rr <= limit, text.c_str(), n, sqrt(rr / bb), Var<T>(T(tolerance)));
     return x;
   }
 
