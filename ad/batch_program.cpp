@@ -2,6 +2,7 @@
 // launches of batched kernels. What decides trips and branches must be the same for all of the batch.
 #include <fmt/format.h>
 
+#include <array>
 #include <map>
 
 #include "fluxion/batch.h"
@@ -169,6 +170,23 @@ class Batcher {
     for (int a = 0; a < to.rank; ++a) domain.push_back(b_.i32(static_cast<std::int32_t>(to.shape[static_cast<std::size_t>(a)])));
     return b_.launch(std::move(k), domain, {&from, 1}, {&made, 1})[0];
   }
+  /// fx::item of each of the batch.
+  ValueId items(const Op& op) {
+    const Type& had = f_.type(op.operands[0]);
+    auto k = std::make_shared<Function>();
+    k->kind = Function::Kind::kernel;
+    k->name = "item";
+    k->loc = b_.loc;
+    k->domain_rank = 1;
+    Builder b(*k);
+    const MemoryId source = b.memory_parameter(had.element, 2, Role::in, "x"), target = b.memory_parameter(had.element, 1, Role::out, "y");
+    const ValueId i = b.scalar_parameter(DType::i32, "i"), batch = b.index(0);
+    b.store(target, {&batch, 1}, b.load(source, std::array{batch, i}));
+    b.finish();
+    const ValueId domain = b_.i32(static_cast<std::int32_t>(n_));
+    const Type made = type(op.results[0]);
+    return b_.launch(std::move(k), {&domain, 1}, Values{r_(op.operands[0]), r_(op.operands[1])}, {&made, 1})[0];
+  }
   void uniform(ValueId v, Loc at, const char* what) const {
     if (many(v)) refuse(at, fmt::format("{} differs within the batch; share what it is made of, or decide it inside a kernel", what));
   }
@@ -206,6 +224,7 @@ class Batcher {
         break;
       case Opcode::seq_get:
         uniform(op.operands[1], op.loc, "a position in a sequence");
+        if (many(op.results[0]) && f_.type(op.operands[0]).is_array()) return r_.map(op.results[0], items(op));
         if (many(op.results[0])) return r_.map(op.results[0], b_.seq_get(r_(op.operands[0]), r_(op.operands[1])));
         break;
       case Opcode::seq_set:
@@ -324,7 +343,7 @@ class Batcher {
 
 Function batched_program(const Function& f, const std::vector<char>& leading, std::int64_t n) {
   // A derivative of the batch would go through the body instead.
-  if (f.rules != Rules{}) throw KernelError(f.loc, fmt::format("vmap of program \"{}\": it has rules of its own, which have no batch axis; take its derivative first, or run it in a loop", f.name));
+  if (f.rules != Rules{}) throw KernelError(f.loc, fmt::format("vmap of program \"{}\": it has rules of its own, which have no batch axis; run it in a loop", f.name));
   Function out;
   Builder b(out);
   Batcher(f, n, b).run(leading);

@@ -7,6 +7,8 @@
 //   auto poisson = fx::cg(fx::program([=](fx::Buffer<double, 2> u, fx::Buffer<double, 2> k) { ...; return Au; }));
 //   auto u = poisson(f, k);                                 // on the host, or inside a program
 #pragma once
+#include <limits>
+
 #include "fluxion/program_rule.h"
 
 namespace fluxion {
@@ -48,20 +50,44 @@ template <class T, int N> void axpby(const Kernel<In<T, N>, InOut<T, N>, Var<T>,
   else k.over(s[0], s[1], s[2])(x, y, a, b);
 }
 
+/// What an operator is given: one that writes it in place has a copy, which costs nothing for one that does not.
+template <class P> P own(const P& p) {
+  if constexpr (requires { p.array(); }) return copy(p);
+  else return p;
+}
+
 /// The iterations, for products with A as a function of an array. All are restarted from b - A x itself when the residual that
 /// they carry along is small enough, until that of x is.
 template <class T, int N> struct Krylov {
   using Array_ = Buffer<T, N>;
   Kernel<In<T, N>, InOut<T, N>, Var<T>, Var<T>> combine = axpby_kernel<T, N>();
+  Kernel<InOut<T, N>, Var<T>, Var<T>> rescale = kernel("rescale", [](InOut<T, N> x, Var<T> a, Var<T> b) {
+    at_each<N>([&](const auto& at) { at(x) = at(x) * a / b; });
+  });
   double tolerance;
   int most;
   const char* name;
   Loc at;
+  bool linear = false;  // known to be: nobody needs to look
 
   static Var<T> product(const Array_& a, const Array_& b) { return item(dot(a, b)); }
   void add(const Var<T>& a, const Array_& x, const Var<T>& b, const Array_& y) const { axpby(combine, a, x, b, y); }  // y = a x + b y
 
-  template <class Multiply, class Sweep> Array_ restarted(const Array_& b, const Multiply& multiply, const Sweep& sweep) const {
+  void times(const Array_& x, const Var<T>& a, const Var<T>& b) const {  // x *= a / b
+    const auto s = x.shape();
+    if constexpr (N == 1) rescale.over(s[0])(x, a, b);
+    else if constexpr (N == 2) rescale.over(s[0], s[1])(x, a, b);
+    else rescale.over(s[0], s[1], s[2])(x, a, b);
+  }
+
+  template <class Multiply, class Sweep> Array_ restarted(const Array_& right, const Multiply& multiply, const Sweep& sweep) const {
+    const std::string who(name);
+    const Var<T> sum_abs = item(sum(abs(right)));
+    check(sum_abs <= std::numeric_limits<T>::max(), (who + ": the right side is not finite: its numbers add up to {}").c_str(), sum_abs);
+    // Of size 1, so that no product of small numbers is 0 and none of large ones is infinite.
+    const Var<T> size = select(sum_abs > T(0), sum_abs, T(1));
+    const Array_ b = copy(right);
+    times(b, T(1), size);
     const Array_ x = zeros_like(b), r = copy(b);
     const Var<T> bb = product(b, b), limit = bb * T(tolerance * tolerance);
     Var<T> rr = bb;
@@ -72,10 +98,29 @@ template <class T, int N> struct Krylov {
       add(T(1), b, T(-1), r);
       rr = product(r, r);
     }
-    const std::string text = std::string(name) + ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
-                                                 "raise max_iterations, or loosen the tolerance";
+    const std::string text = who + ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
+                                   "raise max_iterations, or loosen the tolerance";
     check(rr <= limit, text.c_str(), n, sqrt(rr / bb), Var<T>(T(tolerance)));
+    times(x, size, T(1));
+    if (!linear) {
+      const Array_ opposite = copy(x);
+      times(opposite, T(-0.75), T(1));
+      const Array_ off = multiply(opposite);
+      times(off, T(1) / T(0.75), size);
+      add(T(1), b, T(1), off);
+      check(product(off, off) <= limit * T(1e4), (who + ": the operator is not linear in the array that it is applied to; for equations that "
+                                                        "are not linear there is fx::newton_krylov").c_str());
+    }
     return x;
+  }
+
+  /// The same for slopes, in rules: the transpose of a linear operator does not depend on where it is taken. (x, w) -> J(x)^T w.
+  template <class Transposed> void check_slopes(const Array_& x, const Transposed& transposed) const {
+    const Array_ here = transposed(x, x), off = transposed(x * x, x);
+    add(T(-1), here, T(1), off);
+    check(product(off, off) <= product(here, here) * T(1e4 * tolerance * tolerance),
+          (std::string(name) + ": the slope of the operator depends on the array that it is applied to; for equations that are not linear there "
+                               "is fx::newton_krylov").c_str());
   }
 
   // Hestenes & Stiefel 1952.
@@ -136,9 +181,9 @@ template <class First> First with_first(const First& first, const First&) { retu
 
 template <class T, int N, class... P> using Operator = Program<TypeList<Buffer<T, N>>, TypeList<Buffer<T, N>, P...>>;
 
-template <class T, int N> Krylov<T, N> krylov(const SolverOptions& o, const char* name, Loc at) {
+template <class T, int N> Krylov<T, N> krylov(const SolverOptions& o, const char* name, Loc at, bool linear = false) {
   static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "the unknowns of a linear system are float or double");
-  return {.tolerance = solver_tolerance<T>(o), .most = o.max_iterations, .name = name, .at = at};
+  return {.tolerance = solver_tolerance<T>(o), .most = o.max_iterations, .name = name, .at = at, .linear = linear};
 }
 
 /// apply as a program, from a kernel that is given x first and fills an Out last.
@@ -165,8 +210,8 @@ struct KernelOperator<I, TypeList<P...>, Var<T>, Next, Left...> : KernelOperator
 
 /// The solver x = A(p)^-1 b of a symmetric positive definite operator: a program (b, p...) -> x, by conjugate gradients from 0.
 /// Differentiable  in b and p..., any order, both modes; by solves, not through the iterations
-/// Throws   KernelError at the next wait: without convergence, with residual and iterations; where A is found not to be positive
-///          definite, or (in derivatives) not symmetric
+/// Throws   KernelError at the next wait: without convergence, with residual and iterations; where A is found not to be linear, not
+///          positive definite, or (in derivatives) not symmetric
 /// Cost     of an iteration: one product and three passes over arrays; of a derivative: one more solve and two products
 /// Source   Hestenes & Stiefel, Methods of conjugate gradients for solving linear systems, 1952
 template <class T, int N, class... P>
@@ -177,7 +222,7 @@ auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options 
   const auto transposed = vjp(apply, wrt<0>);
   const auto solver = program("cg", [=](B b, P... p) {
     const detail::At here(at);
-    return krylov.conjugate_gradients(b, [&](const B& x) { return apply(x, p...); });
+    return krylov.conjugate_gradients(b, [&](const B& x) { return apply(detail::own(x), detail::own(p)...); });
   }, at);
   return rule(solver).vjp([=](B, P... p, B x, B w) {
     const detail::At here(at);
@@ -188,6 +233,7 @@ auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options 
     krylov.add(T(-1), w, T(1), off);
     check(krylov.product(off, off) <= krylov.product(w, w) * T(1e4 * krylov.tolerance * krylov.tolerance),
           "cg: the operator is not symmetric, so that its derivative would be wrong; use fx::linear_solve");
+    krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
     return detail::with_first(l, backward(x, p..., -l));
   }, at);
 }
@@ -195,16 +241,16 @@ auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options 
 namespace detail {
 /// (b, p..., turned) -> x: with the transpose where `turned` is not 0. The derivative of one is made of the other.
 template <class T, int N, class... P>
-auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& options, Loc at) {
+auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& options, Loc at, bool linear = false) {
   using B = Buffer<T, N>;
-  const auto krylov = detail::krylov<T, N>(options, "linear_solve", at);
+  const auto krylov = detail::krylov<T, N>(options, "linear_solve", at, linear);
   const auto backward = vjp(apply);
   const auto transposed = vjp(apply, wrt<0>);
   const auto solver = program("linear_solve", [=](B b, P... p, Int turned) {
     const At here(at);
     return krylov.bicgstab(b, [&](const B& x) {
       const B y = empty_like(x);
-      if_(turned == 0, [&] { y.copy_from(apply(x, p...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
+      if_(turned == 0, [&] { y.copy_from(apply(own(x), own(p)...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
       return y;
     });
   }, at);
@@ -215,6 +261,7 @@ auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& opti
     // l^T A x in p, and x^T A l when turned.
     const B left = copy(l), right = copy(x);
     if_(turned != 0, [&] { left.copy_from(x); right.copy_from(l); });
+    if (!linear) krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
     return with_first(l, backward(right, p..., -left));
   }, at);
 }
