@@ -16,6 +16,7 @@
 #include "fluxion/pipeline.h"
 #include "fluxion/recorder.h"
 #include "runtime.h"
+#include "same_shape.h"
 
 namespace fluxion::detail {
 namespace {
@@ -54,6 +55,10 @@ int domain_parameter_of_vjp(const Function& f, int domain_parameter) {
     ++cotangents;
   }
   return position < 0 ? position : primals + position;
+}
+
+std::string shape(const std::array<std::int64_t, 3>& extent, int rank) {
+  return fmt::format("[{}]", fmt::join(extent.begin(), extent.begin() + rank, ", "));
 }
 
 // Scratch comes last and is not passed.
@@ -128,6 +133,7 @@ struct KernelHandle::State {
   std::shared_ptr<const Function> function;
   int domain_parameter = -1;
   std::vector<int> leading;  // parameters whose first extent is that of the domain
+  std::vector<Like> likes;   // parameters that have the shape of others
   CompileOptions options;
   bool eager = false;
   std::shared_ptr<Variants> variants = std::make_shared<Variants>();
@@ -239,6 +245,7 @@ KernelHandle KernelHandle::vjp(const std::vector<int>& wrt) const {
   if (it == state_->variants->adjoints.end()) {
     const int domain = domain_parameter_of_vjp(f, state_->domain_parameter);
     it = state_->variants->adjoints.emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain, derived_pipeline())).first;
+    it->second.state_->likes = likes_of_vjp(f, state_->likes, wrt, passed_parameters(f));
   }
   return it->second.with_options_of(*this);
 }
@@ -247,9 +254,11 @@ KernelHandle KernelHandle::jvp() const {
   const Function& f = *function();
   std::lock_guard lock(state_->variants->mutex);
   KernelHandle& tangent = state_->variants->tangent;
-  if (!tangent.state_)
+  if (!tangent.state_) {
     tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
                            derived_pipeline());
+    tangent.state_->likes = likes_of_jvp(f, state_->likes, 0, passed_parameters(f));
+  }
   return tangent.with_options_of(*this);
 }
 
@@ -257,9 +266,11 @@ KernelHandle KernelHandle::jvp(int n) const {
   const Function& f = *function();
   std::lock_guard lock(state_->variants->mutex);
   KernelHandle& tangent = state_->variants->tangents[n];
-  if (!tangent.state_)
+  if (!tangent.state_) {
     tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f, n)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
                            derived_pipeline());
+    tangent.state_->likes = likes_of_jvp(f, state_->likes, n, passed_parameters(f));
+  }
   return tangent.with_options_of(*this);
 }
 
@@ -268,6 +279,9 @@ KernelHandle KernelHandle::batched(const std::vector<BatchAxis>& axes, const std
   std::vector<BatchAxis> all = axes;
   for (std::size_t p = axes.size(); p < f.parameters.size(); ++p) all.push_back(all[static_cast<std::size_t>(f[f.parameters[p].memory].like)]);  // scratch
   auto g = std::make_shared<const Function>(batched_kernel(f, all, scalars));
+  std::vector<Like> likes = g->parameters.size() == f.parameters.size() ? state_->likes : std::vector<Like>();
+  for (std::size_t p = 0; p < likes.size(); ++p)
+    if (likes[p].parameter >= 0 && (likes[p].tangents || axes[p] != axes[static_cast<std::size_t>(likes[p].parameter)])) likes[p] = {};
   std::vector<int> leading;
   int domain = -2, position = 0;
   for (std::size_t p = 0; p < axes.size(); ++p, ++position) {
@@ -277,6 +291,7 @@ KernelHandle KernelHandle::batched(const std::vector<BatchAxis>& axes, const std
   }
   KernelHandle k(std::move(g), domain, derived_pipeline());
   k.state_->leading = std::move(leading);
+  k.state_->likes = std::move(likes);
   return k.with_options_of(*this);
 }
 

@@ -260,7 +260,7 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
   Choice choice = within ? choose(key, device, arguments) : Choice{specialisation(key, device, arguments, nullptr)};
   Specialisation& s = *choice.made;
   if (compile && !s.code) {
-    s.code = fluxion::detail::specialise(*s.flat, options, s.device);
+    s.code = fluxion::detail::specialise(options.bounds ? item_checks(*s.flat) : *s.flat, options, s.device);
     s.code->hold();
   }
   return choice;

@@ -146,6 +146,9 @@ class ProgramTracer final : public Tracer {
   }
 
   std::uint32_t item(const ArrayState& array, std::uint32_t index, Loc at) override {
+    if (const auto& f = recorded(); f.is_constant({index}))
+      if (const auto i = static_cast<std::int32_t>(f[ValueId{index}].bits); i < 0 || i >= array.extent[0])
+        throw ShapeError(at, fmt::format("program \"{}\": item {} of an array of {}", name_, i, array.extent[0]));
     Op op;
     op.code = Opcode::seq_get;
     op.operands = {ValueId{read(slot(const_cast<ArrayState&>(array), at), at)}, ValueId{index}};

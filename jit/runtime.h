@@ -57,6 +57,8 @@ struct Work {
 void enqueue(const Device& device, Work work);
 /// Scalar ops of one run of the body, loops counted by their constant bounds or a guess.
 double estimate_cost(const Function& f);
+/// A program whose fx::item check their positions.
+Function item_checks(const Function& program);
 
 /// What FLUXION_DEBUG says now; kernels and programs look when they are made.
 struct DebugFlags { bool bounds = false, nan = false, inf = false, race = false, verify = false; };

@@ -215,3 +215,14 @@ TEST_CASE("fx::item of a batch is a number for each of it", "[jit]") {
   const auto f = Device::cpu().upload(std::vector<double>(6, 1.0), 2, 3);
   CHECK_THROWS_WITH(solve(f, f).host(), Catch::Contains("it has rules of its own"));
 }
+
+TEST_CASE("fx::item checks its position at capture and under bounds checks", "[jit]") {
+  const auto p = fx::program("far", [](B a, fx::Int i) { return fx::item(a, i) * 2.0; });
+  const auto a = Device::cpu().upload(std::vector<double>{1, 2, 3});
+  const auto checked = p.with({.bounds = true});
+  CHECK(checked(a, 2).host()[0] == 6);
+  for (const int i : {-1, 3})
+    CHECK_THROWS_WITH(checked(a, i).host(), Catch::Contains("item " + std::to_string(i) + " of an array of 3") && Catch::Contains("solver_limits.cpp"));
+  CHECK_THROWS_WITH(std::get<0>(fx::value_and_grad(p).with({.bounds = true})(a, 3)).host(), Catch::Contains("item 3 of an array of 3"));
+  CHECK_THROWS_WITH(fx::program("past", [](B b) { return fx::item(b, 3); })(a), Catch::Contains("item 3 of an array of 3"));
+}

@@ -294,7 +294,8 @@ template <class T, class... E> auto zeros(E... extents) {
 }
 /// A number of an array, inside a program: what its loops and branches turn on, and an argument of its launches.
 /// Differentiable  in `a`. A while loop that reads arrays cannot be checkpointed
-/// Throws   KernelError outside of a program; an index out of range is an error in the evaluator, undefined elsewhere
+/// Throws   KernelError outside of a program, ShapeError for a number that is no index; an index found out of range later is an
+///          error in the evaluator and under FLUXION_DEBUG=bounds, and undefined otherwise
 template <class T> Var<T> item(const Buffer<T, 1>& a, Arg<int> i, Loc at = Loc::here()) {
   static_assert(Scalar<T> && !is_half(dtype_of<T>), "fx::item: arrays of bool, integers, float or double");
   return {detail::Raw{detail::item_traced(a.array(), i.id, at)}, at};
