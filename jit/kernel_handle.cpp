@@ -380,6 +380,17 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     device = &a->device;
   }
 
+  for (std::size_t p = 0; p < state_->likes.size() && p < passed; ++p) {
+    const Like& like = state_->likes[p];
+    if (like.parameter < 0) continue;
+    const ArrayState &a = *arguments[p].array, &b = *arguments[static_cast<std::size_t>(like.parameter)].array;
+    std::array<std::int64_t, 3> wanted = b.extent;
+    if (like.tangents) wanted = {like.tangents, b.extent[0], b.extent[1]};
+    if (a.extent != wanted)
+      fail(kShape, fmt::format("argument {} (\"{}\") is {}, and must be {}, as \"{}\" is {}", p + 1, f.parameters[p].name, shape(a.extent, a.rank),
+                               shape(wanted, a.rank), f.parameters[static_cast<std::size_t>(like.parameter)].name, shape(b.extent, b.rank)));
+  }
+
   domain = this->domain(domain, rank, arguments, at);
   for (const int p : state_->leading)
     if (const std::int64_t n = arguments[static_cast<std::size_t>(p)].array->extent[0]; n != domain[0])
