@@ -1,5 +1,6 @@
 // Where solvers might go wrong in silence: right sides that squares of overflow or underflow, operators that are not linear, that
 // write what they are given, that return it, or that reach numbers outside of them; solvers within solvers, branches and loops.
+#include "fluxion/backend.h"
 #include "torture.h"
 
 using namespace fluxion;
