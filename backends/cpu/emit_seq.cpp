@@ -178,7 +178,7 @@ void Emitter::seq_write(OpId o) {
   } else {
     Node* v = vector(op.operands[2]);
     Node* unused = nullptr;
-    if (op.code == Opcode::seq_add_at && !planted(testing::Mutant::seq_add_sets)) v = add(item.dtype(), read_item(s, index, item, unused), v);
+    if (op.code == Opcode::seq_add_at) v = add(item.dtype(), read_item(s, index, item, unused), v);
     write_item(s, index, item, v, nullptr);
   }
   set(op.results[0], s);
@@ -261,7 +261,7 @@ void Emitter::seq_zeros(OpId o) {
   n = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, n, llvm::Constant::getNullValue(n->getType()));
   Node* bytes = b.CreateMul(b.CreateZExt(longest(n), b.getInt64Ty()), b.getInt64(record_size(f.type(r).item())));
   Node* fresh = allocate(bytes, o);
-  b.CreateMemSet(fresh, b.getInt8(planted(testing::Mutant::zeros_dirty) ? 1 : 0), bytes, llvm::MaybeAlign(64));
+  b.CreateMemSet(fresh, b.getInt8(planted(testing::Mutant::zeros_dirty) ? 0x3f : 0), bytes, llvm::MaybeAlign(64));
   set(r, Held{fresh, n});
 }
 

@@ -303,6 +303,18 @@ class Generator {
     locals_.push_back(next_local_++);
     fixed_.push_back(chance(2));
     if (chance(2)) out.push_back(store(locals_.back(), squashed(real(2))));
+    if (chance(3)) overlapping(out, locals_.back());
+  }
+  /// Element 1 is stored, where the next one goes only the run knows, and element 1 is read; all of it by some threads.
+  void overlapping(std::vector<Stmt>& out, int l) {
+    const Expr one = literal(Kind::integer, 1);
+    Stmt s{Stmt::Form::branch, Kind::boolean, 0, {boolean(2)}};
+    s.a.push_back({Stmt::Form::store, Kind::real, l, {one, squashed(real(1))}});
+    s.a.push_back({chance(2) ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, l, {integer(2), squashed(real(1))}});
+    s.a.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(l, Kind::real, one), 400})}});
+    out.push_back(std::move(s));
+    out.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(l, Kind::real, one), 400})}});
+    fixed_[static_cast<std::size_t>(l - kFirstLocal)] = false;
   }
 
   void statement(std::vector<Stmt>& out, int depth) {
