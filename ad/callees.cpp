@@ -9,6 +9,7 @@
 #include "fluxion/builder.h"
 #include "fluxion/error.h"
 #include "fluxion/external_code.h"
+#include "fluxion/mutants.h"
 #include "fluxion/rewrite.h"
 #include "partials.h"
 #include "prepare.h"
@@ -110,12 +111,12 @@ Callees::Scope::~Scope() {
 }
 
 Callees::Tangent Callees::jvp(const Pointer& f, const Mask& dots) {
-  const bool rule = f->rules != Rules{};
+  const bool rule = f->rules != Rules{} && !planted(testing::Mutant::rules_ignored);
   const auto key = std::pair(f.get(), rule ? Mask{} : dots);
   if (const auto it = jvps_.find(key); it != jvps_.end()) return it->second;
   if (f->external && !rule) refuse_external(*f, {});
   Tangent t;
-  if (f->rules.jvp) t = {closed(f, f->rules.jvp), float_parameters(*f)};
+  if (rule && f->rules.jvp) t = {closed(f, f->rules.jvp), float_parameters(*f)};
   else if (rule) t = {jvp_of_vjp(f, *closed(f, f->rules.vjp)), float_parameters(*f)};
   else t = {std::make_shared<const Function>(jvp_fn(*f, dots)), dots};
   kept_.push_back(f);
@@ -124,7 +125,7 @@ Callees::Tangent Callees::jvp(const Pointer& f, const Mask& dots) {
 }
 
 Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& seeds, bool tainted) {
-  const bool rule = f->rules != Rules{};
+  const bool rule = f->rules != Rules{} && !planted(testing::Mutant::rules_ignored);
   Mask key;
   if (!rule) {
     key = wrt;
@@ -138,7 +139,7 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
     const bool results = f->rules.vjp && takes_results(*f, *f->rules.vjp);
     a = {quiet(f->rules.vjp ? closed(f, f->rules.vjp) : vjp_of_jvp(f, *closed(f, f->rules.jvp))), float_parameters(*f), float_results(*f), true, results};
   } else {
-    a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted, true)), wrt, seeds, false, false};
+    a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted && !planted(testing::Mutant::call_unguarded), true)), wrt, seeds, false, false};
   }
   kept_.push_back(f);
   vjps_[{f.get(), key}] = a;

@@ -337,6 +337,7 @@ class Forward {
     for (std::size_t r = 0; r < op.results.size(); ++r) {
       now[op.results[r].index] = out[r];
       tangent[op.results[r].index] = has_float(f_.type(op.results[r])) ? out[next++] : ValueId{};
+      if (r > 0 && planted(testing::Mutant::jvp_call_one_tangent)) tangent[op.results[r].index] = {};
     }
   }
 

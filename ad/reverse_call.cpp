@@ -4,9 +4,33 @@
 
 #include "callees.h"
 #include "fluxion/external_code.h"
+#include "fluxion/mutants.h"
 #include "reverse.h"
 
 namespace fluxion::ad {
+namespace {
+
+/// A rule knows nothing of masks, so where one has made a cotangent 0, that must win against the rule's infinities; and the zero has
+/// a derivative, as one that is there by chance must. Rules are linear: each cotangent times what the rule gives for 1.
+template <class Rule>
+Values guarded_rule(Builder& b, const Values& cotangents, const std::vector<char>& seeds, const Rule& rule) {
+  const auto dtype = [&](ValueId v) { return b.function().type(v).dtype(); };
+  Values sums;
+  for (std::size_t k = 0; k < cotangents.size(); ++k) {
+    if (!seeds[k]) continue;
+    Values unit;
+    for (ValueId other : cotangents) unit.push_back(b.constant_float(dtype(other), unit.size() == k ? 1 : 0));
+    const Values parts = rule(unit);
+    for (std::size_t g = 0; g < parts.size(); ++g) {
+      const ValueId part = b.emit(Opcode::mulz, {b.convert(cotangents[k], dtype(parts[g])), parts[g]});
+      if (g < sums.size()) sums[g] = b.add(sums[g], part);
+      else sums.push_back(part);
+    }
+  }
+  return sums;
+}
+
+}  // namespace
 
 void Reverse::reverse_fn(const Op& op) {
   const auto& callee = f_.callees[op.ref];
@@ -25,23 +49,21 @@ void Reverse::reverse_fn(const Op& op) {
   Values arguments = primal(op.operands), cotangents;
   if (a.results)
     for (ValueId v : op.results) arguments.push_back(primal(v));
+  std::vector<char> seeded;
   for (std::size_t k = 0; k < seeds.size(); ++k)
-    if (a.seeds[k]) cotangents.push_back(seeds[k] ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
-  arguments.insert(arguments.end(), cotangents.begin(), cotangents.end());
-  const Values gradients = b_.call(a.function, arguments);
-  // A rule knows nothing of masks: where every cotangent is a zero, so is what it gives.
-  ValueId masked{};
-  if (a.guard && tainted)
-    for (ValueId w : cotangents) {
-      const ValueId none = b_.emit(Opcode::eq, {w, b_.zero(b_.function().type(w))});
-      masked = masked.valid() ? b_.emit(Opcode::bit_and, {masked, none}) : none;
-    }
+    if (a.seeds[k]) seeded.push_back(seeds[k]), cotangents.push_back(seeds[k] && !(k > 0 && planted(testing::Mutant::call_one_seed)) ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
+  const auto with = [&](const Values& w) {
+    Values all = arguments;
+    all.insert(all.end(), w.begin(), w.end());
+    return b_.call(a.function, all);
+  };
+  const bool guard = a.guard && tainted && !planted(testing::Mutant::rule_unguarded);
+  const Values gradients = guard ? guarded_rule(b_, cotangents, seeded, with) : with(cotangents);
   std::size_t next = 0;
   for (std::size_t p = 0; p < wrt.size(); ++p) {
     if (!a.wrt[p]) continue;
-    ValueId g = gradients[next++];
-    if (!wrt[p]) continue;
-    if (masked.valid()) g = b_.select(masked, b_.zero(b_.function().type(g)), g);
+    const ValueId g = gradients[next++];
+    if (!wrt[p] || (p > 0 && planted(testing::Mutant::call_one_gradient))) continue;
     add_adjoint(op.operands[p], g);
   }
 }

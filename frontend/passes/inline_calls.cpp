@@ -4,10 +4,10 @@
 // derivatives have been made: inline_final comes after that, and leaves no call of a program. A host function stays a call.
 #include <fmt/format.h>
 
-#include <atomic>
 #include <map>
 
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "fluxion/passes.h"
 #include "fluxion/rewrite.h"
 
@@ -16,7 +16,7 @@ namespace {
 
 using Pointer = std::shared_ptr<const Function>;
 
-std::atomic<bool> g_keep = false;
+thread_local bool t_keep = false;
 
 constexpr std::size_t kSmall = 160;    // ops: always, while the caller stays below kCaller
 constexpr std::size_t kCopies = 1024;  // ops of all copies together
@@ -47,7 +47,7 @@ class Inliner {
       const Function& g = *s.callee;
       if (g.external || (!final_ && (g.rules != Rules{} || g.self))) continue;
       const std::size_t each = count(g);
-      const bool cheap = !g_keep && (each <= kSmall || s.count == 1 || each * s.count <= kCopies);
+      const bool cheap = !t_keep && (each <= kSmall || s.count == 1 || each * s.count <= kCopies);
       s.inlined = (cheap && size + each * s.count <= kCaller) || (final_ && g.kind == Function::Kind::program);
       if (s.inlined) size += each * s.count;
       any |= s.inlined;
@@ -90,6 +90,9 @@ class Inliner {
     std::size_t next = 0;
     for (const Parameter& p : g.parameters)
       if (p.role != Role::out) inner.map(p.value, arguments[next++]);
+    if (planted(testing::Mutant::inline_crossed))
+      for (const Parameter& p : g.parameters)
+        if (g.type(p.value) == g.type(g.parameters.back().value) && p.role != Role::out) inner.map(p.value, arguments.back());
     inner.hook = [&g](Rewriter&, OpId id) {
       // Where an Out has no value yet, nothing may read it: the program's own check has seen to that.
       for (ValueId v : g[id].operands)
@@ -111,7 +114,7 @@ Function run(const Function& f, bool final) {
 }  // namespace
 
 namespace testing {
-void keep_calls(bool on) { g_keep = on; }
+void keep_calls(bool on) { t_keep = on; }
 }  // namespace testing
 
 Function inline_calls(const Function& f) { return run(f, false); }

@@ -1,7 +1,12 @@
 // Program -> Function, through the recorder's out-of-line interface: what the templates of the surface call.
 #include "capture.h"
 
+#include <fmt/format.h>
+
+#include "fluxion/ad.h"
+#include "fluxion/builder.h"
 #include "fluxion/capture.h"
+#include "fluxion/rule.h"
 
 namespace fluxion::fuzz {
 namespace {
@@ -9,9 +14,24 @@ namespace {
 using detail::Handle;
 using Id = std::uint32_t;
 
+using Pointers = std::vector<std::shared_ptr<const Function>>;
+
+/// A kernel's body, or that of a device function.
 class Capture {
  public:
-  explicit Capture(const Program& p) : p_(p), variables_(static_cast<std::size_t>(p.variables)), recording_(Function::Kind::kernel, "fuzz", at()) {
+  Capture(const Program& p, const Pointers& functions, const Device& d)
+      : p_(p), functions_(functions), variables_(static_cast<std::size_t>(d.variables)), recording_(Function::Kind::fn, fmt::format("f{}", functions.size()), at()) {
+    for (std::size_t k = 0; k < d.takes.size(); ++k)
+      variables_[k] = detail::declare_as(recording_.scalar_parameter(dtype(d.takes[k]), fmt::format("v{}", k)), at());
+  }
+  std::shared_ptr<const Function> run(const Device& d) {
+    block(d.body);
+    std::vector<Id> yields;
+    for (const Expr& e : d.results) yields.push_back(eval(e));
+    return recording_.finish(yields);
+  }
+  Capture(const Program& p, const Pointers& functions)
+      : p_(p), functions_(functions), variables_(static_cast<std::size_t>(p.variables)), recording_(Function::Kind::kernel, "fuzz", at()) {
     const auto memory = [&](LayoutId element, Role role, const char* name) { memories_.push_back(recording_.memory_parameter(element, 1, role, name)); };
     memory(p.real, Role::in, "x");
     memory(DType::i32, Role::in, "p");
@@ -35,6 +55,7 @@ class Capture {
 
  private:
   const Program& p_;
+  const Pointers& functions_;
   std::uint32_t line_ = 1;
   std::vector<Handle> variables_;
   std::vector<detail::MemoryHandle> memories_, locals_;
@@ -95,6 +116,7 @@ class Capture {
         const Handle right = detail::declare_as(eval(e.kids[1]), at());
         return detail::short_circuit(e.form == Expr::Form::either, left, end, right, at());
       }
+      case Expr::Form::call: return call(e)[static_cast<std::size_t>(e.number)];
       case Expr::Form::op: break;
     }
     Id k[3] = {};
@@ -102,6 +124,12 @@ class Capture {
     if (e.kids.size() == 1) return detail::apply(e.op, k[0], at());
     if (e.kids.size() == 2) return detail::apply(e.op, k[0], k[1], at());
     return detail::apply(e.op, k[0], k[1], k[2], at());
+  }
+
+  std::vector<Id> call(const Expr& e) {
+    std::vector<Id> arguments;
+    for (const Expr& k : e.kids) arguments.push_back(eval(k));
+    return detail::record_call(functions_.at(static_cast<std::size_t>(e.id)), arguments, at());
   }
 
   void block(const std::vector<Stmt>& stmts) {
@@ -128,6 +156,12 @@ class Capture {
         const Id was = detail::read(a, at());
         detail::assign(a, detail::read(b, at()), at());
         detail::assign(b, was, at());
+        return;
+      }
+      case Stmt::Form::call: {
+        const std::vector<Id> r = call(s.e[0]);
+        variables_[id] = detail::declare_as(r.at(0), at());
+        variables_[static_cast<std::size_t>(s.other)] = detail::declare_as(r.at(1), at());
         return;
       }
       case Stmt::Form::local: {
@@ -176,8 +210,35 @@ class Capture {
   }
 };
 
+/// `f` with rules that give the derivative of `of`.
+std::shared_ptr<const Function> with_rules(const std::shared_ptr<const Function>& f, const std::shared_ptr<const Function>& of, Device::Rules rules) {
+  const auto back = std::make_shared<const Function>(vjp(*of));
+  const auto ruled = detail::with_rules(f, back, nullptr, {"fuzz", 1});
+  if (rules == Device::Rules::vjp) return ruled;
+  // The value in the jvp rule has a derivative too, the same one.
+  const Function forward = jvp(*of);
+  auto out = std::make_shared<Function>();
+  Builder b(*out);
+  Values x;
+  for (const Parameter& p : forward.parameters) x.push_back(b.scalar_parameter(forward.type(p.value).dtype(), p.name));
+  Values y = b.call(ruled, Values(x.begin(), x.begin() + static_cast<std::ptrdiff_t>(f->parameters.size())));
+  const Values t = b.call(std::make_shared<const Function>(forward), x);
+  y.insert(y.end(), t.begin() + static_cast<std::ptrdiff_t>(y.size()), t.end());
+  b.finish(y);
+  verify(*out);
+  return detail::with_rules(f, rules == Device::Rules::both ? back : nullptr, out, {"fuzz", 1});
+}
+
 }  // namespace
 
-std::shared_ptr<const Function> capture(const Program& p) { return Capture(p).run(); }
+std::shared_ptr<const Function> capture(const Program& p) {
+  Pointers functions;
+  for (const Device& d : p.functions) {
+    auto f = Capture(p, functions, d).run(d);
+    if (d.derivative_of >= 0) f = with_rules(f, functions.at(static_cast<std::size_t>(d.derivative_of)), d.rules);
+    functions.push_back(std::move(f));
+  }
+  return Capture(p, functions).run();
+}
 
 }  // namespace fluxion::fuzz

@@ -35,6 +35,7 @@ std::string compare_bits(const char* what, const Arguments& expected, const Argu
 template <class T>
 std::string check_values_as(const Program& p) {
   constexpr int kThreads = 5;
+  const KeptCalls kept(p.keep_calls);
   const Arrays<T> in = converted<T>(inputs(p, kThreads));
   Arrays<T> out = in;
   Host<T>(p, out).run(kThreads);
@@ -49,7 +50,12 @@ std::string check_values_as(const Program& p) {
     if (!wrong.empty()) return wrong;
   }
   const Function reread = parse(print(g));
-  return print(reread) == print(g) ? "" : "text: printing what was parsed differs";
+  if (print(reread) != print(g)) return "text: printing what was parsed differs";
+  if (p.functions.empty()) return "";
+  const KeptCalls inlined(false);
+  g = cse(fold(inline_final(g)));
+  verify(g);
+  return compare_bits("inline", results(out), testing::run(g, arguments(in), {{kThreads, 1, 1}}));
 }
 
 }  // namespace

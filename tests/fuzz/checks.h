@@ -8,6 +8,7 @@
 #include "fluxion/backend.h"
 #include "fluxion/error.h"
 #include "fluxion/ir.h"
+#include "fluxion/passes.h"
 #include "program.h"
 
 namespace fluxion::fuzz {
@@ -29,6 +30,12 @@ std::string check_lowering(const Program& p);
 /// The native backend at some SIMD width and instruction set against the evaluator on the same lowered function: the
 /// program, or with `derivative` one of its derivatives, too.
 std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative);
+
+/// No call is inlined on this thread while it lives, if `on`.
+struct KeptCalls {
+  explicit KeptCalls(bool on) { testing::keep_calls(on); }
+  ~KeptCalls() { testing::keep_calls(false); }
+};
 
 /// Runs one of the above; an exception is a finding, too.
 template <class Check>

@@ -14,7 +14,8 @@ constexpr const char* kNames[] = {
   "for up", "for down", "stride", "zero trips", "one trip", "many trips", "nested loops", "while",
   "break_if", "continue_if", "return_if", "carried float", "carried integer", "carried boolean",
   "store", "in place", "second store to one element", "read back", "accumulate", "duplicate index", "index from memory", "integer state", "struct element", "half element",
-  "time loop"};
+  "time loop",
+  "call", "call in a loop", "call in a branch", "call in a call", "two results of a call", "vjp rule", "jvp rule", "vjp and jvp rule"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(Construct::count_));
 
 bool float_row(int c) {

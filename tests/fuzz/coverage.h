@@ -27,7 +27,8 @@ enum class Construct : std::uint8_t {
   loop_up, loop_down, stride, zero_trips, one_trip, many_trips, nested, loop_while,
   leave, skip, stop, carried_real, carried_integer, carried_boolean,
   store, in_place, overwrite, read_back, accumulate, duplicate, indirect, integer_state, struct_element, half_element,
-  time_loop, count_
+  time_loop,
+  call, call_in_loop, call_in_branch, call_in_call, two_results, vjp_rule, jvp_rule, both_rules, count_
 };
 inline constexpr int kConstructs = kElementwiseCount + static_cast<int>(Construct::count_);
 constexpr int number_of(Construct c) { return kElementwiseCount + static_cast<int>(c); }

@@ -299,6 +299,7 @@ std::string check_derivatives(const Program& p, Report* report) {
   const testing::StripLength strips(p.seed / 7 % 2 ? 2 : 1 << 14);
   if (report) ++report->programs;
   try {
+    const KeptCalls kept(p.keep_calls);
     const int unbounded = report ? report->unbounded : 0;
     const std::string wrong = Check(p, report).run();
     if (report && wrong.empty() && report->unbounded == unbounded) {

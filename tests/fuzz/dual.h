@@ -26,6 +26,10 @@ struct Dual {
 inline double value_of(double v) { return v; }
 inline float value_of(float v) { return v; }
 template <class T> double value_of(const Dual<T>& x) { return value_of(x.v); }
+/// The value of `v` with the derivatives of `d`.
+template <class T> requires std::is_floating_point_v<T>
+T with_slope_of(T v, T) { return v; }
+template <class T> Dual<T> with_slope_of(const Dual<T>& v, const Dual<T>& d) { return {with_slope_of(v.v, d.v), d.d}; }
 inline bool is_zero(double v) { return v == 0; }
 template <class T> bool is_zero(const Dual<T>& x) { return is_zero(x.v) && is_zero(x.d); }
 

@@ -1,30 +1,16 @@
-// The generator. Floats are kept in range by bounds that travel with the expressions: what is assigned or stored is
-// squashed to [-2, 2] first, smoothly where a `real` is wanted and by clamping where an `exact` is.
-#include <algorithm>
-#include <cmath>
-#include <random>
-
-#include "program.h"
+// The generator: device functions first, each of which may call those before it, then the kernel.
+#include "generate_statements.h"
 
 namespace fluxion::fuzz {
 namespace {
 
-struct Bounded {
-  Expr e;
-  double bound;
-};
-
-class Generator {
+class Generator : Statements {
  public:
-  Generator(std::uint64_t seed, DType real) : random_(seed * 0x9E3779B97F4A7C15u + 1) {
-    p_.seed = seed;
-    p_.real = real;
-    p_.w_accumulates = chance(2);
-    p_.halves = chance(6);
-    p_.steps = chance(3) ? 2 + pick(2) : 1;
-    plain_ = chance(3);
-  }
+  Generator(std::uint64_t seed, DType real) : Statements(seed, real) {}
   Program run() {
+    for (int n = chance(2) ? 1 + pick(3) : 0; n > 0; --n) function();
+    if (!plain_ && chance(3)) singular_functions();
+    p_.keep_calls = chance(2);
     out_may_be_read_ = false;  // not before its first store, which comes before anything else
     p_.body.push_back(store(kY, squashed(real(2))));
     out_may_be_read_ = true;
@@ -37,388 +23,55 @@ class Generator {
   }
 
  private:
-  struct Name {
-    int id;
-    Kind kind;
-  };
-  Program p_;
-  std::mt19937_64 random_;
-  std::vector<Name> scope_;
-  std::vector<int> locals_;
-  std::vector<char> fixed_;  // by local: indexed by constants only, so that it becomes values
-  bool out_may_be_read_ = false;
-  bool plain_ = false;  // without transcendentals, whose lowerings make native code large and slow to compile
-  int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
-
-  int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
-  bool chance(int one_in) { return pick(one_in) == 0; }
-
-  // ---- expressions
-  static Expr literal(Kind k, double v) { return {Expr::Form::literal, k, {}, v}; }
-  static Expr make(Opcode op, Kind k, std::vector<Expr> kids) { return {Expr::Form::op, k, op, 0, 0, std::move(kids)}; }
-  static Expr load(int memory, Kind k, Expr index) { return {Expr::Form::load, k, {}, 0, memory, {std::move(index)}}; }
-
-  bool variable(Kind k, Expr& out) {
-    std::vector<const Name*> fits;
-    for (const Name& n : scope_)
-      if (n.kind == k || (k == Kind::real && n.kind == Kind::exact)) fits.push_back(&n);
-    if (fits.empty()) return false;
-    const Name& n = *fits[static_cast<std::size_t>(pick(static_cast<int>(fits.size())))];
-    out = {Expr::Form::variable, n.kind, {}, 0, n.id};
-    return true;
+  /// One with a derivative that is infinite at 0, and perhaps one that has it by rules.
+  void singular_functions() {
+    Device d;
+    d.takes = {Kind::real};
+    d.singular = true;
+    const Expr x = {Expr::Form::variable, Kind::real, {}, 0, 0};
+    d.results = {make(kSingular[pick(std::size(kSingular))], Kind::real, {x})};
+    d.variables = 1;
+    p_.functions.push_back(d);
+    if (chance(2)) return;
+    d.derivative_of = static_cast<int>(p_.functions.size()) - 1;
+    d.rules = static_cast<Device::Rules>(1 + pick(3));
+    d.results = {make(Opcode::mul, Kind::real, {x, number(Kind::real)})};
+    p_.functions.push_back(std::move(d));
   }
-
-  Expr integer(int depth) {
-    Expr e;
-    if (depth == 0 || chance(3)) {
-      if (chance(2) && variable(Kind::integer, e)) return e;
-      switch (pick(7)) {
-        case 0: return {Expr::Form::thread, Kind::integer};
-        case 1: return {Expr::Form::scalar, Kind::integer, {}, 0, 1};
-        case 2: return {Expr::Form::extent, Kind::integer, {}, 0, pick(kMemories)};
-        case 3: return load(kP, Kind::integer, depth ? integer(depth - 1) : literal(Kind::integer, pick(7)));
-        case 4: return load(kQ, Kind::integer, depth ? integer(depth - 1) : literal(Kind::integer, pick(2)));
-        default: return literal(Kind::integer, pick(9) - 3);
-      }
+  void function() {
+    Device d;
+    const int before = static_cast<int>(p_.functions.size());
+    std::vector<Kind> gives = {chance(4) ? Kind::exact : Kind::real};
+    if (before > 0 && chance(2)) {  // its derivative is that of another one: only the rules know
+      d.derivative_of = pick(before);
+      d.rules = static_cast<Device::Rules>(1 + pick(3));
+      const Device& other = p_.functions[static_cast<std::size_t>(d.derivative_of)];
+      d.takes = other.takes;
+      gives.clear();
+      for (const Expr& r : other.results) gives.push_back(r.kind);
+    } else {
+      d.takes = {chance(4) ? Kind::exact : Kind::real};
+      for (int n = pick(3); n > 0; --n) d.takes.push_back(any_kind());
+      if (chance(2)) gives.push_back(any_kind());
     }
-    constexpr Opcode kOps[] = {Opcode::add, Opcode::add, Opcode::sub, Opcode::mul, Opcode::div, Opcode::rem, Opcode::min,
-                               Opcode::max, Opcode::bit_and, Opcode::bit_or, Opcode::bit_xor, Opcode::shl, Opcode::shr, Opcode::mulhi};
-    switch (pick(8)) {
-      case 0: return make(chance(2) ? Opcode::neg : chance(2) ? Opcode::abs : chance(2) ? Opcode::sign : Opcode::bit_not, Kind::integer, {integer(depth - 1)});
-      case 1: return make(Opcode::select, Kind::integer, {boolean(depth - 1), integer(depth - 1), integer(depth - 1)});
-      case 2: return {Expr::Form::to_int, Kind::integer, {}, 0, 0, {exact(depth - 1).e}};
-      default: return make(kOps[pick(std::size(kOps))], Kind::integer, {integer(depth - 1), integer(depth - 1)});
-    }
+    device_ = true;
+    statements_ = kMostStatements - 8;
+    for (Kind k : d.takes) declare(k);
+    if (chance(4)) local(d.body);
+    block(d.body, 0, pick(5));
+    for (Kind k : gives) d.results.push_back(of_kind(k));
+    d.variables = p_.variables;
+    p_.functions.push_back(std::move(d));
+    device_ = false;
+    scope_.clear(), locals_.clear(), fixed_.clear();
+    statements_ = p_.variables = 0;
+    next_local_ = kFirstLocal;
   }
-
-  Expr boolean(int depth) {
-    Expr e;
-    if (chance(3) && variable(Kind::boolean, e)) return e;
-    constexpr Opcode kTests[] = {Opcode::lt, Opcode::le, Opcode::gt, Opcode::ge, Opcode::ne, Opcode::eq};
-    const int below = depth > 0 ? depth - 1 : 0;
-    switch (depth > 0 ? pick(8) : pick(3)) {
-      case 0: return make(kTests[pick(4)], Kind::boolean, {exact(below).e, exact(below).e});
-      case 3: return make(Opcode::bit_not, Kind::boolean, {boolean(below)});
-      case 4: return make(chance(2) ? Opcode::bit_xor : Opcode::bit_or, Kind::boolean, {boolean(below), boolean(below)});
-      case 5: return {Expr::Form::both, Kind::boolean, {}, 0, 0, {boolean(below), boolean(below)}};
-      case 6: return {Expr::Form::either, Kind::boolean, {}, 0, 0, {boolean(below), boolean(below)}};
-      default: return make(kTests[pick(6)], Kind::boolean, {integer(below), integer(below)});
-    }
-  }
-
-  Expr number(Kind k) { return literal(k, (pick(25) - 12) / 8.0); }
-  static Expr one_plus_square(const Expr& e) {
-    return make(Opcode::add, e.kind, {literal(e.kind, 1), make(Opcode::mul, e.kind, {e, e})});
-  }
-
-  Bounded exact(int depth) {
-    Expr e;
-    if (depth == 0 || chance(4)) {
-      if (chance(2) && variable(Kind::exact, e)) return {e, 2};
-      switch (pick(4)) {
-        case 0: return {{Expr::Form::scalar, Kind::exact, {}, 0, 0}, 2};
-        case 1: return {number(Kind::exact), 2};
-        default: return {load(kX, Kind::exact, depth ? integer(1) : literal(Kind::integer, pick(7))), 2};
-      }
-    }
-    const Bounded a = exact(depth - 1), b = exact(depth - 1);
-    const double sum = a.bound + b.bound, most = std::max(a.bound, b.bound);
-    const auto positive = [](const Bounded& v) { return one_plus_square(v.e); };
-    switch (pick(11)) {
-      case 8: {
-        constexpr Opcode kSteps[] = {Opcode::floor, Opcode::ceil, Opcode::round, Opcode::trunc, Opcode::sign, Opcode::stop_grad};
-        return {make(Opcode::add, Kind::exact, {make(kSteps[pick(std::size(kSteps))], Kind::exact, {a.e}), b.e}), a.bound + 1 + b.bound};
-      }
-      case 9: return {make(Opcode::rem, Kind::exact, {a.e, positive(b)}), a.bound};
-      case 10: return {make(Opcode::copysign, Kind::exact, {a.e, b.e}), a.bound};
-      case 0: return {make(Opcode::sub, Kind::exact, {a.e, b.e}), sum};
-      case 1: return {make(Opcode::min, Kind::exact, {a.e, b.e}), most};
-      case 2: return {make(Opcode::max, Kind::exact, {a.e, b.e}), most};
-      case 3: return {make(Opcode::select, Kind::exact, {boolean(depth - 1), a.e, b.e}), most};
-      case 4: return {make(chance(2) ? Opcode::abs : Opcode::neg, Kind::exact, {a.e}), a.bound};
-      case 5:
-        return {{Expr::Form::to_real, Kind::exact, {}, 0, 0, {make(Opcode::bit_and, Kind::integer, {integer(depth - 1), literal(Kind::integer, 3)})}}, 3};
-      case 6: return {make(Opcode::mul, Kind::exact, {a.e, b.e}), a.bound * b.bound};
-      default: return {make(Opcode::add, Kind::exact, {a.e, b.e}), sum};
-    }
-  }
-
-  Bounded real(int depth) {
-    Expr e;
-    if (depth == 0 || chance(5)) {
-      if (!chance(3) && variable(Kind::real, e)) return {e, 2};
-      const auto index = [&] { return depth ? integer(1) : literal(Kind::integer, pick(4)); };
-      switch (pick(9)) {
-        case 7: return {load(chance(2) ? kS0 : kS1, Kind::real, literal(Kind::integer, 0)), 2};
-        case 8: if (p_.halves) return {load(kH, Kind::exact, integer(1)), 2}; [[fallthrough]];
-        case 0: return exact(depth > 0);
-        case 1: return {load(kX, Kind::exact, index()), 2};
-        case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
-        case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
-        case 4:
-          if (!locals_.empty()) {
-            const int l = locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))];
-            return {load(l, Kind::real, index_of(l)), 400};
-          }
-          [[fallthrough]];
-        default: return {load(kZ, Kind::real, index()), 400};
-      }
-    }
-    const Bounded a = real(depth - 1);
-    if (!plain_ && chance(2)) return function(a, depth);
-    constexpr int kWeights[] = {0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 7, 8, 9};
-    const int which = kWeights[pick(std::size(kWeights))];
-    if (which == 3) return {make(chance(2) ? Opcode::abs : Opcode::neg, Kind::real, {a.e}), a.bound};
-    const Bounded b = real(depth - 1);
-    const double most = std::max(a.bound, b.bound), product = a.bound * b.bound;
-    switch (which) {
-      case 0: return {make(Opcode::div, Kind::real, {a.e, one_plus_square(b.e)}), a.bound};
-      case 1: {
-        const Bounded c = real(0);
-        return {make(Opcode::fma, Kind::real, {a.e, b.e, c.e}), product + c.bound};
-      }
-      case 2: return {make(Opcode::select, Kind::real, {boolean(1), a.e, b.e}), most};
-      case 4: return {make(chance(2) ? Opcode::min : Opcode::max, Kind::real, {a.e, b.e}), most};
-      case 5: return {make(Opcode::stop_grad, Kind::real, {a.e}), a.bound};
-      case 6: return {make(Opcode::mul, Kind::real, {a.e, b.e}), product};
-      case 8: {  // sometimes the number that makes it 0
-        const Expr first = chance(2) ? make(Opcode::select, Kind::real, {boolean(1), a.e, literal(Kind::real, 0)}) : a.e;
-        return {make(Opcode::mulz, Kind::real, {first, b.e}), product};
-      }
-      case 9: {
-        Expr below = one_plus_square(b.e);
-        if (chance(2)) below = make(Opcode::select, Kind::real, {boolean(1), std::move(below), literal(Kind::real, 0)});
-        return {make(Opcode::sdiv, Kind::real, {a.e, std::move(below)}), a.bound};
-      }
-      default: return {make(chance(3) ? Opcode::sub : Opcode::add, Kind::real, {a.e, b.e}), a.bound + b.bound};
-    }
-  }
-
-  // ---- functions: an operand brought to where they are smooth, and a bound of the result
-  enum class Fit { any, positive, above_one, unit, small };
-  struct Unary {
-    Opcode op;
-    Fit fit;
-    double (*bound)(double);
-  };
-  static Bounded fitted(const Bounded& v, Fit fit) {
-    const auto shrunk = [&](double most) -> Bounded {
-      if (v.bound <= most) return v;
-      return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
-    };
-    switch (fit) {
-      case Fit::any: return v;
-      case Fit::positive: return {one_plus_square(v.e), 1 + v.bound * v.bound};
-      case Fit::above_one: return {make(Opcode::add, Kind::real, {one_plus_square(v.e), literal(Kind::real, 0.25)}), 1.25 + v.bound * v.bound};
-      case Fit::unit: return shrunk(0.9);
-      case Fit::small: return shrunk(4);
-    }
-    return v;
-  }
-  Bounded function(const Bounded& a, int depth) {
-    constexpr auto one = [](double) { return 1.0; };
-    constexpr auto two = [](double) { return 2.0; };
-    constexpr auto grows = [](double v) { return std::exp(v); };
-    constexpr auto logs = [](double v) { return 1.5 * std::log1p(v) + 1; };
-    constexpr auto same = [](double v) { return v; };
-    static constexpr Unary kUnary[] = {
-        {Opcode::sin, Fit::any, one},        {Opcode::cos, Fit::any, one},       {Opcode::tanh, Fit::any, one},
-        {Opcode::erf, Fit::any, one},        {Opcode::atan, Fit::any, two},      {Opcode::asinh, Fit::any, logs},
-        {Opcode::exp, Fit::small, grows},    {Opcode::exp2, Fit::small, grows},  {Opcode::expm1, Fit::small, grows},
-        {Opcode::sinh, Fit::small, grows},   {Opcode::cosh, Fit::small, grows},  {Opcode::log, Fit::positive, logs},
-        {Opcode::log2, Fit::positive, logs}, {Opcode::log10, Fit::positive, logs}, {Opcode::log1p, Fit::positive, logs},
-        {Opcode::sqrt, Fit::positive, same}, {Opcode::rsqrt, Fit::positive, one}, {Opcode::cbrt, Fit::positive, same},
-        {Opcode::tan, Fit::unit, two},       {Opcode::asin, Fit::unit, two},     {Opcode::acos, Fit::unit, [](double) { return 3.0; }},
-        {Opcode::atanh, Fit::unit, two},     {Opcode::acosh, Fit::above_one, logs}};
-    const int n = pick(std::size(kUnary) + 4);
-    if (n < static_cast<int>(std::size(kUnary))) {
-      const Unary& u = kUnary[n];
-      const Bounded x = fitted(a, u.fit);
-      return {make(u.op, Kind::real, {x.e}), u.bound(x.bound)};
-    }
-    const Bounded b = real(depth > 1 ? depth - 1 : 0);
-    switch (n - static_cast<int>(std::size(kUnary))) {
-      case 0: return {make(Opcode::atan2, Kind::real, {a.e, one_plus_square(b.e)}), 1.6};
-      case 1: return {make(Opcode::hypot, Kind::real, {a.e, b.e}), a.bound + b.bound};
-      case 2: {  // singular where it is masked
-        const Expr x = exact(1).e, zero = literal(Kind::exact, 0);
-        constexpr Opcode kSingular[] = {Opcode::sqrt, Opcode::rsqrt, Opcode::log, Opcode::cbrt};
-        const Expr inner = make(Opcode::mul, Kind::real, {make(Opcode::max, Kind::exact, {x, zero}), one_plus_square(b.e)});
-        const Expr guard = make(Opcode::gt, Kind::boolean, {x, literal(Kind::exact, 0.125)});
-        return {make(Opcode::select, Kind::real, {guard, make(kSingular[pick(std::size(kSingular))], Kind::real, {inner}), squashed(a)}), 30};
-      }
-      default: return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), squashed_bound(b).e}), 25};
-    }
-  }
-
-  Bounded squashed_bound(const Bounded& v) {
-    if (v.bound <= 2) return v;
-    if (v.e.kind == Kind::exact)
-      return {make(Opcode::max, Kind::exact, {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}), 2};
-    if (v.bound < 12 && chance(2)) return {make(Opcode::mul, Kind::real, {v.e, literal(Kind::real, 2 / v.bound)}), 2};
-    if (plain_ || chance(2)) return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
-    return {make(chance(4) ? Opcode::sin : Opcode::tanh, Kind::real, {v.e}), 1};
-  }
-  Expr squashed(const Bounded& v) { return squashed_bound(v).e; }
-  Expr value(Kind k, int depth) {
-    switch (k) {
-      case Kind::exact: return squashed(exact(depth));
-      case Kind::real: return squashed(real(depth));
-      case Kind::integer: return integer(depth);
-      case Kind::boolean: return boolean(depth);
-    }
-    return {};
-  }
-
-  // ---- statements
-  Expr index_of(int memory) {
-    if (memory >= kFirstLocal && fixed_[static_cast<std::size_t>(memory - kFirstLocal)]) return literal(Kind::integer, pick(kLocalLength));
-    return integer(1);
-  }
-  Stmt store(int memory, Expr v) { return {Stmt::Form::store, v.kind, memory, {index_of(memory), std::move(v)}}; }
-  Stmt sum(int memory) { return {Stmt::Form::accumulate, Kind::real, memory, {index_of(memory), squashed(real(2))}}; }
-  Kind any_kind() {
-    constexpr Kind kKinds[] = {Kind::real, Kind::real, Kind::real, Kind::exact, Kind::integer, Kind::integer, Kind::boolean};
-    return kKinds[pick(std::size(kKinds))];
-  }
-  int declare(Kind k) {
-    scope_.push_back({p_.variables, k});
-    return p_.variables++;
-  }
-
-  void block(std::vector<Stmt>& out, int depth, int count) {
-    const std::size_t names = scope_.size(), locals = locals_.size();
-    while (count-- > 0 && statements_ < 40) statement(out, depth);
-    if (!depth) return;
-    scope_.resize(names);
-    locals_.resize(locals);
-  }
-  void let(std::vector<Stmt>& out, Kind k) {
-    Expr e = value(k, 3);
-    out.push_back({Stmt::Form::let, k, declare(k), {std::move(e)}});
-  }
-
-  void local(std::vector<Stmt>& out) {
-    out.push_back({Stmt::Form::local, Kind::real, next_local_, {}});
-    locals_.push_back(next_local_++);
-    fixed_.push_back(chance(2));
-    if (chance(2)) out.push_back(store(locals_.back(), squashed(real(2))));
-    if (chance(3)) overlapping(out, locals_.back());
-  }
-  /// Element 1 is stored, where the next one goes only the run knows, and element 1 is read; all of it by some threads.
-  void overlapping(std::vector<Stmt>& out, int l) {
-    const Expr one = literal(Kind::integer, 1);
-    Stmt s{Stmt::Form::branch, Kind::boolean, 0, {boolean(2)}};
-    s.a.push_back({Stmt::Form::store, Kind::real, l, {one, squashed(real(1))}});
-    s.a.push_back({chance(2) ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, l, {integer(2), squashed(real(1))}});
-    s.a.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(l, Kind::real, one), 400})}});
-    out.push_back(std::move(s));
-    out.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(l, Kind::real, one), 400})}});
-    fixed_[static_cast<std::size_t>(l - kFirstLocal)] = false;
-  }
-
-  void statement(std::vector<Stmt>& out, int depth) {
-    ++statements_;
-    switch (pick(24)) {
-      case 0:
-      case 1: let(out, any_kind()); return;
-      case 2: {
-        const Kind k = any_kind();
-        Expr c = boolean(2), then = value(k, 2), other = value(k, 2);
-        out.push_back({Stmt::Form::choose, k, declare(k), {std::move(c), std::move(then), std::move(other)}});
-        return;
-      }
-      case 3:
-        local(out);
-        return;
-      case 4: out.push_back(store(kZ, squashed(real(3)))); return;
-      case 5: out.push_back(store(kQ, integer(2))); return;
-      case 6: out.push_back(store(chance(3) ? kY : chance(2) ? kS0 : kS1, squashed(real(2)))); return;
-      case 7: {
-        if (locals_.empty()) return;
-        const int l = locals_[static_cast<std::size_t>(pick(static_cast<int>(locals_.size())))];
-        out.push_back(chance(3) ? sum(l) : store(l, squashed(real(2))));
-        if (chance(3)) out.push_back(sum(l));
-        return;
-      }
-      case 8: out.push_back(sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : chance(2) ? kZ : kS1)); return;
-      case 9:
-      case 10: {
-        if (depth >= 3) return;
-        Stmt s{Stmt::Form::branch, Kind::boolean, 0, {boolean(2)}};
-        block(s.a, depth + 1, 1 + pick(3));
-        if (chance(2)) block(s.b, depth + 1, 1 + pick(3));
-        out.push_back(std::move(s));
-        return;
-      }
-      case 11:
-      case 12: {
-        if (loops_ >= 2 || depth >= 3) return;
-        const auto small = [&](int most) { return make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, most)}); };
-        constexpr int kSteps[] = {1, 1, 1, -1, -1, 2, -2};
-        Stmt s{Stmt::Form::loop, Kind::integer, 0, {chance(2) ? literal(Kind::integer, pick(3)) : small(1), small(3), literal(Kind::integer, kSteps[pick(7)])}};
-        if (s.e[2].number < 0) std::swap(s.e[0], s.e[1]);
-        if (chance(8)) s.e[2] = make(Opcode::add, Kind::integer, {small(1), literal(Kind::integer, 1)});
-        loop(std::move(s), out, depth);
-        return;
-      }
-      case 13: {
-        if (loops_ >= 2 || depth >= 3) return;
-        // A counter of rounds left ends every while; it goes down first, so that `continue` cannot skip that.
-        const int fuel = declare(Kind::integer);
-        scope_.pop_back();  // nothing else may touch it
-        const Expr left = {Expr::Form::variable, Kind::integer, {}, 0, fuel}, zero = literal(Kind::integer, 0);
-        out.push_back({Stmt::Form::let, Kind::integer, fuel, {literal(Kind::integer, 1 + pick(4))}});
-        const Expr more = make(Opcode::gt, Kind::boolean, {left, zero});
-        // Trips that depend on memory that changes must be recorded.
-        const bool by_memory = chance(2);
-        const auto low = [](Expr e) { return make(Opcode::bit_and, Kind::integer, {std::move(e), literal(Kind::integer, 3)}); };
-        Expr goes_on = by_memory ? make(Opcode::le, Kind::boolean, {low(load(kQ, Kind::integer, integer(1))), left}) : boolean(2);
-        Stmt s{Stmt::Form::repeat, Kind::boolean, 0, {{Expr::Form::both, Kind::boolean, {}, 0, 0, {more, std::move(goes_on)}}}};
-        s.a.push_back({Stmt::Form::set, Kind::integer, fuel, {make(Opcode::sub, Kind::integer, {left, literal(Kind::integer, 1)})}});
-        ++loops_;
-        block(s.a, depth + 1, 2 + pick(4));
-        --loops_;
-        out.push_back(std::move(s));
-        if (by_memory) out.push_back(store(kQ, integer(2)));
-        return;
-      }
-      case 14:
-        if (loops_ > 0) out.push_back({chance(2) ? Stmt::Form::leave : Stmt::Form::skip, Kind::boolean, 0, {boolean(2)}});
-        return;
-      case 15:
-        if (chance(4)) out.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}});
-        else exchange(out);
-        return;
-      default: {
-        if (scope_.empty()) return;
-        const Name n = scope_[static_cast<std::size_t>(pick(static_cast<int>(scope_.size())))];
-        out.push_back({Stmt::Form::set, n.kind, n.id, {value(n.kind, 3)}});
-        return;
-      }
-    }
-  }
-
-  void exchange(std::vector<Stmt>& out) {
-    if (scope_.size() < 2) return;
-    const Name a = scope_[static_cast<std::size_t>(pick(static_cast<int>(scope_.size())))];
-    for (const Name& b : scope_) {
-      if (b.id == a.id || b.kind != a.kind) continue;
-      Stmt s{Stmt::Form::swap, a.kind, a.id};
-      s.other = b.id;
-      out.push_back(std::move(s));
-      return;
-    }
-  }
-
-  void loop(Stmt s, std::vector<Stmt>& out, int depth) {
-    const std::size_t names = scope_.size();
-    s.id = declare(Kind::integer);
-    ++loops_;
-    block(s.a, depth + 1, 2 + pick(4));
-    --loops_;
-    scope_.resize(names);
-    out.push_back(std::move(s));
+  /// A `real` that is exact by chance is a `real` to callers.
+  Expr of_kind(Kind k) {
+    Expr e = value(k, 2);
+    if (k == Kind::real) e.kind = k;
+    return e;
   }
 };
 

@@ -1,9 +1,11 @@
 // Runs a Program directly, without any IR: the definition that capture, passes, evaluator and backends are held to.
 // N is the type of floats: float, double, a Dual for derivatives, or Traced to see what is covered.
 #pragma once
+#include <array>
 #include <map>
 #include <set>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "coverage.h"
@@ -12,6 +14,7 @@
 
 namespace fluxion::fuzz {
 
+inline Traced with_slope_of(const Traced& v, const Traced&) { return v; }
 inline Traced float_op(Opcode op, const Traced& a, const Traced& b, const Traced& c) { return {float_op<double>(op, a.v, b.v, c.v)}; }
 
 inline std::int32_t int_op(Opcode op, std::int32_t a, std::int32_t b) {
@@ -252,6 +255,7 @@ class Host {
         meet(Construct::short_circuit, r);
         return r;
       }
+      case Expr::Form::call: return call(e)[static_cast<std::size_t>(e.number)];
       case Expr::Form::op: break;
     }
     Value k[3];
@@ -282,6 +286,44 @@ class Host {
         case Opcode::sign: case Opcode::floor: case Opcode::ceil: case Opcode::round: case Opcode::trunc: case Opcode::stop_grad: cut(r); break;
         default: break;
       }
+    }
+    return r;
+  }
+
+  // ---- device functions
+  using Results = std::array<Value, 2>;
+  Results call(const Expr& e) {
+    std::vector<Value> arguments;
+    for (const Expr& k : e.kids) arguments.push_back(eval(k));
+    const auto outer = context_;
+    if (depth_ > 0) enter(Construct::call_in_loop);
+    if (context_[number_of(Construct::branch)] || context_[number_of(Construct::otherwise)]) enter(Construct::call_in_branch);
+    if (context_[number_of(Construct::call)]) enter(Construct::call_in_call);
+    enter(Construct::call);
+    const Device& d = p_.functions[static_cast<std::size_t>(e.id)];
+    if (d.derivative_of >= 0) enter(d.rules == Device::Rules::vjp ? Construct::vjp_rule : d.rules == Device::Rules::jvp ? Construct::jvp_rule : Construct::both_rules);
+    Results r = run(d, arguments);
+    for (std::size_t k = 0; k < d.results.size(); ++k) settle(r[k], Construct::call);
+    context_ = outer;
+    return r;
+  }
+  Results run(const Device& d, const std::vector<Value>& arguments) {
+    auto values = std::exchange(values_, std::vector<Value>(static_cast<std::size_t>(d.variables)));
+    auto locals = std::exchange(locals_, {});
+    auto kinds = std::exchange(kinds_, {});
+    std::copy(arguments.begin(), arguments.end(), values_.begin());
+    if constexpr (kTraced)
+      for (std::size_t k = 0; k < arguments.size(); ++k) kinds_[static_cast<int>(k)] = d.takes[k];
+    block(d.body);
+    Results r;
+    for (std::size_t k = 0; k < d.results.size(); ++k) r[k] = eval(d.results[k]);
+    values_ = std::move(values), locals_ = std::move(locals), kinds_ = std::move(kinds);
+    if (d.derivative_of < 0) return r;
+    // What the body computes, with the derivative that the rules give.
+    const Results other = run(p_.functions[static_cast<std::size_t>(d.derivative_of)], arguments);
+    for (std::size_t k = 0; k < d.results.size(); ++k) {
+      r[k].f = with_slope_of(r[k].f, other[k].f);
+      if constexpr (kTraced) r[k].t |= other[k].t;
     }
     return r;
   }
@@ -341,6 +383,17 @@ class Host {
         Value &a = values_[at], &b = values_[static_cast<std::size_t>(s.other)];
         std::swap(a, b);
         settle(a, Construct::swap), settle(b, Construct::swap);
+        return Exit::none;
+      }
+      case Stmt::Form::call: {
+        Results r = call(s.e[0]);
+        const auto& gives = p_.functions[static_cast<std::size_t>(s.e[0].id)].results;
+        for (std::size_t k = 0; k < 2; ++k) {
+          const int id = k ? s.other : s.id;
+          settle(r[k], Construct::two_results);
+          if constexpr (kTraced) kinds_[id] = gives[k].kind;
+          values_[static_cast<std::size_t>(id)] = r[k];
+        }
         return Exit::none;
       }
       case Stmt::Form::local: {

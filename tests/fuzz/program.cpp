@@ -25,9 +25,10 @@ std::string text(const Expr& e) {
     case Expr::Form::to_int: return fmt::format("int({})", kid(0));
     case Expr::Form::both: return fmt::format("({} && {})", kid(0), kid(1));
     case Expr::Form::either: return fmt::format("({} || {})", kid(0), kid(1));
+    case Expr::Form::call:
     case Expr::Form::op: break;
   }
-  std::string out = fmt::format("{}(", name_of(e.op));
+  std::string out = e.form == Expr::Form::call ? fmt::format("f{}.{}(", e.id, e.number) : fmt::format("{}(", name_of(e.op));
   for (std::size_t i = 0; i < e.kids.size(); ++i) out += (i ? ", " : "") + kid(i);
   return out + ")";
 }
@@ -41,6 +42,7 @@ void text(const std::vector<Stmt>& block, int depth, std::string& out) {
       case Stmt::Form::choose: out += fmt::format("let v{} = if {} then {} else {}\n", s.id, e(0), e(1), e(2)); break;
       case Stmt::Form::set: out += fmt::format("v{} = {}\n", s.id, e(0)); break;
       case Stmt::Form::swap: out += fmt::format("swap v{} v{}\n", s.id, s.other); break;
+      case Stmt::Form::call: out += fmt::format("let v{}, v{} = both of {}\n", s.id, s.other, e(0)); break;
       case Stmt::Form::local: out += fmt::format("local {}\n", memory_name(s.id)); break;
       case Stmt::Form::store: out += fmt::format("{}[{}] = {}\n", memory_name(s.id), e(0), e(1)); break;
       case Stmt::Form::accumulate: out += fmt::format("{}[{}] += {}\n", memory_name(s.id), e(0), e(1)); break;
@@ -61,14 +63,20 @@ void text(const std::vector<Stmt>& block, int depth, std::string& out) {
 
 struct Checker {
   std::set<int> variables, locals;
-  int loops = 0;
+  int loops = 0, functions = 0;
 
   bool expr(const Expr& e) const {
+    if (e.form == Expr::Form::call && e.id >= functions) return false;
     if (e.form == Expr::Form::variable && !variables.count(e.id)) return false;
     if ((e.form == Expr::Form::load || e.form == Expr::Form::extent) && e.id >= kFirstLocal && !locals.count(e.id)) return false;
     for (const Expr& k : e.kids)
       if (!expr(k)) return false;
     return true;
+  }
+  bool function(const Device& d) {
+    for (const Stmt& s : d.body)
+      if (!step(s)) return false;
+    return std::all_of(d.results.begin(), d.results.end(), [&](const Expr& e) { return expr(e); });
   }
   bool block(const std::vector<Stmt>& stmts) {
     const auto names = variables, arrays = locals;
@@ -92,7 +100,11 @@ struct Checker {
     const bool ok = block(s.a) && block(s.b);
     loops -= is_loop;
     variables = names;
-    if (s.form == F::let || s.form == F::choose) variables.insert(s.id);
+    if (s.form == F::let || s.form == F::choose || s.form == F::call) variables.insert(s.id);
+    if (s.form == F::call) {
+      if (s.e[0].form != Expr::Form::call) return false;
+      variables.insert(s.other);
+    }
     if (s.form == F::local) locals.insert(s.id);
     return ok;
   }
@@ -148,6 +160,21 @@ class Reducer {
       Program q = p_;
       q.steps = 1;
       out_.push_back(std::move(q));
+    }
+    for (std::size_t f = 0; f < p_.functions.size(); ++f) {
+      if (p_.functions[f].derivative_of >= 0) {
+        Program q = p_;
+        q.functions[f].derivative_of = -1, q.functions[f].rules = Device::Rules::none;
+        out_.push_back(std::move(q));
+      }
+      blocks(p_.functions[f].body);
+      for (Expr& e : p_.functions[f].results) exprs(e);
+    }
+    if (!p_.functions.empty()) {
+      const std::vector<Device> all = p_.functions;  // the last one, where nobody calls it
+      p_.functions.pop_back();
+      record();
+      p_.functions = all;
     }
     blocks(p_.body);
     return std::move(out_);
@@ -205,15 +232,38 @@ class Reducer {
 
 }  // namespace
 
-bool valid(const Program& p) { return Checker().block(p.body) && keeps_fuel(p.body) && stores_out_first(p); }
+bool valid(const Program& p) {
+  Checker kernel;
+  for (const Device& d : p.functions) {
+    Checker checker;
+    checker.functions = kernel.functions++;
+    for (std::size_t k = 0; k < d.takes.size(); ++k) checker.variables.insert(static_cast<int>(k));
+    if (!keeps_fuel(d.body) || !checker.function(d)) return false;
+  }
+  return kernel.block(p.body) && keeps_fuel(p.body) && stores_out_first(p);
+}
 
 std::string print(const Program& p) {
   std::string out = fmt::format("seed {}, {}, w is {}, steps {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read", p.steps);
+  for (std::size_t f = 0; f < p.functions.size(); ++f) {
+    const Device& d = p.functions[f];
+    out += fmt::format("f{} of {}{}\n", f, d.takes.size(), d.derivative_of < 0 ? "" : fmt::format(", with the derivative of f{} by rules {}", d.derivative_of, static_cast<int>(d.rules)));
+    text(d.body, 1, out);
+    for (const Expr& e : d.results) out += "  gives " + text(e) + "\n";
+  }
+  if (p.keep_calls) out += "calls are kept\n";
   text(p.body, 1, out);
   return out;
 }
 
-int size_of(const Program& p) { return weight(p.body) + 4 * (p.steps - 1); }
+int size_of(const Program& p) {
+  int size = weight(p.body) + 4 * (p.steps - 1);
+  for (const Device& d : p.functions) {
+    size += 4 + weight(d.body) + 4 * (d.derivative_of >= 0);
+    for (const Expr& e : d.results) size += weight(e);
+  }
+  return size;
+}
 
 std::vector<Program> reductions(const Program& p) {
   std::vector<Program> all = Reducer(p).run();

@@ -24,13 +24,13 @@ enum MemoryName { kX, kP, kY, kZ, kQ, kW, kG, kS0, kS1, kH, kMemories, kFirstLoc
 inline constexpr int kReadLength = 7, kSharedLength = 4, kSums = 3, kHalves = 5, kLocalLength = 4;
 
 struct Expr {
-  enum class Form : std::uint8_t { literal, variable, thread, scalar, extent, load, op, to_real, to_int, both, either };
+  enum class Form : std::uint8_t { literal, variable, thread, scalar, extent, load, op, to_real, to_int, both, either, call };
   Form form = Form::literal;
   Kind kind = Kind::integer;
   Opcode op = Opcode::add;
-  double number = 0;         // literals
-  int id = 0;                // variable, scalar or memory
-  std::vector<Expr> kids{};  // load: the raw index
+  double number = 0;         // literals; call: which result
+  int id = 0;                // variable, scalar, memory or function
+  std::vector<Expr> kids{};  // load: the raw index; call: the arguments
 };
 
 struct Stmt {
@@ -39,6 +39,7 @@ struct Stmt {
     choose,      // id: a new variable without a value, then if e[0] it is e[1] else e[2]
     set,         // id = e[0]
     swap,        // id and other change places
+    call,        // id and other: new variables, both results of the call e[0]
     local,       // id: a new local array
     store,       // memory id at e[0] = e[1]
     accumulate,  // memory id at e[0] += e[1]
@@ -57,6 +58,18 @@ struct Stmt {
   int other = 0;
 };
 
+/// A device function: numbers to one or two numbers. Variables 0, 1, ... are its parameters.
+struct Device {
+  enum class Rules : std::uint8_t { none, vjp, jvp, both };
+  std::vector<Kind> takes;
+  std::vector<Stmt> body;
+  std::vector<Expr> results;
+  int variables = 0;
+  bool singular = false;      // at 0 it may be infinite, and is called under a mask only
+  Rules rules = Rules::none;  // which rules it has: they give the derivative of another function of its signature
+  int derivative_of = -1;
+};
+
 struct Program {
   std::uint64_t seed = 0;
   DType real = DType::f64;
@@ -64,6 +77,8 @@ struct Program {
   bool halves = false;  // h is read: its derivatives are f32
   int steps = 1;        // launches of the program around the kernel
   int variables = 0;
+  std::vector<Device> functions;  // each may call those before it
+  bool keep_calls = false;        // no call is inlined
   std::vector<Stmt> body;
 };
 

@@ -54,6 +54,23 @@ TEST_CASE("a rule of another function inside is used at any depth and not inline
   CHECK(fx::grad(outermost)(1.0) == Approx(44));
 }
 
+TEST_CASE("the rule of a masked call has a second derivative where its cotangent is zero by chance", "[jit]") {
+  const auto body = fx::fn("body", [](fx::Double x) { return x - 2.0; });
+  const auto square = [](const auto& f) {
+    return fx::fn("square", [f](fx::Double x) { return fx::select(x > 0.5, f(x) * f(x), fx::Double(0.0)); });
+  };
+  const auto by_vjp = square(fx::rule(body).vjp([](fx::Double, fx::Double w) { return 3.0 * w; }));
+  const auto by_jvp = square(fx::rule(body).jvp([body](fx::Double x, fx::Double dx) {
+    return fx::Tuple<fx::Double, fx::Double>(body(x) + 0.0, 3.0 * dx);
+  }));
+  CHECK(fx::grad(by_vjp)(2.0) == 0);
+  CHECK(fx::grad(fx::grad(by_vjp))(2.0) == Approx(18));
+  CHECK(fx::grad(fx::grad(by_vjp))(0.0) == 0);
+  CHECK(fx::jvp(fx::grad(by_vjp))(2.0, 1.0).get<1>() == Approx(18));
+  CHECK(fx::grad(fx::grad(by_jvp))(2.0) == Approx(18));
+  CHECK(fx::jvp(fx::grad(by_jvp))(2.0, 1.0).get<1>() == Approx(18));
+}
+
 TEST_CASE("a body that cannot be differentiated is with a rule", "[jit]") {
   const auto step = fx::fn("step", [](fx::Double x) { return fx::floor(x); });
   const auto through = fx::rule(step).vjp([](fx::Double, fx::Double w) { return w + 0.0; });

@@ -21,7 +21,7 @@ FLUXION_API Function contract_rest(const Function& f);  // contract, but nothing
 FLUXION_API Function math_lowering(const Function& f);
 
 namespace testing {
-/// No call is inlined while it is on, so that short functions test calls. Never on outside tests.
+/// No call is inlined on this thread while it is on, so that short functions test calls. Never on outside tests.
 FLUXION_API void keep_calls(bool on);
 }  // namespace testing
 
