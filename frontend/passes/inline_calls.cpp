@@ -45,7 +45,7 @@ class Inliner {
     for (const Function* callee : order) {
       Site& s = sites[callee];
       const Function& g = *s.callee;
-      if (g.external || (!final_ && (g.rules != Rules{} || g.self))) continue;
+      if (g.external || (!final_ && ((g.rules != Rules{} && !planted(testing::Mutant::rules_ignored)) || g.self))) continue;
       const std::size_t each = count(g);
       const bool cheap = !t_keep && (each <= kSmall || s.count == 1 || each * s.count <= kCopies);
       s.inlined = (cheap && size + each * s.count <= kCaller) || (final_ && g.kind == Function::Kind::program);
