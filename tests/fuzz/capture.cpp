@@ -32,6 +32,7 @@ class Capture {
   }
   Capture(const Program& p, const Pointers& functions)
       : p_(p), functions_(functions), variables_(static_cast<std::size_t>(p.variables)), recording_(Function::Kind::kernel, "fuzz", at()) {
+    if (p.group) detail::set_groups({{p.group, 0, 0}, 1, at()});
     const auto memory = [&](LayoutId element, Role role, const char* name) { memories_.push_back(recording_.memory_parameter(element, 1, role, name)); };
     memory(p.real, Role::in, "x");
     memory(DType::i32, Role::in, "p");
@@ -47,6 +48,9 @@ class Capture {
       scalars_.push_back(detail::declare_as(recording_.scalar_parameter(t, t == DType::i32 ? "m" : "a"), at()));
     }
     thread_ = detail::declare_as(detail::index_value(0, 1, at()), at());
+    if (!p.group) return;
+    lane_ = detail::declare_as(detail::thread_index_value(0, 1, at()), at());
+    for (auto& m : shared_) m = array(detail::new_shared, p.group);
   }
   std::shared_ptr<const Function> run() {
     block(p_.body);
@@ -61,13 +65,20 @@ class Capture {
   std::vector<detail::MemoryHandle> memories_, locals_;
   std::vector<Handle> scalars_;
   detail::Recording recording_;
-  Handle thread_{};
+  Handle thread_{}, lane_{};
+  detail::MemoryHandle shared_[2] = {};
+
+  template <class Make> detail::MemoryHandle array(const Make& make, int length) {
+    const detail::LeafSpec leaf{p_.real, 0};
+    return make(&leaf, 1, static_cast<std::uint32_t>(fluxion::size_of(p_.real)), length, at());
+  }
 
   Loc at() const { return {"fuzz", line_}; }
   DType dtype(Kind k) const { return is_real(k) ? p_.real : k == Kind::integer ? DType::i32 : DType::boolean; }
   Id integer(std::int32_t v) { return detail::constant(DType::i32, static_cast<std::uint32_t>(v), at()); }
   Id apply(Opcode op, Id a, Id b) { return detail::apply(op, a, b, at()); }
   const detail::MemoryHandle& memory(int id) const {
+    if (is_shared(id)) return shared_[which_shared(id)];
     return id < kFirstLocal ? memories_[static_cast<std::size_t>(id)] : locals_[static_cast<std::size_t>(id - kFirstLocal)];
   }
   Id place(int id, const Expr& raw) {
@@ -76,10 +87,12 @@ class Capture {
       case kY:
       case kS0:
       case kS1: return detail::read(thread_, at());
+      case kOwn0:
+      case kOwn1: return detail::read(lane_, at());
       case kZ:
       case kQ: return apply(Opcode::add, apply(Opcode::mul, integer(2), detail::read(thread_, at())), apply(Opcode::bit_and, i, integer(1)));
       default: {
-        const Id n = id >= kFirstLocal ? integer(kLocalLength) : detail::extent(memory(id), 0, at());
+        const Id n = id >= kFirstLocal ? integer(kLocalLength) : is_shared(id) ? integer(p_.group) : detail::extent(memory(id), 0, at());
         return apply(Opcode::rem, apply(Opcode::bit_and, i, integer(INT32_MAX)), n);
       }
     }
@@ -166,8 +179,7 @@ class Capture {
       }
       case Stmt::Form::local: {
         if (locals_.size() <= id - kFirstLocal) locals_.resize(id - kFirstLocal + 1);
-        const detail::LeafSpec leaf{p_.real, 0};
-        locals_[id - kFirstLocal] = detail::new_local(&leaf, 1, static_cast<std::uint32_t>(fluxion::size_of(p_.real)), kLocalLength, at());
+        locals_[id - kFirstLocal] = array(detail::new_local, kLocalLength);
         return;
       }
       case Stmt::Form::store: {
@@ -177,7 +189,8 @@ class Capture {
       }
       case Stmt::Form::accumulate: {
         const Id e = element(s.id, s.e[0]);
-        detail::accumulate(e, leaf(s.id), eval(s.e[1]), at());
+        if (s.other) detail::record_atomic(Atomic::add, e, static_cast<std::uint32_t>(leaf(s.id)), eval(s.e[1]), ~0u, at());
+        else detail::accumulate(e, leaf(s.id), eval(s.e[1]), at());
         return;
       }
       case Stmt::Form::branch: {
@@ -203,6 +216,19 @@ class Capture {
         block(s.a);
         detail::close_loop();
         return;
+      case Stmt::Form::barrier: detail::record_barrier(at()); return;
+      case Stmt::Form::subgroup: {
+        const Id v = eval(s.e[0]), lane = s.e.size() > 1 ? eval(s.e[1]) : ~0u;
+        variables_[id] = detail::declare_as(detail::record_subgroup(static_cast<Subgroup>(s.other), v, lane, at()), at());
+        return;
+      }
+      case Stmt::Form::rounds: {
+        const Id n = eval(s.e[0]);
+        variables_[id] = detail::declare_as(detail::open_for(integer(0), n, integer(1), at()), at());
+        block(s.a);
+        detail::close_loop();
+        return;
+      }
       case Stmt::Form::leave: detail::exit_if(Opcode::break_if, eval(s.e[0]), at()); return;
       case Stmt::Form::skip: detail::exit_if(Opcode::continue_if, eval(s.e[0]), at()); return;
       case Stmt::Form::stop: detail::exit_if(Opcode::return_if, eval(s.e[0]), at()); return;

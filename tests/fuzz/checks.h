@@ -9,6 +9,7 @@
 #include "fluxion/error.h"
 #include "fluxion/ir.h"
 #include "fluxion/passes.h"
+#include "gradient_check.h"
 #include "program.h"
 
 namespace fluxion::fuzz {
@@ -30,6 +31,11 @@ std::string check_lowering(const Program& p);
 /// The native backend at some SIMD width and instruction set against the evaluator on the same lowered function: the
 /// program, or with `derivative` one of its derivatives, too.
 std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative);
+
+/// Sums over threads come in another order, so floats are compared up to rounding, relative to the whole array;
+/// without `sums` up to flushed denormals only.
+template <class T>
+std::string compare_numbers(const char* what, const testing::Arguments& expected, const testing::Arguments& got, bool sums);
 
 /// No call is inlined on this thread while it lives, if `on`.
 struct KeptCalls {

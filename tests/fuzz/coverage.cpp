@@ -15,7 +15,9 @@ constexpr const char* kNames[] = {
   "break_if", "continue_if", "return_if", "carried float", "carried integer", "carried boolean",
   "store", "in place", "second store to one element", "read back", "accumulate", "duplicate index", "index from memory", "integer state", "struct element", "half element",
   "time loop",
-  "call", "call in a loop", "call in a branch", "call in a call", "two results of a call", "vjp rule", "jvp rule", "vjp and jvp rule"};
+  "call", "call in a loop", "call in a branch", "call in a call", "two results of a call", "vjp rule", "jvp rule", "vjp and jvp rule",
+  "shared store", "shared load", "shared sum", "atomic sum", "rounds of a group", "part of a subgroup",
+  "subgroup add", "subgroup scan_add", "subgroup min or max", "subgroup and or xor", "subgroup shuffle", "subgroup scatter_add"};
 static_assert(std::size(kNames) == static_cast<std::size_t>(Construct::count_));
 
 bool float_row(int c) {

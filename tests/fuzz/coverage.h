@@ -16,9 +16,9 @@ inline constexpr int kModes = 4;
 inline constexpr const char* kModeNames[] = {"vjp", "jvp", "jvp(vjp)", "vjp(vjp)"};
 
 /// What data a construct reads from or its result reaches.
-enum class Place : std::uint8_t { in, out, inout, accum, scalar, local, integers };
-inline constexpr int kPlaces = 7;
-inline constexpr const char* kPlaceNames[] = {"In", "Out", "InOut", "Accum", "scalar", "local", "integers"};
+enum class Place : std::uint8_t { in, out, inout, accum, scalar, local, integers, shared };
+inline constexpr int kPlaces = 8;
+inline constexpr const char* kPlaceNames[] = {"In", "Out", "InOut", "Accum", "scalar", "local", "integers", "shared"};
 
 /// Elementwise ops on floats are constructs by their opcode; these are the others.
 enum class Construct : std::uint8_t {
@@ -28,7 +28,9 @@ enum class Construct : std::uint8_t {
   leave, skip, stop, carried_real, carried_integer, carried_boolean,
   store, in_place, overwrite, read_back, accumulate, duplicate, indirect, integer_state, struct_element, half_element,
   time_loop,
-  call, call_in_loop, call_in_branch, call_in_call, two_results, vjp_rule, jvp_rule, both_rules, count_
+  call, call_in_loop, call_in_branch, call_in_call, two_results, vjp_rule, jvp_rule, both_rules,
+  shared_store, shared_load, shared_sum, atomic_sum, rounds, part_of_subgroup,
+  subgroup_add, subgroup_scan, subgroup_min_max, subgroup_bits, subgroup_shuffle, subgroup_scatter, count_
 };
 inline constexpr int kConstructs = kElementwiseCount + static_cast<int>(Construct::count_);
 constexpr int number_of(Construct c) { return kElementwiseCount + static_cast<int>(c); }
@@ -37,7 +39,7 @@ constexpr int number_of(Opcode op) { return static_cast<int>(op); }
 /// Works on integers and bools, so that no derivative passes through it.
 constexpr bool discrete(int construct) {
   for (Construct c : {Construct::integer_op, Construct::boolean_op, Construct::short_circuit, Construct::to_real, Construct::carried_integer,
-                      Construct::carried_boolean, Construct::integer_state, Construct::leave, Construct::skip, Construct::stop})
+                      Construct::carried_boolean, Construct::integer_state, Construct::leave, Construct::skip, Construct::stop, Construct::subgroup_bits})
     if (construct == number_of(c)) return true;
   return false;
 }

@@ -13,8 +13,7 @@
 namespace fluxion::fuzz {
 namespace {
 
-constexpr int kThreads = 3;
-constexpr testing::RunOptions kInOrder{{kThreads, 1, 1}, 0};
+constexpr int kThreads = 3;  // about
 // Float parameters by role. A gradient has them in the order InOut, then In and scalars.
 constexpr int kFloats[] = {kPX, kPY, kPZ, kPW, kPG, kPS, kPH, kPA};
 constexpr int kResults[] = {kPY, kPZ, kPW, kPG, kPS};
@@ -77,7 +76,7 @@ Exact dual_numbers(const Program& p, const Arrays<double>& in, const Direction& 
   lift(dual.x, kPX), lift(dual.z, kPZ), lift(dual.w, kPW), lift(dual.g, kPG), lift(dual.s, kPS), lift(dual.h, kPH), lift(a, kPA);
   dual.a = a[0];
   Host<Second> host(p, dual);
-  for (int step = 0; step < p.steps; ++step) host.run(kThreads, step);
+  for (int step = 0; step < p.steps; ++step) host.run(threads_of(p, kThreads), step);
   Exact x;
   const auto read = [&](int parameter, const std::vector<Second>& from) {
     std::vector<double> one, two, both;
@@ -92,7 +91,7 @@ Exact dual_numbers(const Program& p, const Arrays<double>& in, const Direction& 
 
 /// The kernel launched p.steps times, each on the state that the one before left.
 Function program_around(const Program& p, const Function& kernel, const Arguments& primal) {
-  if (p.steps == 1) return testing::program_of(kernel, primal, {kThreads, 1, 1});
+  if (p.steps == 1) return testing::program_of(kernel, primal, {threads_of(p, kThreads), 1, 1});
   Function f;
   f.kind = Function::Kind::program;
   f.name = "steps";
@@ -112,7 +111,7 @@ Function program_around(const Program& p, const Function& kernel, const Argument
   const Values first = {b.zero(out), at[kPZ], at[kPQ], at[kPW], at[kPG], at[kPS]};
   const auto callee = std::make_shared<Function>(kernel);
   const auto loop = b.for_(b.i32(0), b.i32(p.steps), first, [&](ValueId, const Values& c) {
-    const ValueId domain = b.i32(kThreads);
+    const ValueId domain = b.i32(threads_of(p, kThreads));
     const Values operands = {at[kPX], at[kPP], c[1], c[2], c[3], c[4], c[5], at[kPH], at[kPA], at[kPM]};
     return Builder::LoopYield{b.launch(callee, {&domain, 1}, operands, {&out, 1}), {}};
   });
@@ -122,7 +121,7 @@ Function program_around(const Program& p, const Function& kernel, const Argument
 
 class Check {
  public:
-  Check(const Program& p, Report* report) : p_(p), report_(report), in_(inputs(p, kThreads)), primal_(arguments(in_)), random_(p.seed + 5) {
+  Check(const Program& p, Report* report) : p_(p), report_(report), in_(inputs(p, threads_of(p, kThreads))), primal_(arguments(in_)), random_(p.seed + 5) {
     e_ = random_direction(primal_, random_);
     u_ = random_direction(primal_, random_);
     exact_ = dual_numbers(p, in_, e_, u_);
@@ -157,6 +156,7 @@ class Check {
   double tolerance_;
   std::shared_ptr<const Function> kernel_;
 
+  testing::RunOptions in_order() const { return {{threads_of(p_, kThreads), 1, 1}, 0}; }
   const Data& primal(int p) const { return primal_[static_cast<std::size_t>(p)]; }
   double along(const Direction& cotangent, const Direction& results) const {
     double sum = 0;
@@ -184,7 +184,7 @@ class Check {
     Arguments a = primal_;
     for (int p : kFloats) a.push_back(e_.at(p));
     const Function d = transformed([&] { return jvp(f); });
-    return compare("jvp:", testing::run(d, a, kInOrder), 6, exact_.e, exact_.size_e);
+    return compare("jvp:", testing::run(d, a, in_order()), 6, exact_.e, exact_.size_e);
   }
 
   /// Primals that a reverse takes.
@@ -207,7 +207,7 @@ class Check {
     const double expected = along(c_, exact_.e), scale = size(c_, exact_.e);
     for (std::uint64_t order : {std::uint64_t{0}, p_.seed + 1}) {
       if (order && !shuffle) break;
-      const Arguments r = testing::run(d, a, {{kThreads, 1, 1}, order});
+      const Arguments r = testing::run(d, a, {{threads_of(p_, kThreads), 1, 1}, order});
       double got = dot(c_.at(kPG), e_.at(kPG));
       std::size_t k = 0;
       for (int p : kInOuts) got += dot(r.at(k++), e_.at(p));
@@ -230,7 +230,7 @@ class Check {
     for (int r : kResults) forward.push_back(c_dot_.at(r));
     for (int p : kGradients) forward.push_back(no_gradient(p));
     const Function jv = transformed([&] { return jvp(v); });
-    const Arguments lifted = testing::run(jv, forward, kInOrder);
+    const Arguments lifted = testing::run(jv, forward, in_order());
     double got = through;
     std::size_t k = 6;
     for (int p : kInOuts) got += dot(lifted.at(k++), u_.at(p));
@@ -246,7 +246,7 @@ class Check {
     for (int p : {kPX, kPZ, kPW, kPS, kPH, kPA}) back.push_back(no_gradient(p));
     for (int r : {kPY, kPG}) back.push_back(testing::zero_like(c_.at(r)));
     const Function vv = transformed([&] { return vjp(v); });
-    const Arguments r = testing::run(vv, back, kInOrder);
+    const Arguments r = testing::run(vv, back, in_order());
     got = through;
     k = 0;
     for (int p : kInOuts) got += dot(r.at(k++), c_dot_.at(p));
@@ -263,7 +263,7 @@ class Check {
     for (int p : kFloats) twice.push_back(u_.at(p));
     for (int p : kFloats) twice.push_back(testing::zero_like(u_.at(p)));
     const Function jj = transformed([&] { return jvp(once); });
-    std::string wrong = compare("jvp(jvp):", testing::run(jj, twice, kInOrder), 16, exact_.eu, exact_.size_eu + exact_.size_e);
+    std::string wrong = compare("jvp(jvp):", testing::run(jj, twice, in_order()), 16, exact_.eu, exact_.size_eu + exact_.size_e);
     if (!wrong.empty()) return wrong;
 
     Arguments back = before();
@@ -273,7 +273,7 @@ class Check {
     for (int k = 0; k < 2; ++k)
       for (int p : kGradients) back.push_back(no_gradient(p));
     const Function vj = transformed([&] { return vjp(once); });
-    const Arguments r = testing::run(vj, back, kInOrder);
+    const Arguments r = testing::run(vj, back, in_order());
     double got = dot(c_.at(kPG), u_.at(kPG)) + dot(c_dot_.at(kPG), u_.at(kPG));
     std::size_t k = 0;
     for (int part = 0; part < 2; ++part)
@@ -286,10 +286,10 @@ class Check {
 };
 
 Footprint footprint(const Program& p) {
-  Arrays<Traced> in = converted<Traced>(inputs(p, kThreads));
+  Arrays<Traced> in = converted<Traced>(inputs(p, threads_of(p, kThreads)));
   Footprint out;
   Host<Traced> host(p, in, &out);
-  for (int step = 0; step < p.steps; ++step) host.run(kThreads, step);
+  for (int step = 0; step < p.steps; ++step) host.run(threads_of(p, kThreads), step);
   return out;
 }
 

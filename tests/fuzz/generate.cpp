@@ -16,7 +16,7 @@ class Generator : Statements {
     out_may_be_read_ = true;
     for (Kind k : {Kind::real, Kind::real, Kind::integer, Kind::boolean}) let(p_.body, k);  // something for loops to carry
     if (chance(3)) local(p_.body);
-    block(p_.body, 0, 5 + pick(8));
+    block(p_.body, 0, 5 + pick(8), true);
     p_.body.push_back(store(kY, squashed(real(3))));
     if (chance(2)) p_.body.push_back(sum(kG));
     return std::move(p_);

@@ -23,6 +23,7 @@ class Expressions {
     p_.halves = chance(6);
     p_.steps = chance(3) ? 2 + pick(2) : 1;
     plain_ = chance(3);
+    if (chance(4)) p_.group = chance(30) ? 34 : 2 + pick(3);
   }
 
   struct Name {
@@ -36,6 +37,8 @@ class Expressions {
   std::vector<char> fixed_;  // by local: indexed by constants only, so that it becomes values
   bool out_may_be_read_ = false;
   bool plain_ = false;   // without transcendentals, whose lowerings make native code large and slow to compile
+  enum class Phase { own, read, sum };
+  Phase phase_[2] = {Phase::own, Phase::own};  // of the shared arrays, from barrier to barrier
   bool device_ = false;  // inside a device function, which sees no memory, no thread and no scalars
 
   int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
@@ -161,6 +164,13 @@ class Expressions {
     out = load(l, Kind::real, index_of(l));
     return true;
   }
+  bool shared_element(Expr& out) {
+    if (!p_.group) return false;
+    const int which = pick(2);
+    if (phase_[which] == Phase::sum) return false;
+    out = phase_[which] == Phase::own ? load(kOwn0 + which, Kind::real, literal(Kind::integer, 0)) : load(kShared0 + which, Kind::real, integer(1));
+    return true;
+  }
   Bounded real(int depth) {
     Expr e;
     if (depth > 0 && chance(8) && call(Kind::real, e)) return {e, 2};
@@ -176,6 +186,7 @@ class Expressions {
         case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
         case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
         case 4: if (local_element(e)) return {e, 400}; [[fallthrough]];
+        case 5: if (shared_element(e)) return {e, 400}; [[fallthrough]];
         default: return {load(kZ, Kind::real, index()), 400};
       }
     }

@@ -1,5 +1,7 @@
 // Statements of random programs: of a kernel's body, or of a device function's, which has no memory but local arrays.
 #pragma once
+#include <utility>
+
 #include "generate_expressions.h"
 
 namespace fluxion::fuzz {
@@ -9,11 +11,17 @@ class Statements : protected Expressions {
   using Expressions::Expressions;
 
   int loops_ = 0, statements_ = 0, next_local_ = kFirstLocal;
+  bool together_ = false;
 
   static constexpr int kMostStatements = 40;
 
   Stmt store(int memory, Expr v) { return {Stmt::Form::store, v.kind, memory, {index_of(memory), std::move(v)}}; }
   Stmt sum(int memory) { return {Stmt::Form::accumulate, Kind::real, memory, {index_of(memory), squashed(real(2))}}; }
+  Stmt sum_somewhere() {
+    Stmt s = sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : chance(2) ? kZ : kS1);
+    s.other = s.id == kW && chance(3);
+    return s;
+  }
   Kind any_kind() {
     constexpr Kind kKinds[] = {Kind::real, Kind::real, Kind::real, Kind::exact, Kind::integer, Kind::integer, Kind::boolean};
     return kKinds[pick(std::size(kKinds))];
@@ -23,13 +31,17 @@ class Statements : protected Expressions {
     return p_.variables++;
   }
 
-  void block(std::vector<Stmt>& out, int depth, int count) {
+  /// `together`: all threads of a group come by.
+  void block(std::vector<Stmt>& out, int depth, int count, bool together = false) {
+    const bool was = std::exchange(together_, together);
     const std::size_t names = scope_.size(), locals = locals_.size();
     while (count-- > 0 && statements_ < kMostStatements) {
       ++statements_;
       if (device_) device_statement(out, depth);
+      else if (p_.group && together && chance(3)) meet(out, depth);
       else statement(out, depth);
     }
+    together_ = was;
     if (!depth) return;
     scope_.resize(names);
     locals_.resize(locals);
@@ -129,7 +141,7 @@ class Statements : protected Expressions {
   }
 
   void statement(std::vector<Stmt>& out, int depth) {
-    switch (pick(25)) {
+    switch (pick(p_.group ? 29 : 25)) {
       case 0:
       case 1: return let(out, any_kind());
       case 2: return choose(out);
@@ -138,16 +150,124 @@ class Statements : protected Expressions {
       case 5: return out.push_back(store(kQ, integer(2)));
       case 6: return out.push_back(store(chance(3) ? kY : chance(2) ? kS0 : kS1, squashed(real(2))));
       case 7: return use_local(out);
-      case 8: return out.push_back(sum(p_.w_accumulates && chance(2) ? kW : chance(2) ? kG : chance(2) ? kZ : kS1));
+      case 8: return out.push_back(sum_somewhere());
       case 9:
       case 10: return branch(out, depth);
       case 11:
       case 12: return count_loop(out, depth);
       case 13: return while_loop(out, depth);
       case 14: return leave_or_skip(out);
-      case 15: return chance(4) ? out.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}}) : exchange(out);
+      case 15: return chance(4) && !p_.group ? out.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}}) : exchange(out);
       case 16: return call_for_two(out);
+      case 25:
+      case 26:
+      case 27: return use_shared(out);
       default: return assign(out);
+    }
+  }
+
+  // ---- groups
+  void use_shared(std::vector<Stmt>& out) {
+    const int which = pick(2);
+    if (phase_[which] == Phase::own) {
+      const bool add = chance(3);
+      out.push_back({add ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, kOwn0 + which, {literal(Kind::integer, 0), squashed(real(2))}});
+    } else if (phase_[which] == Phase::sum) {
+      out.push_back({Stmt::Form::accumulate, Kind::real, kShared0 + which, {integer(1), squashed(real(2))}});
+      out.back().other = chance(2);
+    } else {
+      out.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(kShared0 + which, Kind::real, integer(1)), 400})}});
+    }
+  }
+  void barrier(std::vector<Stmt>& out) {
+    out.push_back({Stmt::Form::barrier});
+    for (Phase& p : phase_) p = static_cast<Phase>(pick(3));
+  }
+  void subgroup(std::vector<Stmt>& out) {
+    const Kind k = chance(4) ? Kind::integer : chance(4) ? Kind::exact : Kind::real;
+    constexpr Subgroup kReals[] = {Subgroup::add, Subgroup::add, Subgroup::scan_add, Subgroup::shuffle, Subgroup::scatter_add};
+    constexpr Subgroup kIntegers[] = {Subgroup::add, Subgroup::scan_add, Subgroup::min, Subgroup::max, Subgroup::bit_and, Subgroup::bit_or, Subgroup::bit_xor, Subgroup::shuffle};
+    // Which thread has the least number must not depend on rounding, and a sum of exact numbers is not exact.
+    constexpr Subgroup kExacts[] = {Subgroup::min, Subgroup::max, Subgroup::shuffle};
+    const Subgroup op = k == Kind::real ? kReals[pick(std::size(kReals))] : k == Kind::exact ? kExacts[pick(std::size(kExacts))] : kIntegers[pick(std::size(kIntegers))];
+    Stmt s{Stmt::Form::subgroup, k, 0, {value(k, 2)}};
+    s.other = static_cast<int>(op);
+    if (k == Kind::real && op != Subgroup::shuffle)
+      s.e[0] = make(Opcode::mul, k, {std::move(s.e[0]), literal(k, 1.0 / std::min(p_.group, static_cast<int>(kSubgroupSize)))});
+    if (op == Subgroup::shuffle || op == Subgroup::scatter_add)
+      s.e.push_back(chance(2) ? integer(1) : make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, p_.group > 4 ? 31 : 3)}));
+    s.id = declare(k);
+    const Expr result = {Expr::Form::variable, k, {}, 0, s.id};
+    out.push_back(std::move(s));
+    if (!chance(2)) return;
+    const Expr low = make(Opcode::bit_and, Kind::integer, {result, literal(Kind::integer, 3)});
+    keep(out, k == Kind::integer ? squashed({{Expr::Form::to_real, Kind::exact, {}, 0, 0, {low}}, 3}) : result);
+  }
+  /// Stores or adds `v` somewhere, a shared array where its phase allows.
+  void keep(std::vector<Stmt>& out, Expr v) {
+    v.kind = Kind::real;
+    const int which = pick(2);
+    if (chance(2) && phase_[which] != Phase::read) {
+      const bool own = phase_[which] == Phase::own;
+      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate, Kind::real, (own ? kOwn0 : kShared0) + which, {own ? literal(Kind::integer, 0) : integer(1), std::move(v)}});
+      if (!own) out.back().other = chance(2);
+    } else if (chance(3) && !locals_.empty()) {
+      out.push_back(store(locals_.back(), std::move(v)));
+    } else {
+      const int to = chance(2) ? kG : chance(2) ? kZ : kS0;
+      out.push_back({to == kG ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, to, {integer(1), std::move(v)}});
+    }
+  }
+  /// Each thread gives something to a shared array, and takes something from there after a barrier.
+  void pass_on(std::vector<Stmt>& out) {
+    const int which = pick(2);
+    out.push_back({Stmt::Form::barrier});
+    phase_[which] = chance(2) ? Phase::own : Phase::sum;
+    const bool own = phase_[which] == Phase::own;
+    for (int n = 1 + pick(2); n > 0; --n) {
+      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate, Kind::real, (own ? kOwn0 : kShared0) + which, {own ? literal(Kind::integer, 0) : integer(1), squashed(real(2))}});
+      if (!own) out.back().other = chance(2);
+    }
+    out.push_back({Stmt::Form::barrier});
+    phase_[which] = Phase::read;
+    keep(out, squashed({load(kShared0 + which, Kind::real, integer(1)), 400}));
+  }
+  void meet(std::vector<Stmt>& out, int depth) {
+    switch (pick(8)) {
+      case 0:
+      case 1: return barrier(out);
+      case 2: {
+        if (depth > 1) return barrier(out);
+        const Expr low = chance(2) ? Expr{Expr::Form::scalar, Kind::integer, {}, 0, 1} : load(kP, Kind::integer, literal(Kind::integer, pick(7)));
+        Stmt s{Stmt::Form::rounds, Kind::integer, 0, {chance(2) ? literal(Kind::integer, 1 + pick(2)) : make(Opcode::bit_and, Kind::integer, {low, literal(Kind::integer, 3)})}};
+        const std::size_t names = scope_.size();
+        const Phase before[2] = {phase_[0], phase_[1]};
+        s.id = declare(Kind::integer);
+        block(s.a, depth + 1, 2 + pick(4), true);
+        s.a.push_back({Stmt::Form::barrier});  // a round starts as the one before did
+        std::copy(before, before + 2, phase_);
+        scope_.resize(names);
+        out.push_back(std::move(s));
+        return;
+      }
+      case 3: {  // a subgroup op for some threads
+        Stmt s{Stmt::Form::branch, Kind::boolean, 0, {boolean(2)}};
+        const std::size_t names = scope_.size();
+        const bool was = std::exchange(together_, false);
+        for (std::vector<Stmt>* arm : {&s.a, &s.b}) {
+          if (arm == &s.b && chance(2)) continue;
+          subgroup(*arm);
+          assign(*arm);
+          if (chance(2)) arm->push_back(sum(kG));
+          scope_.resize(names);
+        }
+        together_ = was;
+        out.push_back(std::move(s));
+        return;
+      }
+      case 4: return use_shared(out);
+      case 5: return pass_on(out);
+      default: return subgroup(out);
     }
   }
   void device_statement(std::vector<Stmt>& out, int depth) {

@@ -1,69 +1,16 @@
 // Runs a Program directly, without any IR: the definition that capture, passes, evaluator and backends are held to.
 // N is the type of floats: float, double, a Dual for derivatives, or Traced to see what is covered.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <map>
 #include <set>
-#include <stdexcept>
 #include <utility>
-#include <vector>
 
-#include "coverage.h"
-#include "dual.h"
+#include "host_values.h"
 #include "program.h"
 
 namespace fluxion::fuzz {
-
-inline Traced with_slope_of(const Traced& v, const Traced&) { return v; }
-inline Traced float_op(Opcode op, const Traced& a, const Traced& b, const Traced& c) { return {float_op<double>(op, a.v, b.v, c.v)}; }
-
-inline std::int32_t int_op(Opcode op, std::int32_t a, std::int32_t b) {
-  using F = HostOps<std::int32_t>;
-  switch (op) {
-    case Opcode::add: return F::add(a, b);
-    case Opcode::sub: return F::sub(a, b);
-    case Opcode::mul: return F::mul(a, b);
-    case Opcode::mulhi: return F::mulhi(a, b);
-    case Opcode::div: return F::div(a, b);
-    case Opcode::rem: return F::rem(a, b);
-    case Opcode::min: return F::min(a, b);
-    case Opcode::max: return F::max(a, b);
-    case Opcode::neg: return F::neg(a);
-    case Opcode::abs: return F::abs(a);
-    case Opcode::sign: return F::sign(a);
-    case Opcode::bit_not: return ~a;
-    case Opcode::bit_and: return a & b;
-    case Opcode::bit_or: return a | b;
-    case Opcode::bit_xor: return a ^ b;
-    case Opcode::shl: return F::shl(a, b);
-    case Opcode::shr: return F::shr(a, b);
-    default: throw std::logic_error("fuzz: not an op on integers");
-  }
-}
-template <class T>
-bool test(Opcode op, T a, T b) {
-  switch (op) {
-    case Opcode::lt: return a < b;
-    case Opcode::le: return a <= b;
-    case Opcode::gt: return a > b;
-    case Opcode::ge: return a >= b;
-    case Opcode::eq: return a == b;
-    case Opcode::ne: return a != b;
-    default: throw std::logic_error("fuzz: not a comparison");
-  }
-}
-inline std::int32_t to_int(double v) {
-  if (v != v) return 0;
-  return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : static_cast<std::int32_t>(v);
-}
-
-template <class N>
-struct Arrays {
-  std::vector<N> x, y, z, w, g, s, h;
-  std::vector<std::int32_t> p, q;
-  N a{};
-  std::int32_t m = 0;
-};
 
 template <class N>
 class Host {
@@ -78,6 +25,10 @@ class Host {
       if (step == 0) prepare();
     if (step > 0) context_[number_of(Construct::time_loop)] = true;
     written_.clear();
+    if (p_.group) {
+      for (first_ = 0; first_ < threads; first_ += p_.group) group();
+      return;
+    }
     for (thread_ = 0; thread_ < threads; ++thread_) block(p_.body);
   }
 
@@ -112,6 +63,7 @@ class Host {
       case kZ: case kW: case kS0: case kS1: return Place::inout;
       case kG: return Place::accum;
       case kP: case kQ: return Place::integers;
+      case kOwn0: case kOwn1: case kShared0: case kShared1: return Place::shared;
       default: return Place::local;
     }
   }
@@ -153,6 +105,7 @@ class Host {
       last = add ? -1 : thread_ + 1;
       if (memory == kQ) meet(Construct::integer_state, v);
       if (memory == kS0 || memory == kS1) meet(Construct::struct_element, v);
+      if (is_shared(memory)) meet(add ? Construct::shared_sum : Construct::shared_store, v);
       if (v.t.from >> static_cast<int>(place_of(memory)) & 1) meet(Construct::in_place, v);
       footprint_->meet(v.t.through, bit(place_of(memory)));
     }
@@ -170,6 +123,7 @@ class Host {
       case kG: return arrays_.g;
       case kH: return arrays_.h;
       case kS0: case kS1: return arrays_.s;
+      case kOwn0: case kOwn1: case kShared0: case kShared1: return shared_.at(static_cast<std::size_t>(which_shared(memory)));
       default: return locals_.at(static_cast<std::size_t>(memory - kFirstLocal));
     }
   }
@@ -185,6 +139,7 @@ class Host {
     const std::int32_t i = raw.i;
     switch (memory) {
       case kY: return static_cast<std::size_t>(thread_);
+      case kOwn0: case kOwn1: return static_cast<std::size_t>(thread_ - first_);
       case kS0: case kS1: return static_cast<std::size_t>(2 * thread_ + memory - kS0);
       case kZ:
       case kQ: return static_cast<std::size_t>(2 * thread_ + (i & 1));
@@ -203,7 +158,8 @@ class Host {
       v.t.from |= bit(place_of(memory));
       if (memory == kY) meet(Construct::read_back, v);
       if (memory == kS0 || memory == kS1) meet(Construct::struct_element, v);
-      const bool free = memory != kY && memory != kS0 && memory != kS1;
+      const bool free = memory != kY && memory != kS0 && memory != kS1 && !is_own(memory);
+      if (is_shared(memory) && !is_own(memory)) meet(Construct::shared_load, v);
       if (free && index.t.from >> static_cast<int>(Place::integers) & 1) {
         v.t.from |= bit(Place::integers);
         meet(Construct::indirect, v);
@@ -409,6 +365,7 @@ class Host {
         const std::size_t i = place(s.id, index);
         Value v = eval(s.e[1]);
         reach(s.id, i, v, add);
+        if (add && s.other) settle(v, Construct::atomic_sum);
         if (s.id == kQ) {
           arrays_.q.at(i) = v.i;
           if constexpr (kTraced) q_traces_[i] = v.t;
@@ -476,8 +433,9 @@ class Host {
       case Stmt::Form::leave: return exit_if(s, Construct::leave, Exit::leave);
       case Stmt::Form::skip: return exit_if(s, Construct::skip, Exit::skip);
       case Stmt::Form::stop: return exit_if(s, Construct::stop, Exit::stop);
+      case Stmt::Form::barrier: case Stmt::Form::subgroup: case Stmt::Form::rounds: break;
     }
-    return Exit::none;
+    throw std::logic_error("fuzz: threads meet where each runs by itself");
   }
   // What follows in the block depends on the exit, taken or not.
   Exit exit_if(const Stmt& s, Construct c, Exit how) {
@@ -485,6 +443,127 @@ class Host {
     condition(c, v);
     enter(c);
     return v.b ? how : Exit::none;
+  }
+
+  // ---- groups: what does not meet runs thread by thread, the rest is done for all threads that come by
+  struct Frame {
+    std::vector<Value> values;
+    std::vector<std::vector<N>> locals;
+  };
+  using Active = std::vector<int>;  // lanes
+  std::vector<Frame> frames_;
+  std::vector<std::vector<N>> shared_;
+  int first_ = 0;  // thread of the group
+
+  void group() {
+    shared_.assign(2, std::vector<N>(static_cast<std::size_t>(p_.group)));
+    frames_.assign(static_cast<std::size_t>(p_.group), {std::vector<Value>(static_cast<std::size_t>(p_.variables)), {}});
+    Active all;
+    for (int lane = 0; lane < p_.group; ++lane) all.push_back(lane);
+    together(p_.body, all);
+  }
+  Frame& frame(int lane) { return frames_[static_cast<std::size_t>(lane)]; }
+  template <class F> void as(int lane, const F& f) {
+    const auto exchange = [&] { std::swap(values_, frame(lane).values), std::swap(locals_, frame(lane).locals); };
+    thread_ = first_ + lane;
+    exchange();
+    f();
+    exchange();
+  }
+  void together(const std::vector<Stmt>& stmts, const Active& active) {
+    if (active.empty()) return;
+    const auto outer = context_;
+    for (std::size_t i = 0; i < stmts.size();) {
+      std::size_t end = i;
+      while (end < stmts.size() && !meets(stmts[end])) ++end;
+      for (int lane : active) as(lane, [&] { for (std::size_t k = i; k < end; ++k) step(stmts[k]); });
+      i = end;
+      if (i < stmts.size()) meeting(stmts[i++], active);
+    }
+    context_ = outer;
+  }
+  void meeting(const Stmt& s, const Active& active) {
+    const auto outer = context_;
+    if (s.form == Stmt::Form::subgroup) {
+      std::map<int, Active> subgroups;
+      for (int lane : active) subgroups[lane / kSubgroupSize].push_back(lane);
+      for (const auto& [number, lanes] : subgroups) subgroup(s, lanes);
+    } else if (s.form == Stmt::Form::branch) {
+      Active arms[2];
+      for (int lane : active)
+        as(lane, [&] {
+          const Value c = eval(s.e[0]);
+          condition(c.b ? Construct::branch : Construct::otherwise, c);
+          arms[c.b ? 0 : 1].push_back(lane);
+        });
+      enter(Construct::branch);
+      together(s.a, arms[0]);
+      context_ = outer;
+      enter(Construct::otherwise);
+      together(s.b, arms[1]);
+    } else if (s.form == Stmt::Form::rounds) {
+      std::int32_t n = 0;
+      as(active[0], [&] { n = eval(s.e[0]).i; });
+      enter(Construct::rounds);
+      if constexpr (kTraced) kinds_[s.id] = Kind::integer;
+      for (std::int32_t k = 0; k < n; ++k) {
+        for (int lane : active) frame(lane).values[static_cast<std::size_t>(s.id)] = {}, frame(lane).values[static_cast<std::size_t>(s.id)].i = k;
+        together(s.a, active);
+      }
+      for (int lane : active) as(lane, [&] { carried(s.a, std::max(n, 0), context_); });
+    }
+    context_ = outer;
+  }
+  void subgroup(const Stmt& s, const Active& lanes) {
+    const auto kind = static_cast<Subgroup>(s.other);
+    const bool real = is_real(s.kind);
+    std::vector<Value> v, out;
+    std::vector<std::int32_t> to;
+    for (int lane : lanes)
+      as(lane, [&] {
+        v.push_back(eval(s.e[0]));
+        to.push_back(s.e.size() > 1 ? eval(s.e[1]).i : 0);
+      });
+    const auto combine = [&](Value a, const Value& b) {
+      if constexpr (kTraced) a.t |= b.t;
+      if (real && (kind == Subgroup::min || kind == Subgroup::max)) {
+        if (kind == Subgroup::min ? value_of(b.f) < value_of(a.f) : value_of(b.f) > value_of(a.f)) a.f = b.f;
+      } else if (real) {
+        a.f = float_op(Opcode::add, a.f, b.f, N{});
+      } else {
+        a.i = int_op(kind == Subgroup::min ? Opcode::min : kind == Subgroup::max ? Opcode::max : kind == Subgroup::bit_and ? Opcode::bit_and
+                     : kind == Subgroup::bit_or ? Opcode::bit_or : kind == Subgroup::bit_xor ? Opcode::bit_xor : Opcode::add, a.i, b.i);
+      }
+      return a;
+    };
+    for (std::size_t i = 0; i < lanes.size(); ++i) {
+      Value r;
+      if (kind == Subgroup::shuffle || kind == Subgroup::scatter_add) {
+        for (std::size_t j = 0; j < lanes.size(); ++j) {
+          const bool shuffle = kind == Subgroup::shuffle;
+          if (to[shuffle ? i : j] == lanes[shuffle ? j : i] % kSubgroupSize) r = shuffle ? v[j] : combine(r, v[j]);
+        }
+      } else {
+        r = v[0];
+        for (std::size_t j = 1; j < (kind == Subgroup::scan_add ? i + 1 : lanes.size()); ++j) r = combine(r, v[j]);
+      }
+      settle(r, construct_of(kind));
+      if (lanes.size() < static_cast<std::size_t>(std::min(p_.group, static_cast<int>(kSubgroupSize)))) settle(r, Construct::part_of_subgroup);
+      out.push_back(r);
+    }
+    if constexpr (kTraced) kinds_[s.id] = s.kind;
+    for (std::size_t i = 0; i < lanes.size(); ++i) frame(lanes[i]).values[static_cast<std::size_t>(s.id)] = out[i];
+  }
+  static Construct construct_of(Subgroup kind) {
+    switch (kind) {
+      case Subgroup::add: return Construct::subgroup_add;
+      case Subgroup::scan_add: return Construct::subgroup_scan;
+      case Subgroup::shuffle: return Construct::subgroup_shuffle;
+      case Subgroup::scatter_add: return Construct::subgroup_scatter;
+      case Subgroup::min: case Subgroup::max: return Construct::subgroup_min_max;
+      case Subgroup::bit_and: case Subgroup::bit_or: case Subgroup::bit_xor: break;
+    }
+    return Construct::subgroup_bits;
   }
 };
 

@@ -52,41 +52,17 @@ Arguments run_native(const Function& f, const Arguments& arguments, int threads,
   return out;
 }
 
-/// Sums over threads come in another order, so floats are compared up to rounding, relative to the whole array;
-/// without `sums` up to flushed denormals only.
-template <class T>
-std::string compare_numbers(const char* what, const Arguments& expected, const Arguments& got, bool sums) {
-  for (std::size_t k = 0; k < expected.size(); ++k) {
-    const Data &e = expected[k], &g = got[k];
-    if (!e.floats()) {
-      if (e.bytes != g.bytes) return fmt::format("{} the integers of result {} differ", what, k);
-      continue;
-    }
-    const auto numbers = static_cast<std::int64_t>(e.bytes.size() / sizeof(T));
-    double largest = 0;
-    for (std::int64_t i = 0; i < numbers; ++i)
-      if (std::isfinite(e.as<T>()[i])) largest = std::max(largest, std::abs(static_cast<double>(e.as<T>()[i])));
-    const double room = static_cast<double>(std::numeric_limits<T>::min()) + (sums ? 1e4 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1e-3 + largest) : 0);
-    for (std::int64_t i = 0; i < numbers; ++i) {
-      const double a = static_cast<double>(e.as<T>()[i]), b = static_cast<double>(g.as<T>()[i]);
-      if (a == b || std::abs(a - b) <= room || (std::isnan(a) && std::isnan(b))) continue;
-      return fmt::format("{} result {} [{}] is {} instead of {}", what, k, i, b, a);
-    }
-  }
-  return "";
-}
-
 template <class T>
 std::string check_native_as(const Program& p, Backend& backend, const CompileOptions& options, bool derivative) {
-  constexpr int kThreads = 37;  // more than two vectors at every width, and a tail
-  const Arguments in = arguments(converted<T>(inputs(p, kThreads)));
-  const std::array<std::int64_t, 3> domain = {kThreads, 1, 1};
+  const int threads = threads_of(p, 37);  // more than two vectors at every width, and a tail
+  const Arguments in = arguments(converted<T>(inputs(p, threads)));
+  const std::array<std::int64_t, 3> domain = {threads, 1, 1};
   const Function captured = run_passes(*capture(p), capture_pipeline()), f = lower(captured, "cpu");
   verify(f);
-  Arguments expected = testing::run(f, in, {domain}), got = run_native(f, in, kThreads, backend, options);
+  Arguments expected = testing::run(f, in, {domain}), got = run_native(f, in, threads, backend, options);
   const Arguments sums = {expected[4]}, sums_got = {got[4]};
   expected.erase(expected.begin() + 4), got.erase(got.begin() + 4);
-  std::string wrong = compare_numbers<T>("native:", expected, got, p.w_accumulates);
+  std::string wrong = compare_numbers<T>("native:", expected, got, p.w_accumulates || p.group);
   if (wrong.empty()) wrong = compare_numbers<T>("native-sums:", sums, sums_got, true);
   // What is summed over threads comes in another order, which single precision shows too much of.
   if (!wrong.empty() || p.real != DType::f64 || p.halves || !derivative) return wrong;
@@ -94,7 +70,7 @@ std::string check_native_as(const Program& p, Backend& backend, const CompileOpt
   const auto compare = [&](const char* what, const Function& d, const Arguments& at) {
     const Function lowered = lower(run_passes(d, derived_pipeline()), "cpu");
     verify(lowered);
-    return compare_numbers<T>(what, testing::run(lowered, at, {domain}), run_native(lowered, at, kThreads, backend, options), true);
+    return compare_numbers<T>(what, testing::run(lowered, at, {domain}), run_native(lowered, at, threads, backend, options), true);
   };
   if (p.seed / 10 % 4 == 0) return compare("native-jvp:", jvp(captured), testing::jvp_arguments(captured, in, p.seed));
   const Function adjoint = run_passes(vjp(captured), derived_pipeline());
@@ -107,11 +83,11 @@ std::string check_native_as(const Program& p, Backend& backend, const CompileOpt
 /// What a lowering may change is rounding: branches depend on exact numbers only, which stay.
 template <class T>
 std::string check_lowering_as(const Program& p) {
-  constexpr int kThreads = 3;
-  const Arguments in = arguments(converted<T>(inputs(p, kThreads)));
+  const int threads = threads_of(p, 3);
+  const Arguments in = arguments(converted<T>(inputs(p, threads)));
   const Function captured = run_passes(*capture(p), capture_pipeline()), f = lower(captured, "cpu");
   verify(f);
-  return compare_numbers<T>("lowering:", testing::run(captured, in, {{kThreads, 1, 1}}), testing::run(f, in, {{kThreads, 1, 1}}), true);
+  return compare_numbers<T>("lowering:", testing::run(captured, in, {{threads, 1, 1}}), testing::run(f, in, {{threads, 1, 1}}), true);
 }
 
 }  // namespace

@@ -9,7 +9,7 @@
 namespace fluxion::fuzz {
 namespace {
 
-constexpr const char* kNames[] = {"x", "p", "y", "z", "q", "w", "g", "s.0", "s.1", "h"};
+constexpr const char* kNames[] = {"x", "p", "y", "z", "q", "w", "g", "s.0", "s.1", "h", "own0", "own1", "shared0", "shared1"};
 std::string memory_name(int id) { return id < kFirstLocal ? kNames[id] : fmt::format("l{}", id - kFirstLocal); }
 
 std::string text(const Expr& e) {
@@ -45,12 +45,17 @@ void text(const std::vector<Stmt>& block, int depth, std::string& out) {
       case Stmt::Form::call: out += fmt::format("let v{}, v{} = both of {}\n", s.id, s.other, e(0)); break;
       case Stmt::Form::local: out += fmt::format("local {}\n", memory_name(s.id)); break;
       case Stmt::Form::store: out += fmt::format("{}[{}] = {}\n", memory_name(s.id), e(0), e(1)); break;
-      case Stmt::Form::accumulate: out += fmt::format("{}[{}] += {}\n", memory_name(s.id), e(0), e(1)); break;
+      case Stmt::Form::accumulate: out += fmt::format("{}[{}] {}+= {}\n", memory_name(s.id), e(0), s.other ? "atomic " : "", e(1)); break;
       case Stmt::Form::branch: out += fmt::format("if {}\n", e(0)); break;
       case Stmt::Form::loop: out += fmt::format("for v{} from {} to {} by {}\n", s.id, e(0), e(1), e(2)); break;
       case Stmt::Form::repeat: out += fmt::format("while {}\n", e(0)); break;
       case Stmt::Form::leave: out += fmt::format("break if {}\n", e(0)); break;
       case Stmt::Form::skip: out += fmt::format("continue if {}\n", e(0)); break;
+      case Stmt::Form::barrier: out += "barrier\n"; break;
+      case Stmt::Form::subgroup:
+        out += fmt::format("let v{} = subgroup {} {}{}\n", s.id, name_of(static_cast<Subgroup>(s.other)), e(0), s.e.size() > 1 ? ", " + e(1) : "");
+        break;
+      case Stmt::Form::rounds: out += fmt::format("for v{} to {} together\n", s.id, e(0)); break;
       case Stmt::Form::stop: out += fmt::format("return if {}\n", e(0)); break;
     }
     text(s.a, depth + 1, out);
@@ -95,12 +100,12 @@ struct Checker {
     if ((s.form == F::leave || s.form == F::skip) && loops == 0) return false;
     const bool is_loop = s.form == F::loop || s.form == F::repeat;
     const auto names = variables;
-    if (s.form == F::loop) variables.insert(s.id);
+    if (s.form == F::loop || s.form == F::rounds) variables.insert(s.id);
     loops += is_loop;
     const bool ok = block(s.a) && block(s.b);
     loops -= is_loop;
     variables = names;
-    if (s.form == F::let || s.form == F::choose || s.form == F::call) variables.insert(s.id);
+    if (s.form == F::let || s.form == F::choose || s.form == F::call || s.form == F::subgroup) variables.insert(s.id);
     if (s.form == F::call) {
       if (s.e[0].form != Expr::Form::call) return false;
       variables.insert(s.other);
@@ -205,9 +210,9 @@ class Reducer {
         one.b.clear();
         replace({one});
       }
-      if (whole.form == Stmt::Form::loop) {
+      if (whole.form == Stmt::Form::loop || whole.form == Stmt::Form::rounds) {
         std::vector<Stmt> once = whole.a;
-        once.insert(once.begin(), Stmt{Stmt::Form::let, Kind::integer, whole.id, {whole.e[0]}});
+        once.insert(once.begin(), Stmt{Stmt::Form::let, Kind::integer, whole.id, {whole.form == Stmt::Form::loop ? whole.e[0] : Expr{}}});
         replace(once);
       }
       for (Expr& e : block[i].e) exprs(e);
@@ -245,6 +250,7 @@ bool valid(const Program& p) {
 
 std::string print(const Program& p) {
   std::string out = fmt::format("seed {}, {}, w is {}, steps {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read", p.steps);
+  if (p.group) out += fmt::format("groups of {}\n", p.group);
   for (std::size_t f = 0; f < p.functions.size(); ++f) {
     const Device& d = p.functions[f];
     out += fmt::format("f{} of {}{}\n", f, d.takes.size(), d.derivative_of < 0 ? "" : fmt::format(", with the derivative of f{} by rules {}", d.derivative_of, static_cast<int>(d.rules)));
