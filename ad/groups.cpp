@@ -8,6 +8,7 @@
 
 #include "analysis.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 #include "partials.h"
 
 namespace fluxion::ad {
@@ -38,6 +39,7 @@ std::string spelled(const Op& op) { return fmt::format("atomic_{}", name_of(stat
 /// The first thread, in order, whose x is the result of min or max.
 ValueId is_winner(Builder& b, ValueId x, ValueId r) {
   const ValueId equal = b.emit(Opcode::eq, {x, r});
+  if (planted(testing::Mutant::winner_all)) return equal;
   const ValueId rank = b.subgroup(Subgroup::scan_add, b.convert(equal, DType::i32));
   return b.emit(Opcode::bit_and, {equal, b.emit(Opcode::eq, {rank, b.i32(1)})});
 }
@@ -84,8 +86,10 @@ ValueId subgroup_adjoint(Builder& b, const Op& op, const Values& x, ValueId r, V
   switch (static_cast<Subgroup>(op.kind)) {
     case Subgroup::add: return b.subgroup(Subgroup::add, y);
     // From this thread on: all but what is before.
-    case Subgroup::scan_add: return b.add(b.sub(b.subgroup(Subgroup::add, y), b.subgroup(Subgroup::scan_add, y)), y);
-    case Subgroup::shuffle: return b.subgroup(Subgroup::scatter_add, y, x[1]);
+    case Subgroup::scan_add:
+      if (planted(testing::Mutant::scan_same_way)) return b.subgroup(Subgroup::scan_add, y);
+      return b.add(b.sub(b.subgroup(Subgroup::add, y), b.subgroup(Subgroup::scan_add, y)), y);
+    case Subgroup::shuffle: return b.subgroup(planted(testing::Mutant::shuffle_again) ? Subgroup::shuffle : Subgroup::scatter_add, y, x[1]);
     case Subgroup::scatter_add: return b.subgroup(Subgroup::shuffle, y, x[1]);
     case Subgroup::min: case Subgroup::max:
       return b.select(is_winner(b, x[0], r), b.subgroup(Subgroup::add, y), b.zero(b.function().type(y)));

@@ -112,7 +112,9 @@ void Reverse::reverse_op(OpId o) {
     case Opcode::seq_set:
     case Opcode::seq_add_at: reverse_seq(op); break;
     case Opcode::atomic: reverse_accumulate(op); break;  // an addition, or of integers
-    case Opcode::barrier: b_.barrier(); break;
+    case Opcode::barrier:
+      if (!planted(testing::Mutant::barrier_dropped)) b_.barrier();
+      break;
     case Opcode::subgroup:
       if (const ValueId y = adjoint[op.results[0].index]; y.valid() && act_.active(op.operands[0]))
         add_adjoint(op.operands[0], subgroup_adjoint(b_, op, primal(op.operands), primal(op.results[0]), y));

@@ -8,6 +8,7 @@
 
 #include "emitter.h"
 #include "fluxion/error.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 namespace {
@@ -81,7 +82,7 @@ void Emitter::emit_groups() {
     if (f.memories[m].space != Memory::Space::shared) continue;
     Node* bytes = b.getInt64(shared_bytes(f.memories[m]));
     if (memories_[m].in_arena) memories_[m].data = allocate(bytes, OpId{});
-    b.CreateMemSet(memories_[m].data, b.getInt8(0), bytes, llvm::MaybeAlign(64));
+    b.CreateMemSet(memories_[m].data, b.getInt8(planted(testing::Mutant::shared_dirty) ? 0x3f : 0), bytes, llvm::MaybeAlign(64));
   }
   mask_ = whole_;
   emit_region(f.body);
@@ -140,7 +141,7 @@ void Emitter::subgroup(OpId o) {
   const DType t = f.type(op.results[0]).dtype();
   if (is_half(t)) throw KernelError(op.loc, "cpu: a subgroup op on f16 or bf16; convert to float before");
   Node* v = vector(op.operands[0]);
-  if (mask_) v = b.CreateSelect(mask_, v, splat(constant(t, identity(kind, t))));
+  if (mask_ && !planted(testing::Mutant::subgroup_unmasked)) v = b.CreateSelect(mask_, v, splat(constant(t, identity(kind, t))));
   switch (kind) {
     case Subgroup::shuffle: return set(op.results[0], shuffled_lanes(v, u.uniform(op.operands[1]) ? scalar(op.operands[1]) : vector(op.operands[1])));
     case Subgroup::scatter_add: return set(op.results[0], scattered_sum(t, v, vector(op.operands[1])));

@@ -1,6 +1,8 @@
 // One walk over the regions; see the header.
 #include "effects.h"
 
+#include "fluxion/mutants.h"
+
 namespace fluxion {
 
 Effects::Effects(const Function& f)
@@ -24,7 +26,9 @@ void Effects::region(const Function& f, RegionId r) {
       case Opcode::store:
       case Opcode::accumulate: writes[o] = set_of(op.memory); break;
       case Opcode::atomic: reads[o] = writes[o] = set_of(op.memory); break;
-      case Opcode::barrier: reads[o] = writes[o] = kAllMemories; break;
+      case Opcode::barrier:
+        if (planted(testing::Mutant::barrier_transparent)) break;
+        reads[o] = writes[o] = kAllMemories; break;
       case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
       case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
       case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
