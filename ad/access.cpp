@@ -3,6 +3,7 @@
 #include "access.h"
 
 #include <algorithm>
+#include <bit>
 #include <map>
 
 #include "fluxion/mutants.h"
@@ -10,17 +11,16 @@
 namespace fluxion::ad {
 namespace {
 
+// Modulo 2^32, as indices are computed: what differs here differs there.
 struct Linear {
-  std::map<ValueId, std::int64_t> terms;
-  std::int64_t constant = 0;
+  std::map<ValueId, std::uint32_t> terms;
+  std::uint32_t constant = 0;
 };
 
-std::int64_t constant_value(const Function& f, ValueId v) {
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(f[v].bits));
-}
+std::uint32_t constant_value(const Function& f, ValueId v) { return static_cast<std::uint32_t>(f[v].bits); }
 
-// Wrapping does not matter: what is compared are differences of 32-bit numbers.
-void collect(const Function& f, ValueId v, std::int64_t scale, int depth, Linear& out) {
+void collect(const Function& f, ValueId v, std::uint32_t scale, int depth, Linear& out) {
+  if (scale == 0) return;
   if (f.is_constant(v)) {
     out.constant += scale * constant_value(f, v);
     return;
@@ -30,7 +30,7 @@ void collect(const Function& f, ValueId v, std::int64_t scale, int depth, Linear
     const Op& op = f.ops[value.owner];
     if (op.code == Opcode::add || op.code == Opcode::sub) {
       collect(f, op.operands[0], scale, depth + 1, out);
-      collect(f, op.operands[1], op.code == Opcode::add ? scale : -scale, depth + 1, out);
+      collect(f, op.operands[1], op.code == Opcode::add ? scale : 0u - scale, depth + 1, out);
       return;
     }
     if (op.code == Opcode::mul)
@@ -62,6 +62,18 @@ struct Pair {
     }
     return false;
   }
+  // scale * i is another number in every iteration i of this loop. Where the scale is even it comes round after 2^32 / scale
+  // iterations; when each of them makes the access, some of these were out of range before.
+  bool distinct(const Op& loop, RegionId body, std::uint32_t scale) const {
+    if (scale % 2 != 0) return true;
+    for (const Op* op : {&a, &b})
+      for (OpId o : s.f[body].ops)
+        if (&s.f[o] == op) return scale != 0x80000000u;
+    const ValueId lo = loop.operands[0], hi = loop.operands[1];
+    if (!s.f.is_constant(lo) || !s.f.is_constant(hi)) return false;
+    const std::int64_t trips = std::int64_t{static_cast<std::int32_t>(constant_value(s.f, hi))} - static_cast<std::int32_t>(constant_value(s.f, lo));
+    return trips <= std::int64_t{1} << (32 - std::countr_zero(scale));
+  }
   // They run in different iterations of the loop whose region is `body`.
   bool apart_in(RegionId body) const {
     const Function& f = s.f;
@@ -71,7 +83,7 @@ struct Pair {
       if (x.terms != y.terms) continue;
       bool fixed = true, steps = false;
       for (const auto& [v, scale] : x.terms) {
-        if (loop.code == Opcode::for_ && v == f[body].arguments[0]) steps = true;
+        if (loop.code == Opcode::for_ && v == f[body].arguments[0]) steps = true, fixed = fixed && distinct(loop, body, scale);
         else if (s.within(s.home(v), body)) fixed = false;
       }
       if (!fixed) continue;

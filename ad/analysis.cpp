@@ -265,7 +265,7 @@ struct Backward {
       case Opcode::seq_set:
       case Opcode::seq_add_at: use(at, x[0], op.results[0]), use(at, x[2], op.results[0]); return;
       case Opcode::call: {
-        const bool masked = Callees::now().masks(*f.callees[op.ref]);
+        const bool masked = Callees::now().masks(f.callees[op.ref]);
         for (ValueId r : op.results)
           for (ValueId v : x) use(at, v, a.useful[r.index], a.tainted[r.index] || masked);
         return;

@@ -288,13 +288,12 @@ class Batcher {
     if (g.kind != Function::Kind::program) refuse(op.loc, fmt::format("\"{}\" is called with numbers that differ within the batch; call it in a kernel", g.name));
     std::vector<char> leading;
     Values arguments;
-    std::size_t next = 0, result = 0;
+    std::size_t next = 0;
     for (const Parameter& p : g.parameters) {
       const bool written = p.kind == Parameter::Kind::array && p.role != Role::in;
       const bool passed = !(written && p.role == Role::out), axis = written || (passed && many(op.operands[next]));
       leading.push_back(axis);
       if (passed) arguments.push_back(get(op.operands[next++], axis));
-      result += written;
     }
     auto made = std::make_shared<const Function>(batched_program(g, leading, n_));
     r_.map(op.results, b_.call(made, arguments));

@@ -233,14 +233,16 @@ Pointer Callees::closed(const Pointer& f, const Pointer& rule) {
   }));
 }
 
-bool Callees::masks(const Function& f) {
+bool Callees::masks(const Pointer& p) {
+  const Function& f = *p;
   if (const auto it = masks_.find(&f); it != masks_.end()) return it->second;
+  kept_.push_back(p);
   bool any = f.rules != Rules{};
   for (const Region& r : f.regions)
     for (OpId id : r.ops) {
       const Op& op = f[id];
       if (op.code == Opcode::if_ || op.code == Opcode::select) any = true;
-      if (op.code == Opcode::call) any |= masks(*f.callees[op.ref]);
+      if (op.code == Opcode::call) any |= masks(f.callees[op.ref]);
       if (is_elementwise(op.code) && op.code != Opcode::select)
         for (std::size_t k = 0; k < op.operands.size(); ++k) any |= ad::masks(op.code, static_cast<int>(k));
     }

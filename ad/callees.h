@@ -46,7 +46,7 @@ class Callees {
   /// Without prints and checks: for replays.
   Pointer quiet(const Pointer& f);
   /// True when a cotangent inside `f` may be a zero that a mask puts there.
-  bool masks(const Function& f);
+  bool masks(const Pointer& f);
 
  private:
   std::vector<Pointer> kept_;  // what the maps know by address

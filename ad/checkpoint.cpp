@@ -110,7 +110,7 @@ class Strips {
                                 "first derivative of the program");
     const ValueId lo = rw_(op.operands[0]), hi = rw_(op.operands[1]);
     const Values init = rw_(Values(op.operands.begin() + 2, op.operands.end()));
-    const ValueId trips = b_.emit(Opcode::max, {b_.sub(hi, lo), b_.i32(0)});
+    const ValueId trips = b_.trips(lo, hi);
     const int number = loops_++;
     ++depth_;
     Values results;
@@ -153,7 +153,7 @@ class Strips {
 
   Values strips(const Op& op, ValueId lo, ValueId hi, const Values& init, const Values& lengths, std::size_t level) {
     if (level == lengths.size()) return copy(op, lo, hi, init);
-    const ValueId one = b_.i32(1), trips = b_.emit(Opcode::max, {b_.sub(hi, lo), b_.i32(0)});
+    const ValueId one = b_.i32(1), trips = b_.trips(lo, hi);
     const ValueId length = b_.emit(Opcode::max, {b_.emit(Opcode::min, {lengths[level], trips}), one});
     const ValueId whole = b_.emit(Opcode::div, {trips, length});
     const ValueId count = b_.emit(Opcode::select, {b_.emit(Opcode::lt, {b_.mul(whole, length), trips}), b_.add(whole, one), whole});

@@ -333,9 +333,13 @@ class Forward {
     for (std::size_t p = 0; p < dots.size(); ++p)
       if (program ? has_float(f_.type(op.operands[p])) : t.dots[p] != 0) arguments.push_back(tangent_or_zero(op.operands[p]));
     const Values out = program ? splice(b_, *Callees::now().program_jvp(f_.callees[op.ref]), arguments) : b_.call(t.function, arguments);
+    // A jvp rule gives tangents: the results stay those of the callee, whose own derivatives are its rules.
+    // (Host code is not called twice.)
+    const bool ruled = f_.callees[op.ref]->rules.jvp && !f_.callees[op.ref]->external;
+    if (ruled) copy(op);
     std::size_t next = op.results.size();
     for (std::size_t r = 0; r < op.results.size(); ++r) {
-      now[op.results[r].index] = out[r];
+      if (!ruled) now[op.results[r].index] = out[r];
       tangent[op.results[r].index] = has_float(f_.type(op.results[r])) ? out[next++] : ValueId{};
       if (r > 0 && planted(testing::Mutant::jvp_call_one_tangent)) tangent[op.results[r].index] = {};
     }
@@ -344,12 +348,15 @@ class Forward {
   void launch(const Op& op) {
     bool any = false;
     for (ValueId v : op.operands) any |= tangent[v.index].valid();
-    if (!any) {
+    const Function& callee = *f_.callees[op.ref];
+    // As in a call: the results are those of the callee, with its rules.
+    const bool ruled = callee.rules != Rules{} && !callee.external;
+    if (!any || ruled) {
       Op c = op;
       c.ref = add_callee(b_.function(), f_.callees[op.ref]);
-      return copy_launch(op, std::move(c));
+      copy_launch(op, std::move(c));
+      if (!any) return;
     }
-    const Function& callee = *f_.callees[op.ref];
     auto& k = launched_[&callee];
     if (callee.external && callee.rules == Rules{}) refuse_external(callee, op.loc);
     if (!k && callee.rules != Rules{}) k = jvp_rule(callee);
@@ -381,7 +388,8 @@ class Forward {
       if (version) float_results.push_back(r);
     }
     const Values out = b_.launch(k, primal(Values(op.operands.begin(), op.operands.begin() + static_cast<std::ptrdiff_t>(rank))), arguments, outs);
-    for (std::size_t r = 0; r < op.results.size(); ++r) now[op.results[r].index] = out[r];
+    if (!ruled)
+      for (std::size_t r = 0; r < op.results.size(); ++r) now[op.results[r].index] = out[r];
     for (std::size_t r = 0; r < float_results.size(); ++r)
       tangent[float_results[r].index] = varied(float_results[r]) ? out[op.results.size() + r] : ValueId{};
   }

@@ -73,7 +73,7 @@ MemoryId make_adjoint_like(Builder& b, const Memory& m, const char* suffix) {
 ValueId subgroup_tangent(Builder& b, const Op& op, const Values& x, ValueId r, ValueId tangent) {
   const auto kind = static_cast<Subgroup>(op.kind);
   switch (kind) {
-    case Subgroup::add: case Subgroup::scan_add: return b.subgroup(kind, tangent);
+    case Subgroup::add: case Subgroup::scan_add: case Subgroup::scan_add_back: return b.subgroup(kind, tangent);
     case Subgroup::shuffle: case Subgroup::scatter_add: return b.subgroup(kind, tangent, x[1]);
     case Subgroup::min: case Subgroup::max:
       return b.subgroup(Subgroup::add, b.select(is_winner(b, x[0], r), tangent, b.zero(b.function().type(tangent))));
@@ -85,10 +85,10 @@ ValueId subgroup_tangent(Builder& b, const Op& op, const Values& x, ValueId r, V
 ValueId subgroup_adjoint(Builder& b, const Op& op, const Values& x, ValueId r, ValueId y) {
   switch (static_cast<Subgroup>(op.kind)) {
     case Subgroup::add: return b.subgroup(Subgroup::add, y);
-    // From this thread on: all but what is before.
+    // From this thread on.
     case Subgroup::scan_add:
-      if (planted(testing::Mutant::scan_same_way)) return b.subgroup(Subgroup::scan_add, y);
-      return b.add(b.sub(b.subgroup(Subgroup::add, y), b.subgroup(Subgroup::scan_add, y)), y);
+      return b.subgroup(planted(testing::Mutant::scan_same_way) ? Subgroup::scan_add : Subgroup::scan_add_back, y);
+    case Subgroup::scan_add_back: return b.subgroup(Subgroup::scan_add, y);
     case Subgroup::shuffle: return b.subgroup(planted(testing::Mutant::shuffle_again) ? Subgroup::shuffle : Subgroup::scatter_add, y, x[1]);
     case Subgroup::scatter_add: return b.subgroup(Subgroup::shuffle, y, x[1]);
     case Subgroup::min: case Subgroup::max:

@@ -43,10 +43,13 @@ bool Reverse::costly(const Op& op) const {
   return !(info(op.code).flags & (flag::exact | flag::predicate)) && op.code != Opcode::select;
 }
 
-// The body of the innermost loop that r lies in; invalid: none.
+// The body of the innermost loop that r lies in; invalid: none, or the condition of a while, which collects nothing.
 RegionId Reverse::loop_around(RegionId r) const {
-  for (; r != f_.body; r = s_.parent(r))
-    if (f_[s_.op_of[r.index]].code != Opcode::if_) return r;
+  for (; r != f_.body; r = s_.parent(r)) {
+    const Op& op = f_[s_.op_of[r.index]];
+    if (op.code == Opcode::while_ && op.regions[0] == r) return {};
+    if (op.code != Opcode::if_) return r;
+  }
   return {};
 }
 

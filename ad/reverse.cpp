@@ -40,7 +40,7 @@ ValueId Reverse::length(ValueId seq) {
     switch (op.code) {
       case Opcode::for_:
         if (carried()) return length(op.operands[v.slot + 2]);
-        return b_.emit(Opcode::max, {b_.sub(primal(op.operands[1]), primal(op.operands[0])), b_.i32(0)});
+        return b_.trips(primal(op.operands[0]), primal(op.operands[1]));
       case Opcode::while_: return carried() ? length(op.operands[v.slot]) : primal(op.results.back());
       case Opcode::seq_set:
       case Opcode::seq_add_at:

@@ -121,7 +121,7 @@ class Reverse {
   // ---- reverse_loop.cpp
   void reverse_for(OpId o);
   void reverse_while(OpId o);
-  void reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg,
+  void reverse_loop(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg,
                     const std::function<void(ValueId t)>& bind);
   // ---- revolve.cpp
   struct Held {                                  // the states that a loop keeps, as the current scope sees them
@@ -140,8 +140,8 @@ class Reverse {
   /// True when no iteration's cotangents depend on those of a later one, but carries would have to be kept: then the reverse goes the way
   /// of the loop and computes the carries again.
   bool goes_onward(OpId o, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active) const;
-  void reverse_onward(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
-                      const Values& gains, const std::function<void(ValueId t)>& bind);
+  void reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
+                      const Values& gains, const std::function<void(ValueId i)>& bind);
   static bool steps_evenly(const Function& f, const Structure& s, ValueId arg, ValueId next, RegionId body, ValueId* by = nullptr);
 
   ValueId carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips);
@@ -163,6 +163,7 @@ class Reverse {
   void reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
                     const Values& results);
   std::map<std::pair<const Function*, std::vector<char>>, std::shared_ptr<const KernelAdjoint>> adjoints_;
+  std::vector<std::shared_ptr<const Function>> kept_;  // what adjoints_ knows by address
   std::map<std::string, std::shared_ptr<const Function>> elementwise_;
 };
 

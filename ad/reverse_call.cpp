@@ -10,24 +10,35 @@
 namespace fluxion::ad {
 namespace {
 
-/// A rule knows nothing of masks, so where one has made a cotangent 0, that must win against the rule's infinities; and the zero has
-/// a derivative, as one that is there by chance must. Rules are linear: each cotangent times what the rule gives for 1.
+/// A rule knows nothing of masks, so where one has made all cotangents 0, that must win against the rule's infinities; and where they
+/// are 0 by chance, the derivative in them must not be lost. There the rule is taken for each cotangent alone, as 1, and times it:
+/// rules are linear.
 template <class Rule>
-Values guarded_rule(Builder& b, const Values& cotangents, const std::vector<char>& seeds, const Rule& rule) {
+Values guarded_rule(Builder& b, const Values& cotangents, const Rule& rule) {
   const auto dtype = [&](ValueId v) { return b.function().type(v).dtype(); };
-  Values sums;
-  for (std::size_t k = 0; k < cotangents.size(); ++k) {
-    if (!seeds[k]) continue;
-    Values unit;
-    for (ValueId other : cotangents) unit.push_back(b.constant_float(dtype(other), unit.size() == k ? 1 : 0));
-    const Values parts = rule(unit);
-    for (std::size_t g = 0; g < parts.size(); ++g) {
-      const ValueId part = b.emit(Opcode::mulz, {b.convert(cotangents[k], dtype(parts[g])), parts[g]});
-      if (g < sums.size()) sums[g] = b.add(sums[g], part);
-      else sums.push_back(part);
-    }
+  ValueId none{};
+  for (ValueId w : cotangents) {
+    const ValueId zero = b.emit(Opcode::eq, {w, b.zero(b.function().type(w))});
+    none = none.valid() ? b.emit(Opcode::bit_and, {none, zero}) : zero;
   }
-  return sums;
+  return b.if_(
+      none,
+      [&] {
+        Values sums;
+        for (std::size_t k = 0; k < cotangents.size(); ++k) {
+          Values unit;
+          for (ValueId other : cotangents) unit.push_back(b.constant_float(dtype(other), unit.size() == k ? 1 : 0));
+          const Values parts = rule(unit);
+          for (std::size_t g = 0; g < parts.size(); ++g) {
+            ValueId part = b.emit(Opcode::mulz, {b.convert(cotangents[k], dtype(parts[g])), parts[g]});
+            if (planted(testing::Mutant::guard_for_good)) part = b.zero(b.function().type(part));
+            if (g < sums.size()) sums[g] = b.add(sums[g], part);
+            else sums.push_back(part);
+          }
+        }
+        return sums;
+      },
+      [&] { return rule(cotangents); });
 }
 
 }  // namespace
@@ -49,16 +60,15 @@ void Reverse::reverse_fn(const Op& op) {
   Values arguments = primal(op.operands), cotangents;
   if (a.results)
     for (ValueId v : op.results) arguments.push_back(primal(v));
-  std::vector<char> seeded;
   for (std::size_t k = 0; k < seeds.size(); ++k)
-    if (a.seeds[k]) seeded.push_back(seeds[k]), cotangents.push_back(seeds[k] && !(k > 0 && planted(testing::Mutant::call_one_seed)) ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
-  const auto with = [&](const Values& w) {
+    if (a.seeds[k]) cotangents.push_back(seeds[k] && !(k > 0 && planted(testing::Mutant::call_one_seed)) ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
+  const auto rule = [&](const Values& w) {
     Values all = arguments;
     all.insert(all.end(), w.begin(), w.end());
     return b_.call(a.function, all);
   };
   const bool guard = a.guard && tainted && !planted(testing::Mutant::rule_unguarded);
-  const Values gradients = guard ? guarded_rule(b_, cotangents, seeded, with) : with(cotangents);
+  const Values gradients = guard ? guarded_rule(b_, cotangents, rule) : rule(cotangents);
   std::size_t next = 0;
   for (std::size_t p = 0; p < wrt.size(); ++p) {
     if (!a.wrt[p]) continue;

@@ -60,6 +60,7 @@ void Reverse::reverse_elementwise_arrays(const Op& op) {
 
 void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
                            const Values& results) {
+  kept_.push_back(callee);
   const std::size_t count = callee->parameters.size();
   std::vector<char> wrt(count), cotangents(count), key;
   std::vector<ValueId> operand(count), result(count);

@@ -1,5 +1,5 @@
 // for and while backwards. The loop in the base region has collected its carries at the start of every
-// iteration; the reverse loop walks t = trips-1 .. 0, takes them up, replays the body and reverses it. It
+// iteration; the reverse loop walks the same numbers the other way, takes them up, replays the body and reverses it. It
 // carries one cotangent for each active carry of the primal and one for each value that the body uses from
 // outside.
 #include <algorithm>
@@ -12,17 +12,14 @@ namespace fluxion::ad {
 
 void Reverse::reverse_for(OpId o) {
   const Op& op = f_[o];
-  const ValueId lo = primal(op.operands[0]), hi = primal(op.operands[1]);
-  const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
   const RegionId body = op.regions[0];
-  const auto bind = [&](ValueId t) { now[f_[body].arguments[0].index] = from_zero ? t : b_.add(lo, t); };
-  reverse_loop(o, from_zero ? hi : b_.sub(hi, lo), !op.down, body, 1, bind);
+  reverse_loop(o, primal(op.operands[0]), primal(op.operands[1]), !op.down, body, 1, [&](ValueId i) { now[f_[body].arguments[0].index] = i; });
 }
 
 void Reverse::reverse_while(OpId o) {
   const Op& op = f_[o];
   const ValueId n = primal(op.results.back());
-  reverse_loop(o, planted(testing::Mutant::while_short) ? b_.emit(Opcode::max, {b_.sub(n, b_.i32(1)), b_.i32(0)}) : n, true, op.regions[1], 0, [](ValueId) {});
+  reverse_loop(o, b_.i32(0), planted(testing::Mutant::while_short) ? b_.emit(Opcode::max, {b_.sub(n, b_.i32(1)), b_.i32(0)}) : n, true, op.regions[1], 0, [](ValueId) {});
 }
 
 bool Reverse::steps_evenly(const Function& f, const Structure& s, ValueId arg, ValueId next, RegionId body, ValueId* by) {
@@ -52,8 +49,8 @@ ValueId Reverse::carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, Val
   return b_.seq_get(checkpoints_[o.index][k], t);
 }
 
-void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg,
-                           const std::function<void(ValueId t)>& bind) {
+void Reverse::reverse_loop(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg,
+                           const std::function<void(ValueId i)>& bind) {
   const Op& op = f_[o];
   const std::size_t n = f_.carries(op), first_init = op.operands.size() - n;
   const Values& args = f_[body].arguments;
@@ -65,7 +62,7 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
   bool any = relevant_[body.index] || !active.empty();
   for (std::size_t k = n; k < yields.size(); ++k) any |= adjoint[op.results[k].index].valid() && !gains.empty();
   if (!any) return;
-  if (goes_onward(o, body, first_arg, active)) return reverse_onward(o, trips, down, body, first_arg, active, gains, bind);
+  if (goes_onward(o, body, first_arg, active)) return reverse_onward(o, lo, hi, down, body, first_arg, active, gains, bind);
 
   Values init;
   for (std::size_t k : active) {
@@ -81,7 +78,10 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
     init.insert(init.end(), {h.positions, h.used});
   }
   const RegionId outer_base = base_;
-  const auto result = b_.for_(b_.i32(0), trips, init, [&](ValueId t, const Values& carries) {
+  const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
+  const ValueId trips = revolves || op.down ? b_.trips(lo, hi) : ValueId{};  // what carry_at and the schedule ask for
+  const auto result = b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
+    const ValueId t = from_zero ? i : b_.sub(i, lo);
     Values state;
     if (revolves) {
       Held& h = held_[o];
@@ -90,7 +90,7 @@ void Reverse::reverse_loop(OpId o, ValueId trips, bool down, RegionId body, std:
       h.used = carries.back();
       state = state_at(o, down ? t : b_.sub(b_.sub(trips, b_.i32(1)), t));
     }
-    bind(t);
+    bind(i);
     for (std::size_t k = 0; k < n; ++k) {
       const ValueId arg = args[k + first_arg];
       now[arg.index] = revolves ? state[k] : carry_at(o, k, body, arg, t, trips);

@@ -84,8 +84,8 @@ bool Reverse::goes_onward(OpId o, RegionId body, std::size_t first_arg, const st
   return !ordered(ordered, body);
 }
 
-void Reverse::reverse_onward(OpId o, ValueId trips, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
-                             const Values& gains, const std::function<void(ValueId t)>& bind) {
+void Reverse::reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
+                             const Values& gains, const std::function<void(ValueId i)>& bind) {
   const Op& op = f_[o];
   const std::size_t n = f_.carries(op), first_init = op.operands.size() - n;
   const Values args = f_[body].arguments, yields = f_.terminator(body).operands;
@@ -97,8 +97,10 @@ void Reverse::reverse_onward(OpId o, ValueId trips, bool down, RegionId body, st
   Values init = primal(Values(op.operands.begin() + static_cast<std::ptrdiff_t>(first_init), op.operands.end()));
   for (ValueId v : gains) init.push_back(adjoint[v.index].valid() ? adjoint[v.index] : zero_adjoint(v));
   const RegionId outer_base = base_;
-  const auto result = b_.for_(b_.i32(0), trips, init, [&](ValueId t, const Values& carries) {
-    bind(t);
+  const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
+  const auto result = b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
+    const ValueId t = from_zero ? i : b_.sub(i, lo);
+    bind(i);
     for (std::size_t k = 0; k < n; ++k) {
       now[args[k + first_arg].index] = carries[k];
       adjoint[args[k + first_arg].index] = {};

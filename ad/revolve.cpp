@@ -15,7 +15,7 @@ void Reverse::refuse_revolved(const Op& op) {
 void Reverse::sweep_revolving(OpId o) {
   const Op& op = f_[o];
   const ValueId zero = b_.i32(0), one = b_.i32(1);
-  const ValueId trips = b_.emit(Opcode::max, {b_.sub(primal(op.operands[1]), primal(op.operands[0])), zero});
+  const ValueId trips = b_.trips(primal(op.operands[0]), primal(op.operands[1]));
   const Values init = primal(Values(op.operands.begin() + 2, op.operands.end()));
   Held& h = held_[o];
   h = {};

@@ -31,7 +31,7 @@ bool passes_on(const Function& f, RegionId cond) {
 Function rotate_whiles(const Function& f) {
   std::vector<char> written(f.memories.size());
   for (const Op& op : f.ops)
-    if (op.code == Opcode::store || op.code == Opcode::accumulate) written[op.memory.index] = 1;
+    if (op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic) written[op.memory.index] = 1;
   return rewrite(f, [&](Rewriter& rw, OpId id) {
     const Op& op = f[id];
     if (op.code != Opcode::while_) return false;

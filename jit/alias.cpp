@@ -37,7 +37,7 @@ bool reads_after_write(const Function& f, RegionId r, MemoryId from, MemoryId to
     for (int round = 0; round < (loops ? 2 : 1); ++round)
       for (const RegionId inner : op.regions)
         if (reads_after_write(f, inner, from, to, written)) return true;
-    if ((op.code == Opcode::store || op.code == Opcode::accumulate) && op.memory == to) written = true;
+    if ((op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic) && op.memory == to) written = true;
   }
   return false;
 }

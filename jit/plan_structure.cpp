@@ -126,7 +126,7 @@ void Planner::for_loop(OpId id) {
   const ValueId lo = value(op.operands[0]), hi = value(op.operands[1]);
   std::vector<Handle> collected;
   if (end.size() > n) {
-    const ValueId trips = b_.select(b_.emit(Opcode::lt, {lo, hi}), b_.sub(hi, lo), b_.i32(0));
+    const ValueId trips = b_.trips(lo, hi);
     for (std::size_t k = n; k < end.size(); ++k)
       collected.push_back({alloc(classes_->stack(op.results[k], f_.type(op.results[k]).seq), trips), trips});
   }

@@ -96,7 +96,7 @@ Function prune_once(const Function& f, bool& changed) {
     const Op& op = r.from[id];
     if (op.code != Opcode::launch) return false;
     const std::shared_ptr<const Function>& k = r.from.callees[op.ref];
-    if (k->external) return false;
+    if (k->external || k->rules != Rules{}) return false;  // host code, or rules that take what the body may not need
     const std::vector<Access> access = accesses(*k);
     const std::vector<bool> scalar_used = used_values(*k);
     std::vector<Fate> fate(k->parameters.size(), Fate::keep);

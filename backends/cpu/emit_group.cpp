@@ -108,7 +108,7 @@ std::uint64_t Emitter::identity(Subgroup kind, DType t) {
   const std::uint64_t ones = size_of(t) == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * size_of(t))) - 1;
   const std::uint64_t top = is_bool(t) ? 1 : std::uint64_t{1} << (8 * size_of(t) - 1);
   switch (kind) {
-    case Subgroup::add: case Subgroup::scan_add: return is_float(t) ? top : 0;  // -0 + x is x
+    case Subgroup::add: case Subgroup::scan_add: case Subgroup::scan_add_back: return is_float(t) ? top : 0;  // -0 + x is x
     case Subgroup::min:
       if (t == DType::f32) return 0x7fc00000u;
       if (t == DType::f64) return 0x7ff8000000000000u;
@@ -145,8 +145,19 @@ void Emitter::subgroup(OpId o) {
   switch (kind) {
     case Subgroup::shuffle: return set(op.results[0], shuffled_lanes(v, u.uniform(op.operands[1]) ? scalar(op.operands[1]) : vector(op.operands[1])));
     case Subgroup::scatter_add: return set(op.results[0], scattered_sum(t, v, vector(op.operands[1])));
+    case Subgroup::scan_add_back:
+      v = backwards(v);
+      return set(op.results[0], backwards(is_float(t) ? in_lane_order(Subgroup::scan_add, t, v) : butterfly(Subgroup::scan_add, t, v)));
     default: return set(op.results[0], is_float(t) ? in_lane_order(kind, t, v) : butterfly(kind, t, v));
   }
+}
+
+/// The lanes of each subgroup, last first.
+Node* Emitter::backwards(Node* v) {
+  const unsigned size = std::min<unsigned>(W, kSubgroupSize);
+  llvm::SmallVector<int, 64> from;
+  for (unsigned k = 0; k < W; ++k) from.push_back(static_cast<int>(k / size * size + size - 1 - k % size));
+  return b.CreateShuffleVector(v, v, from);
 }
 
 /// Integers do not mind the order: log2 rounds, all subgroups at once.

@@ -140,6 +140,7 @@ class Emitter {
   void subgroup(OpId o);
   Node* shuffled_lanes(Node* v, Node* lane);
   Node* in_lane_order(Subgroup kind, DType t, Node* v);
+  Node* backwards(Node* v);
   Node* butterfly(Subgroup kind, DType t, Node* v);
   Node* scattered_sum(DType t, Node* v, Node* lane);
   Node* subgroup_base();

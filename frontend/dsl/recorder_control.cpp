@@ -57,10 +57,12 @@ std::uint32_t open_for(std::uint32_t lo, std::uint32_t hi, std::uint32_t step, L
   if (const auto c = constant_i32(s, step); c && (*c == 1 || *c == -1)) {
     op.down = *c < 0;
     op.operands = {{lo}, {hi}};
-    // lo, lo - 1 .. hi + 1 are the numbers of [hi + 1, lo + 1), downwards.
-    if (op.down) op.operands = {s.b.add({hi}, s.b.i32(1)), s.b.add({lo}, s.b.i32(1))};
+    // lo, lo - 1 .. hi + 1 are one more than the numbers of [hi, lo), downwards. (hi + 1 and lo + 1 may wrap.)
+    const bool down = op.down;
+    if (down) op.operands = {{hi}, {lo}};
     const RegionId r = open_frame(s, Frame::Kind::for_body, std::move(op), {&index, 1});
-    return s.f[r].arguments[0].index;
+    const ValueId i = s.f[r].arguments[0];
+    return down ? s.b.add(i, s.b.i32(1)).index : i.index;
   }
   op.operands = {s.b.i32(0), trip_count(s, lo, hi, step)};
   const RegionId r = open_frame(s, Frame::Kind::for_body, std::move(op), {&index, 1});

@@ -133,6 +133,13 @@ ValueId Builder::emit(Opcode code, std::span<const ValueId> operands) {
   return f_[append(with(code, operands), {&t, 1})].results[0];
 }
 
+ValueId Builder::trips(ValueId lo, ValueId hi) {
+  const auto number = [&](ValueId v) { return static_cast<std::int32_t>(static_cast<std::uint32_t>(f_[v].bits)); };
+  if (f_.is_constant(lo) && number(lo) == 0) return emit(Opcode::max, {hi, i32(0)});
+  if (f_.is_constant(lo) && f_.is_constant(hi)) return i32(number(lo) < number(hi) ? number(hi) - number(lo) : 0);
+  return sub(emit(Opcode::max, {hi, lo}), lo);
+}
+
 ValueId Builder::convert(ValueId v, DType to) {
   Type t = f_.type(v);
   if (t.element == LayoutId(to)) return v;

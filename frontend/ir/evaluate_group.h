@@ -297,9 +297,12 @@ class Group {
           out[i] = shuffle ? v : add_bits(s.from, out[i], v);
         }
     } else {
-      std::uint64_t sum = bits(active[0], op.operands[0]);
-      out[0] = sum;
-      for (std::size_t i = 1; i < active.size(); ++i) {
+      const std::size_t n = active.size();
+      const auto nth = [&](std::size_t k) { return kind == Subgroup::scan_add_back ? n - 1 - k : k; };
+      std::uint64_t sum = bits(active[nth(0)], op.operands[0]);
+      out[nth(0)] = sum;
+      for (std::size_t k = 1; k < n; ++k) {
+        const std::size_t i = nth(k);
         const std::uint64_t v = bits(active[i], op.operands[0]);
         switch (kind) {
           case Subgroup::min: sum = combine(Opcode::min, sum, v); break;
@@ -311,7 +314,7 @@ class Group {
         }
         out[i] = sum;
       }
-      if (kind != Subgroup::scan_add) std::fill(out.begin(), out.end(), sum);
+      if (kind != Subgroup::scan_add && kind != Subgroup::scan_add_back) std::fill(out.begin(), out.end(), sum);
     }
     if (m_.trace_) trace(s, op, active, out);
     for (std::size_t i = 0; i < active.size(); ++i) bits(active[i], op.results[0]) = out[i];

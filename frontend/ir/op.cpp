@@ -64,7 +64,7 @@ const char* name_of(Atomic kind) {
   return kNames[static_cast<int>(kind)];
 }
 const char* name_of(Subgroup kind) {
-  constexpr const char* kNames[] = {"add", "min", "max", "and", "or", "xor", "scan_add", "shuffle", "scatter_add"};
+  constexpr const char* kNames[] = {"add", "min", "max", "and", "or", "xor", "scan_add", "scan_add_back", "shuffle", "scatter_add"};
   static_assert(std::size(kNames) == kSubgroupCount);
   return kNames[static_cast<int>(kind)];
 }

@@ -1,4 +1,4 @@
-// Walks backward from conditions, bounds and indices to all that they are made of.
+// Walks backward from conditions, bounds, indices and steps to all that they are made of.
 #include "decisions.h"
 
 namespace fluxion {
@@ -42,8 +42,21 @@ class Decisions {
       case Opcode::while_: mark(yielded(op.regions[0], 0)); break;
       case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: mark(op.operands[1]); break;
       case Opcode::load: mark_all(op.operands); break;
+      case Opcode::select: mark(op.operands[0]); break;
+      // Steps: near one, another rounding gives another number.
+      case Opcode::floor: case Opcode::ceil: case Opcode::round: case Opcode::trunc: case Opcode::sign: case Opcode::rem: mark_all(op.operands); break;
+      case Opcode::convert:
+        if (is_float(f_.type(op.operands[0]).dtype()) && !is_float(f_.type(op.results[0]).dtype())) mark(op.operands[0]);
+        break;
+      case Opcode::subgroup: if (op.operands.size() > 1) mark(op.operands[1]); break;
+      case Opcode::atomic:
+        for (std::size_t k = 0; k < static_cast<std::size_t>(f_[op.memory].rank); ++k) mark(op.operands[k]);
+        if (!op.results.empty()) mark(op.results[0]);
+        break;
       case Opcode::store: case Opcode::accumulate: mark_all({op.operands.begin(), op.operands.end() - 1}); break;
-      default: break;  // the rest decides nothing by itself
+      default:
+        if (is_elementwise(op.code) && info(op.code).flags & flag::predicate) mark_all(op.operands);
+        break;  // the rest decides nothing by itself
     }
   }
 

@@ -245,8 +245,7 @@ class Folder {
       case Opcode::for_: {
         if (v.slot < f_.carries(op)) return {};
         const ValueId lo = op.operands[0], hi = op.operands[1];
-        const ValueId trips = is(lo, 0.) ? hi : constant(lo) ? b_.add(hi, b_.i32(static_cast<std::int32_t>(-static_cast<std::uint32_t>(f_[lo].bits)))) : b_.sub(hi, lo);
-        return emit(Opcode::max, {trips, b_.i32(0)});
+        return b_.trips(lo, hi);
       }
       case Opcode::while_:
         if (v.slot < f_.carries(op)) return {};

@@ -268,8 +268,9 @@ template <class T> void subgroups_agree(const std::string& kind, DType t) {
             const int from = first + lane[k];
             if (lane[k] >= 0 && lane[k] < 32 && from < end && active[from]) expect = d[0].as<T>()[from];
           } else {
-            for (int j = first; j < end; ++j) {
-              if (!active[j] || (kind == "scan_add" && j > k) || (kind == "scatter_add" && lane[j] != k - first)) continue;
+            const bool back = kind == "scan_add_back";
+            for (int j = back ? end - 1 : first; j >= first && j < end; j += back ? -1 : 1) {
+              if (!active[j] || (kind == "scan_add" && j > k) || (kind == "scan_add_back" && j < k) || (kind == "scatter_add" && lane[j] != k - first)) continue;
               expect = any ? combined(kind, expect, d[0].as<T>()[j]) : d[0].as<T>()[j];
               any = true;
             }
@@ -284,7 +285,7 @@ template <class T> void subgroups_agree(const std::string& kind, DType t) {
 }  // namespace
 
 TEST_CASE("subgroup ops see the active threads and combine them in the order of the lanes", "[backends][cpu][groups]") {
-  for (const char* kind : {"add", "min", "max", "scan_add", "shuffle", "scatter_add"}) {
+  for (const char* kind : {"add", "min", "max", "scan_add", "scan_add_back", "shuffle", "scatter_add"}) {
     subgroups_agree<float>(kind, DType::f32);
     subgroups_agree<std::int32_t>(kind, DType::i32);
   }

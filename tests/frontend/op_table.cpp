@@ -182,6 +182,15 @@ TEST_CASE("derivatives at kinks are the documented ones", "[ops]") {
   CHECK(partial(Opcode::pow, 1, 0., 2.) == 0);   // 0^y is 0 for y > 0
   CHECK(partial(Opcode::pow, 0, 0., 1.) == 1);
   CHECK(std::isinf(partial(Opcode::sqrt, 0, 0.)));
+  // Where a square would overflow or lose every digit.
+  CHECK(partial(Opcode::atan2, 0, 3e200, 4e200) == Approx(4. / 25 * 1e-200).epsilon(1e-14));
+  CHECK(partial(Opcode::atan2, 1, 3e-200, 4e-200) == Approx(-3. / 25 * 1e200).epsilon(1e-14));
+  CHECK(partial(Opcode::asinh, 0, 1e200) == Approx(1e-200).epsilon(1e-14));
+  CHECK(partial(Opcode::acosh, 0, 1e200) == Approx(1e-200).epsilon(1e-14));
+  CHECK(partial(Opcode::acosh, 0, 1 + 1e-14) == Approx(1 / std::sqrt(2 * (1 + 1e-14 - 1))).epsilon(1e-7));
+  // a / b rounds to a whole number that it does not reach: the remainder knows better.
+  CHECK(std::fmod(1., 0.1) > 0.09);
+  CHECK(partial(Opcode::rem, 1, 1., 0.1) == -9);
 }
 
 TEST_CASE("integers wrap and dividing by zero gives zero", "[ops]") {

@@ -185,7 +185,7 @@ class Statements : protected Expressions {
   }
   void subgroup(std::vector<Stmt>& out) {
     const Kind k = chance(4) ? Kind::integer : chance(4) ? Kind::exact : Kind::real;
-    constexpr Subgroup kReals[] = {Subgroup::add, Subgroup::add, Subgroup::scan_add, Subgroup::shuffle, Subgroup::scatter_add};
+    constexpr Subgroup kReals[] = {Subgroup::add, Subgroup::add, Subgroup::scan_add, Subgroup::scan_add_back, Subgroup::shuffle, Subgroup::scatter_add};
     constexpr Subgroup kIntegers[] = {Subgroup::add, Subgroup::scan_add, Subgroup::min, Subgroup::max, Subgroup::bit_and, Subgroup::bit_or, Subgroup::bit_xor, Subgroup::shuffle};
     // Which thread has the least number must not depend on rounding, and a sum of exact numbers is not exact.
     constexpr Subgroup kExacts[] = {Subgroup::min, Subgroup::max, Subgroup::shuffle};

@@ -544,8 +544,9 @@ class Host {
           if (to[shuffle ? i : j] == lanes[shuffle ? j : i] % kSubgroupSize) r = shuffle ? v[j] : combine(r, v[j]);
         }
       } else {
-        r = v[0];
-        for (std::size_t j = 1; j < (kind == Subgroup::scan_add ? i + 1 : lanes.size()); ++j) r = combine(r, v[j]);
+        const std::size_t first = kind == Subgroup::scan_add_back ? i : 0;
+        r = v[first];
+        for (std::size_t j = first + 1; j < (kind == Subgroup::scan_add ? i + 1 : lanes.size()); ++j) r = combine(r, v[j]);
       }
       settle(r, construct_of(kind));
       if (lanes.size() < static_cast<std::size_t>(std::min(p_.group, static_cast<int>(kSubgroupSize)))) settle(r, Construct::part_of_subgroup);
@@ -557,7 +558,7 @@ class Host {
   static Construct construct_of(Subgroup kind) {
     switch (kind) {
       case Subgroup::add: return Construct::subgroup_add;
-      case Subgroup::scan_add: return Construct::subgroup_scan;
+      case Subgroup::scan_add: case Subgroup::scan_add_back: return Construct::subgroup_scan;
       case Subgroup::shuffle: return Construct::subgroup_shuffle;
       case Subgroup::scatter_add: return Construct::subgroup_scatter;
       case Subgroup::min: case Subgroup::max: return Construct::subgroup_min_max;

@@ -37,6 +37,7 @@ class FLUXION_API Builder {
   ValueId sub(ValueId a, ValueId b) { return emit(Opcode::sub, {a, b}); }
   ValueId mul(ValueId a, ValueId b) { return emit(Opcode::mul, {a, b}); }
   ValueId select(ValueId c, ValueId a, ValueId b) { return emit(Opcode::select, {c, a, b}); }
+  ValueId trips(ValueId lo, ValueId hi);  // how many numbers [lo, hi) has; hi - lo may wrap where it has none
   ValueId convert(ValueId v, DType to);  // v itself when it has that type
   ValueId bitcast(ValueId v, DType to);
 

@@ -41,7 +41,7 @@
 //   group_index  axis l                                       -> i32, the same for all threads of a group
 //   barrier    all threads of the group, in uniform control flow; orders their accesses to shared memory and parameters
 //   subgroup   kind k: v[, lane]                              -> per thread. add min max and or xor: over the active
-//              threads of the subgroup; scan_add: over those up to this thread; shuffle: v of thread `lane` (0..31) of the
+//              threads of the subgroup; scan_add: over those up to this thread, scan_add_back: from it on; shuffle: v of thread `lane` (0..31) of the
 //              subgroup, 0 if that is not active; scatter_add: the sum of v of the active threads whose `lane` is this thread
 //   seq_get    s, i -> element; also of an array value of one axis and scalar elements
 //   seq_set s, i, v -> s      seq_add_at s, i, v -> s     seq_len s -> i32

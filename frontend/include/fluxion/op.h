@@ -35,7 +35,7 @@ enum class Opcode : std::uint8_t {
 /// Op::kind of an `atomic`: what it makes of the old number and the operand.
 enum class Atomic : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, exchange, compare_exchange };
 /// Op::kind of a `subgroup`: what a thread gets from the active threads of its subgroup.
-enum class Subgroup : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, scan_add, shuffle, scatter_add };
+enum class Subgroup : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, scan_add, scan_add_back, shuffle, scatter_add };
 inline constexpr int kAtomicCount = static_cast<int>(Atomic::compare_exchange) + 1;
 inline constexpr int kSubgroupCount = static_cast<int>(Subgroup::scatter_add) + 1;
 FLUXION_API const char* name_of(Atomic kind);
