@@ -19,6 +19,11 @@ class Generator : Statements {
     block(p_.body, 0, 5 + pick(8), true);
     p_.body.push_back(store(kY, squashed(real(3))));
     if (chance(2)) p_.body.push_back(sum(kG));
+    if (p_.group && chance(2)) {
+      p_.body.push_back({Stmt::Form::stop, Kind::boolean, 0, {boolean(2)}});
+      p_.body.push_back(sum(kG));
+      keep(p_.body, squashed(real(2)));
+    }
     return std::move(p_);
   }
 

@@ -476,7 +476,12 @@ class Host {
     for (std::size_t i = 0; i < stmts.size();) {
       std::size_t end = i;
       while (end < stmts.size() && !meets(stmts[end])) ++end;
-      for (int lane : active) as(lane, [&] { for (std::size_t k = i; k < end; ++k) step(stmts[k]); });
+      // Threads return only where nobody waits for them any more.
+      for (int lane : active)
+        as(lane, [&] {
+          for (std::size_t k = i; k < end; ++k)
+            if (step(stmts[k]) == Exit::stop) break;
+        });
       i = end;
       if (i < stmts.size()) meeting(stmts[i++], active);
     }
