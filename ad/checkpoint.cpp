@@ -122,7 +122,7 @@ class Strips {
         results = strips(op, lo, hi, init, lengths, 0);
         break;
       }
-      case Checkpoint::Mode::revolve: results = revolve(copy(op, lo, hi, init), b_.i32(how_.states), number); break;
+      case Checkpoint::Mode::revolve: results = revolve(rw_.copy_for(op, lo, hi, init), b_.i32(how_.states), number); break;
       case Checkpoint::Mode::settings: {
         const ValueId length = b_.scalar_parameter(DType::i32, names_.unique(fmt::format("strip{}", number)));
         const ValueId states = b_.scalar_parameter(DType::i32, names_.unique(fmt::format("states{}", number)));
@@ -141,18 +141,8 @@ class Strips {
     return b_.convert(b_.emit(Opcode::ceil, {r}), DType::i32);
   }
 
-  Values copy(const Op& op, ValueId lo, ValueId hi, const Values& init) {
-    const RegionId body = op.regions[0];
-    return b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
-      rw_.map(f_[body].arguments[0], i);
-      for (std::size_t k = 0; k < carries.size(); ++k) rw_.map(f_[body].arguments[k + 1], carries[k]);
-      rw_.copy_ops(body);
-      return Builder::LoopYield{rw_(f_.terminator(body).operands), {}};
-    }, op.down).carries;
-  }
-
   Values strips(const Op& op, ValueId lo, ValueId hi, const Values& init, const Values& lengths, std::size_t level) {
-    if (level == lengths.size()) return copy(op, lo, hi, init);
+    if (level == lengths.size()) return rw_.copy_for(op, lo, hi, init);
     const ValueId one = b_.i32(1), trips = b_.trips(lo, hi);
     const ValueId length = b_.emit(Opcode::max, {b_.emit(Opcode::min, {lengths[level], trips}), one});
     const ValueId whole = b_.emit(Opcode::div, {trips, length});

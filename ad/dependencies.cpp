@@ -131,6 +131,31 @@ void DependencyMachine::summarise(AbstractSeq& s) {
   for (const AbstractValue& v : items) collect_all(s, v);
 }
 
+namespace {
+void append(std::vector<AbstractValue>& values, std::vector<std::shared_ptr<AbstractSeq>>& seqs) {
+  for (auto& s : seqs) {
+    values.emplace_back();
+    values.back().seq = std::move(s);
+  }
+}
+}  // namespace
+
+// An unknown number of iterations: `once` until it adds nothing to what is carried, collected or in memory.
+void DependencyMachine::until_settled(std::vector<AbstractValue>& carry, std::vector<std::shared_ptr<AbstractSeq>>& seqs, RegionId body,
+                                      const std::function<void()>& once) {
+  const Raised weak(x_.weak), fix(x_.fix);
+  const std::size_t n = carry.size();
+  for (auto& s : seqs) summarise(*s);
+  for (bool changed = true; changed;) {
+    const std::uint64_t before = x_.changes;
+    once();
+    std::vector<AbstractValue> next = get(f_.terminator(body).operands);
+    for (std::size_t c = 0; c < seqs.size(); ++c) collect_all(*seqs[c], next[n + c]);
+    next.resize(n);
+    changed = join_into(carry, next) || x_.changes != before;
+  }
+}
+
 void DependencyMachine::loop_for(const Op& op) {
   const RegionId body = op.regions[0];
   const Op& yield = f_.terminator(body);
@@ -154,23 +179,13 @@ void DependencyMachine::loop_for(const Op& op) {
     if (op.down)
       for (auto& s : seqs) std::reverse(s->items.begin(), s->items.end());
   } else {
-    const Raised weak(x_.weak), fix(x_.fix);
-    for (auto& s : seqs) s->summary = true;
-    for (bool changed = true; changed;) {
-      const std::uint64_t before = x_.changes;
+    until_settled(carry, seqs, body, [&] {
       scalars_[index.index] = {};
       put(args, carry);
       run(body);
-      std::vector<AbstractValue> next = get(yield.operands);
-      for (std::size_t c = 0; c < collected; ++c) collect_all(*seqs[c], next[n + c]);
-      next.resize(n);
-      changed = join_into(carry, next) || x_.changes != before;
-    }
+    });
   }
-  for (std::size_t c = 0; c < collected; ++c) {
-    carry.emplace_back();
-    carry.back().seq = std::move(seqs[c]);
-  }
+  append(carry, seqs);
   put(op.results, std::move(carry));
 }
 
@@ -196,25 +211,15 @@ void DependencyMachine::loop_while(const Op& op) {
   }
   std::vector<AbstractValue> end = get(test.operands, 1);
   if (!go.known) {
-    const Raised weak(x_.weak), fix(x_.fix);
-    for (auto& s : seqs) summarise(*s);
-    for (bool changed = true; changed;) {
-      const std::uint64_t before = x_.changes;
+    until_settled(carry, seqs, body, [&] {
       put(f_[cond].arguments, carry);
       run(cond);
       end = get(test.operands, 1);
       put(f_[body].arguments, end);
       run(body);
-      std::vector<AbstractValue> next = get(yield.operands);
-      for (std::size_t c = 0; c < collected; ++c) collect_all(*seqs[c], next[n + c]);
-      next.resize(n);
-      changed = join_into(carry, next) || x_.changes != before;
-    }
+    });
   }
-  for (std::size_t c = 0; c < collected; ++c) {
-    end.emplace_back();
-    end.back().seq = std::move(seqs[c]);
-  }
+  append(end, seqs);
   end.emplace_back();
   end.back().scalar = {trips, go.known, nullptr};
   put(op.results, std::move(end));

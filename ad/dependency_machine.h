@@ -6,6 +6,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <functional>
 #include <map>
 #include <span>
 
@@ -91,6 +92,8 @@ class DependencyMachine {
   static void collect(AbstractSeq& s, AbstractValue v) { s.items.push_back(std::move(v)); }
   void collect_all(AbstractSeq& s, const AbstractValue& v);
   void summarise(AbstractSeq& s);
+  void until_settled(std::vector<AbstractValue>& carry, std::vector<std::shared_ptr<AbstractSeq>>& seqs, RegionId body,
+                     const std::function<void()>& once);
   void loop_for(const Op& op);
   void loop_while(const Op& op);
 

@@ -114,15 +114,6 @@ class Strips {
 
   ValueId least(ValueId a, ValueId c) { return b_.emit(Opcode::min, {a, c}); }
 
-  Values copy(const Op& op, ValueId lo, ValueId hi, const Values& init) {
-    const RegionId body = op.regions[0];
-    return b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
-      rw_.map(f_[body].arguments[0], i);
-      for (std::size_t k = 0; k < carries.size(); ++k) rw_.map(f_[body].arguments[k + 1], carries[k]);
-      rw_.copy_ops(body);
-      return Builder::LoopYield{rw_(f_.terminator(body).operands), {}};
-    }, op.down).carries;
-  }
   // Lengths are unsigned: hi - lo may be more than an i32 holds.
   void strip_for(const Op& op) {
     const ValueId lo = rw_(op.operands[0]), hi = rw_(op.operands[1]), zero = b_.i32(0), none = number(0), one = number(1);
@@ -132,11 +123,11 @@ class Strips {
     const ValueId first = least(trips, strip), rest = b_.sub(trips, first), whole = b_.emit(Opcode::div, {rest, strip});
     const ValueId count = b_.add(whole, b_.select(b_.emit(Opcode::lt, {b_.mul(whole, strip), rest}), one, none));
     const ValueId mid = op.down ? b_.sub(hi, place(first)) : b_.add(lo, place(first));
-    const Values begun = op.down ? copy(op, mid, hi, init) : copy(op, lo, mid, init);
+    const Values begun = op.down ? rw_.copy_for(op, mid, hi, init) : rw_.copy_for(op, lo, mid, init);
     rw_.map(op.results, b_.for_(zero, place(count), begun, [&](ValueId s, const Values& carries) {
       const ValueId done = b_.mul(b_.convert(s, DType::u32), strip), length = place(least(b_.sub(rest, done), strip));
       const ValueId from = op.down ? b_.sub(b_.sub(mid, place(done)), length) : b_.add(mid, place(done));
-      return Builder::LoopYield{copy(op, from, b_.add(from, length), carries), {}};
+      return Builder::LoopYield{rw_.copy_for(op, from, b_.add(from, length), carries), {}};
     }).carries);
   }
   ValueId number(std::uint32_t n) { return b_.constant(DType::u32, n); }

@@ -99,6 +99,17 @@ RegionId Rewriter::copy_region(RegionId region) {
   return now;
 }
 
+Values Rewriter::copy_for(const Op& loop, ValueId lo, ValueId hi, const Values& init) {
+  const RegionId body = loop.regions[0];
+  const auto again = [&](ValueId i, const Values& carries) {
+    map(from[body].arguments[0], i);
+    for (std::size_t k = 0; k < carries.size(); ++k) map(from[body].arguments[k + 1], carries[k]);
+    copy_ops(body);
+    return Builder::LoopYield{(*this)(from.terminator(body).operands), {}};
+  };
+  return to.for_(lo, hi, init, again, loop.down).carries;
+}
+
 void Rewriter::copy_op(OpId id) {
   const Loc outer = to.loc;
   to.loc = from[id].loc;

@@ -52,4 +52,11 @@ void keep(const T& value) {
 /// What compiled the peers: "clang-19", or another compiler's name where that one is missing.
 inline constexpr const char* kPeer = FLUXION_PEER_NAME;
 
+/// n numbers of [0, scale) without a pattern.
+inline std::vector<float> ramp(std::size_t n, float scale) {
+  std::vector<float> v(n);
+  for (std::size_t i = 0; i < n; ++i) v[i] = scale * static_cast<float>((i * 7919 + 13) % 1000) / 1000.0f;
+  return v;
+}
+
 }  // namespace bench

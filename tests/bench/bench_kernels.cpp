@@ -11,13 +11,8 @@
 
 namespace {
 namespace fx = fluxion;
+using bench::ramp;
 using bench::kPeer;
-
-std::vector<float> ramp(std::size_t n, float scale) {
-  std::vector<float> v(n);
-  for (std::size_t i = 0; i < n; ++i) v[i] = scale * static_cast<float>((i * 7919 + 13) % 1000) / 1000.0f;
-  return v;
-}
 
 void same(const std::vector<float>& a, const std::vector<float>& b, float tolerance, const char* what) {
   for (std::size_t i = 0; i < a.size(); ++i)

@@ -7,6 +7,7 @@
 
 #include "fluxion/ad.h"
 #include "fluxion/passes.h"
+#include "inputs.h"
 #include "torture.h"
 
 using namespace fluxion;
@@ -15,15 +16,6 @@ namespace fx = fluxion;
 
 namespace {
 
-const std::vector<fx::Device>& devices() {
-  static const std::vector<fx::Device> all{fx::Device::cpu(), fx::Device::reference()};
-  return all;
-}
-std::vector<double> ramp(int n, double from, double step) {
-  std::vector<double> out;
-  for (int i = 0; i < n; ++i) out.push_back(from + step * i);
-  return out;
-}
 /// y = x^3 + 2 x on the host, its slope, and the two as one differentiable function.
 double cubic(double x) { return x * x * x + 2 * x; }
 auto smooth() {

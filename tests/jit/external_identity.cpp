@@ -10,17 +10,14 @@
 #include "fluxion/evaluate.h"
 #include "fluxion/external_code.h"
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 using namespace fluxion;
+using namespace fluxion::testing;
 namespace fx = fluxion;
 
 namespace {
 
-std::vector<double> ramp(int n, double from, double step) {
-  std::vector<double> out;
-  for (int i = 0; i < n; ++i) out.push_back(from + step * i);
-  return out;
-}
 double cubic(double x) { return x * x * x + 2 * x; }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include "fluxion/ad.h"
 #include "fluxion/external_code.h"
+#include "inputs.h"
 #include "torture.h"
 
 using namespace fluxion;
@@ -12,15 +13,6 @@ namespace fx = fluxion;
 
 namespace {
 
-const std::vector<fx::Device>& devices() {
-  static const std::vector<fx::Device> all{fx::Device::cpu(), fx::Device::reference()};
-  return all;
-}
-std::vector<double> ramp(int n, double from, double step) {
-  std::vector<double> out;
-  for (int i = 0; i < n; ++i) out.push_back(from + step * i);
-  return out;
-}
 /// y = the prefix sums of x * x, a; its derivatives written down.
 auto prefix() {
   return fx::external("prefix", [](fx::HostIn<double> x, double a, fx::HostOut<double> y) {

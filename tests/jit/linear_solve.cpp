@@ -1,5 +1,6 @@
 // Large linear systems: 2-D Poisson with variable coefficients by conjugate gradients, advection-diffusion by BiCGSTAB; their
 // derivatives against finite differences and against differentiating through a fixed number of iterations.
+#include "inputs.h"
 #include "torture.h"
 
 using namespace fluxion;
@@ -33,16 +34,6 @@ auto poisson() {
     auto y = fx::empty_like(u);
     a.over(u.extent(0), u.extent(1))(u, k, y);
     return y;
-  });
-}
-/// -u'' + c u' on a line, one-sided differences, with a speed c at each point.
-auto advection() {
-  return fx::kernel("advection", [](fx::In<double> u, fx::In<double> c, fx::Double nu, fx::Out<double> y) {
-    auto i = fx::index();
-    fx::Double left = 0.0, right = 0.0;
-    fx::if_(i > 0, [&] { left = u[i - 1]; });
-    fx::if_(i + 1 < u.extent(0), [&] { right = u[i + 1]; });
-    y[i] = nu * (2.0 * u[i] - left - right) + c[i] * (u[i] - left);
   });
 }
 std::vector<double> numbers_of(unsigned seed, std::size_t count, double lo, double hi) {

@@ -8,17 +8,14 @@
 #include <catch2/catch.hpp>
 
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 namespace fx = fluxion;
 using Catch::Contains;
+using fluxion::testing::Debug;
 
 namespace {
 
-class Debug {
- public:
-  explicit Debug(const char* words) { ::setenv("FLUXION_DEBUG", words, 1); }
-  ~Debug() { ::unsetenv("FLUXION_DEBUG"); }
-};
 fx::Device device() { return GENERATE(fx::Device::cpu(), fx::Device::reference()); }
 std::string at(int line) { return fmt::format("nan_trace.cpp:{}", line); }
 

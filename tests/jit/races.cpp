@@ -5,18 +5,15 @@
 #include <cstdlib>
 
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 namespace fx = fluxion;
 using Catch::Contains;
+using fluxion::testing::Debug;
+using fluxion::testing::devices;
 
 namespace {
 
-class Debug {
- public:
-  explicit Debug(const char* words) { ::setenv("FLUXION_DEBUG", words, 1); }
-  ~Debug() { ::unsetenv("FLUXION_DEBUG"); }
-};
-const fx::Device kDevices[] = {fx::Device::cpu(), fx::Device::reference()};
 
 /// What `run` reports in native code; "" where it reports nothing. The evaluator must agree.
 template <class F> std::string report(const F& run) {
@@ -24,8 +21,8 @@ template <class F> std::string report(const F& run) {
   std::string text[2];
   for (int k : {0, 1}) {
     try {
-      run(kDevices[k]);
-      kDevices[k].wait();
+      run(devices()[k]);
+      devices()[k].wait();
     } catch (const fx::KernelError& e) {
       text[k] = e.what();
     }

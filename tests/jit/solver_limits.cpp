@@ -1,6 +1,7 @@
 // Where solvers might go wrong in silence: right sides that squares of overflow or underflow, operators that are not linear, that
 // write what they are given, that return it, or that reach numbers outside of them; solvers within solvers, branches and loops.
 #include "fluxion/backend.h"
+#include "inputs.h"
 #include "torture.h"
 
 using namespace fluxion;
@@ -19,15 +20,6 @@ B line(unsigned seed, double lo, double hi) {
   std::vector<double> v(n);
   for (double& x : v) x = u(random);
   return Device::cpu().upload(v);
-}
-auto advection() {
-  return fx::kernel("advection", [](fx::In<double> u, fx::In<double> c, fx::Double nu, fx::Out<double> y) {
-    auto i = fx::index();
-    fx::Double left = 0.0, right = 0.0;
-    fx::if_(i > 0, [&] { left = u[i - 1]; });
-    fx::if_(i + 1 < u.extent(0), [&] { right = u[i + 1]; });
-    y[i] = nu * (2.0 * u[i] - left - right) + c[i] * (u[i] - left);
-  });
 }
 auto chain() {
   return fx::kernel("chain", [](fx::In<double> u, fx::In<double> c, fx::Out<double> y) {

@@ -5,18 +5,13 @@
 #include <random>
 
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 namespace fx = fluxion;
+using fluxion::testing::random_numbers;
 
 namespace {
 
-std::vector<double> numbers(std::size_t n, unsigned seed = 1) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<double> u(0.5, 2.0);
-  std::vector<double> out(n);
-  for (double& v : out) v = u(random);
-  return out;
-}
 
 /// Column by column with one tangent each: what the sparse one is to agree with.
 template <class K> std::vector<double> dense_jacobian(const K& k, std::int64_t points, const std::vector<double>& x, std::int64_t rows) {
@@ -53,7 +48,7 @@ TEST_CASE("a tridiagonal Jacobian takes three colours and equals the dense one",
   const auto dev = fx::Device::cpu();
   auto j = fx::sparse_jacobian(tridiagonal);
   for (const int n : {1, 2, 3, 50}) {
-    const auto x = numbers(static_cast<std::size_t>(n));
+    const auto x = random_numbers(static_cast<std::size_t>(n));
     auto r = dev.full<double>(7, n);
     const fx::Csr<double> m = j(dev.upload(x), r);
     CHECK(m.nonzeros() == 3 * n - 2);
@@ -74,15 +69,15 @@ TEST_CASE("a pattern is kept while shapes and integers stay and found anew when 
   });
   auto j = fx::sparse_jacobian(gather);
   const int n = 12;
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   std::vector<int> at(n);
   for (int round = 0; round < 3; ++round) {
     for (int i = 0; i < n; ++i) at[static_cast<std::size_t>(i)] = (i * (round + 1) + round) % n;
     auto ix = dev.upload(at);
     auto y = dev.zeros<double>(n);
     for (int again = 0; again < 2; ++again) {
-      const auto m = j(dev.upload(numbers(n, static_cast<unsigned>(again))), ix, y);
-      const auto now = numbers(n, static_cast<unsigned>(again));
+      const auto m = j(dev.upload(random_numbers(n, static_cast<unsigned>(again))), ix, y);
+      const auto now = random_numbers(n, static_cast<unsigned>(again));
       CHECK(m.nonzeros() == 2 * n);
       const auto d = m.dense();
       for (int i = 0; i < n; ++i) {
@@ -111,7 +106,7 @@ TEST_CASE("branches that floats decide count with both arms and indices that flo
   auto j = fx::sparse_jacobian(both);
   const int n = 6;
   for (const unsigned seed : {1u, 2u, 3u}) {
-    const auto x = numbers(n, seed);
+    const auto x = random_numbers(n, seed);
     const auto m = j(dev.upload(x), dev.zeros<double>(n));
     CHECK(m.row_offsets == std::vector<std::int64_t>{0, 2, 4, 6, 12, 14, 16});
     check_equal(m, dense_jacobian(both, n, x, n));
@@ -133,7 +128,7 @@ TEST_CASE("loops that floats end and loops whose trips integers give are followe
     y[i] = v + s + window[1];
   });
   const int n = 7;
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   auto j = fx::sparse_jacobian(loops);
   const auto m = j(dev.upload(x), dev.zeros<double>(n));
   check_equal(m, dense_jacobian(loops, n, x, n));
@@ -147,7 +142,7 @@ TEST_CASE("empty rows and columns cost no colour, and one dense row is swept in 
     fx::if_(i % 2 == 0, [&] { y[i] = x[i] * x[i]; }).else_([&] { y[i] = 3.0 * fx::floor(x[i]); });
   });
   const int n = 20;
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   auto j = fx::sparse_jacobian(holes);
   const auto m = j(dev.upload(x), dev.zeros<double>(n));
   CHECK(m.nonzeros() == n / 2);
@@ -188,7 +183,7 @@ TEST_CASE("the residual of a Laplacian in two dimensions takes few colours", "[j
     r(i, j) = at(i - 1, j) + at(i + 1, j) + at(i, j - 1) + at(i, j + 1) - 4.0 * u(i, j) + lambda * fx::exp(u(i, j));
   });
   const int n = 9, m = 7;
-  const auto x = numbers(n * m);
+  const auto x = random_numbers(n * m);
   auto u = dev.upload(x, n, m);
   auto r = dev.zeros<double>(n, m);
   auto j = fx::sparse_jacobian(residual, fx::wrt<0>);
@@ -213,7 +208,7 @@ TEST_CASE("the residual of a Laplacian in two dimensions takes few colours", "[j
   CHECK(b.dense()[static_cast<std::size_t>(n * m)] == Approx(std::exp(x[0])));
   std::vector<double> ones(static_cast<std::size_t>(n * m), 1.0);
   CHECK(a.matvec(ones)[static_cast<std::size_t>(m + 1)] == Approx(0.3 * std::exp(x[static_cast<std::size_t>(m + 1)])));
-  CHECK_THROWS_AS(a.matvec(numbers(3)), fx::ShapeError);
+  CHECK_THROWS_AS(a.matvec(random_numbers(3)), fx::ShapeError);
 }
 
 TEST_CASE("blocks of cameras and points take as many colours as a block has columns", "[jit][sparse]") {
@@ -227,7 +222,7 @@ TEST_CASE("blocks of cameras and points take as many colours as a block has colu
     r[i] = fx::Double2{c.x * p.x + fx::sin(c.z), c.y * p.y * p.x - c.z};
   });
   const int cameras = 4, points = 9, n = 20;
-  const auto cx = numbers(3 * cameras), px = numbers(2 * points, 2);
+  const auto cx = random_numbers(3 * cameras), px = random_numbers(2 * points, 2);
   std::vector<D3> c(cameras);
   std::vector<fx::Vec<double, 2>> p(points);
   for (int k = 0; k < 3 * cameras; ++k) c[static_cast<std::size_t>(k / 3)][k % 3] = cx[static_cast<std::size_t>(k)];
@@ -282,7 +277,7 @@ TEST_CASE("threads of a group share through the set of what they exchange", "[ji
     sums[i] = s;
   });
   const int n = 24;
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   auto j = fx::sparse_jacobian(smooth);
   const auto m = j(dev.upload(x), dev.zeros<double>(n), dev.zeros<double>(n));
   CHECK(m.row_offsets[n] == n * 2 - 3);
@@ -306,7 +301,7 @@ TEST_CASE("a sparse Hessian of an arrowhead takes two colours", "[jit][sparse]")
       e[0] += fx::sin(x[i]) * x[hub];
     });
     const int n = 15;
-    const auto x = numbers(n);
+    const auto x = random_numbers(n);
     auto h = fx::sparse_hessian(arrow);
     const auto m = h(dev.upload(x), dev.zeros<double>(1));
     CHECK(h.colors() == 2);
@@ -330,7 +325,7 @@ TEST_CASE("sparse Hessians of chains and of sums over edges equal those by hand"
     e[0] += 100.0 * fx::square(x[i + 1] - x[i] * x[i]) + fx::square(k - x[i]);
   });
   const int n = 30;
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   auto h = fx::sparse_hessian(chain, fx::wrt<0>);
   const auto m = h.over(n - 1)(dev.upload(x), 1.0, dev.zeros<double>(1));
   CHECK(m.nonzeros() == 3 * n - 2);
@@ -389,7 +384,7 @@ TEST_CASE("programs and functions have sparse derivatives too", "[jit][sparse]")
     }
     return a;
   });
-  const auto x = numbers(n);
+  const auto x = random_numbers(n);
   auto u0 = dev.upload(x);
   auto j = fx::sparse_jacobian(sim, fx::wrt<0>);
   const auto m = j(u0, 0.1);
@@ -454,13 +449,13 @@ TEST_CASE("a rule makes a function depend on all of its arguments", "[jit][spars
   auto floor = fx::rule(fx::fn([](fx::Double x) { return fx::floor(x); })).vjp([](fx::Double, fx::Double w) { return w + 0.0; });
   auto through = fx::kernel("through", [=](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = floor(x[fx::index()]); });
   auto j = fx::sparse_jacobian(through);
-  const auto m = j(dev.upload(numbers(4)), dev.zeros<double>(4));
+  const auto m = j(dev.upload(random_numbers(4)), dev.zeros<double>(4));
   CHECK(m.values == std::vector<double>(4, 1.0));
 }
 
 TEST_CASE("what cannot be a sparse derivative is refused", "[jit][sparse]") {
   const auto dev = fx::Device::cpu();
-  auto x = dev.upload(numbers(4));
+  auto x = dev.upload(random_numbers(4));
   auto twice = fx::kernel("twice", [](fx::In<double> x, fx::InOut<double> y) { y[fx::index()] += x[fx::index()]; });
   auto j = fx::sparse_jacobian(twice);
   CHECK_THROWS_WITH(j(x, x), Catch::Contains("gets one array as"));

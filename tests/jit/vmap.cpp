@@ -5,18 +5,13 @@
 #include <random>
 
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 namespace fx = fluxion;
+using fluxion::testing::random_numbers;
 
 namespace {
 
-std::vector<double> numbers(std::size_t n, unsigned seed = 1) {
-  std::mt19937 random(seed);
-  std::uniform_real_distribution<double> u(0.5, 2.0);
-  std::vector<double> out(n);
-  for (double& v : out) v = u(random);
-  return out;
-}
 std::vector<double> part(const std::vector<double>& all, std::size_t b, std::size_t n) {
   return {all.begin() + static_cast<std::ptrdiff_t>(b * n), all.begin() + static_cast<std::ptrdiff_t>((b + 1) * n)};
 }
@@ -43,7 +38,7 @@ const auto mix = fx::kernel("mix", [](fx::In<double> x, fx::In<double> w, fx::Do
 
 TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
   for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
-    const auto x = numbers(kBatch * kN), w = numbers(kN, 2), a = numbers(kBatch, 3), y = numbers(kBatch * kN, 4);
+    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3), y = random_numbers(kBatch * kN, 4);
     auto many = fx::vmap(mix, fx::unbatched<1>);
     auto my = dev.upload(y, kBatch, kN), mt = dev.zeros<double>(kBatch, 1);
     auto dw = dev.upload(w);
@@ -71,8 +66,8 @@ TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
 
 TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of a vmap sums over what is shared", "[jit][vmap]") {
   for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
-    const auto x = numbers(kBatch * kN), w = numbers(kN, 2), a = numbers(kBatch, 3), y = numbers(kBatch * kN, 4), cy = numbers(kBatch * kN, 5),
-               ct = numbers(kBatch, 6);
+    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3), y = random_numbers(kBatch * kN, 4), cy = random_numbers(kBatch * kN, 5),
+               ct = random_numbers(kBatch, 6);
     auto dw = dev.upload(w);
     auto single = fx::vjp(mix);
     std::vector<double> gx, gw, gw_sum(kN), ga, gy;
@@ -107,7 +102,7 @@ TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of 
       check_close(c.host(), gy);
     }
     {  // Forward, both ways.
-      const auto dx = numbers(kBatch * kN, 7);
+      const auto dx = random_numbers(kBatch * kN, 7);
       auto forward = fx::vmap(fx::jvp(mix), fx::unbatched<1, 6>);
       auto forward_of = fx::jvp(fx::vmap(mix, fx::unbatched<1>));
       auto zeros = dev.zeros<double>(kN);
@@ -132,9 +127,9 @@ TEST_CASE("vmap of a function is a kernel over its arguments and results", "[jit
   auto f = fx::fn("f", [](fx::Double x, fx::Double2 p, fx::Double k) { return fx::sin(x * p.x) + k * p.y * x; });
   auto many = fx::vmap(f, fx::unbatched<2>);
   auto slopes = fx::vmap(fx::value_and_grad(f), fx::unbatched<2>);
-  const auto x = numbers(7);
+  const auto x = random_numbers(7);
   std::vector<fx::Vec<double, 2>> p;
-  for (const double v : numbers(7, 2)) p.push_back({v, 1 - v});
+  for (const double v : random_numbers(7, 2)) p.push_back({v, 1 - v});
   auto y = dev.zeros<double>(7), value = dev.zeros<double>(7), gx = dev.zeros<double>(7), gk = dev.zeros<double>(7);
   auto gp = dev.zeros<fx::Vec<double, 2>>(7);
   many(dev.upload(x), dev.upload(p), 0.5, y);
@@ -171,7 +166,7 @@ TEST_CASE("a vector by value becomes an array of vectors and groups stay groups"
       where[i] = fx::group_index() * 100 + x.extent(0);
     });
     auto many = fx::vmap(k);
-    const auto x = numbers(3 * 8);
+    const auto x = random_numbers(3 * 8);
     std::vector<fx::Vec<double, 2>> p{{1, 2}, {3, 4}, {5, 6}};
     auto y = dev.zeros<double>(3, 8);
     auto where = dev.zeros<int>(3, 8);
@@ -209,7 +204,7 @@ TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[j
     x[i] = x[i] + dt * v[i] * fx::cos(x[i]);
   });
   auto measure = fx::kernel("measure", [](fx::In<double> x, fx::Accum<double> e) { e[0] += fx::square(x[fx::index()]); });
-  auto v = dev.upload(numbers(kN, 9));
+  auto v = dev.upload(random_numbers(kN, 9));
   auto sim = fx::program("sim", [&](fx::Buffer<double> x0, fx::Double dt, fx::Buffer<double> scale) {
     auto x = fx::copy(x0), older = fx::zeros<double>(kN);
     for ([[maybe_unused]] auto t : fx::range(4)) {
@@ -224,7 +219,7 @@ TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[j
     auto y = x * scale + older;
     return std::tuple(e, fx::Buffer<double>(y * 2.0), dt * 3.0);
   });
-  const auto x = numbers(kBatch * kN), s = numbers(kN, 2), dts = numbers(kBatch, 3);
+  const auto x = random_numbers(kBatch * kN), s = random_numbers(kN, 2), dts = random_numbers(kBatch, 3);
   auto bx = dev.upload(x, kBatch, kN);
   auto scale = dev.upload(s), bdt = dev.upload(dts);
   auto many = fx::vmap(sim, fx::unbatched<2>);
@@ -257,8 +252,8 @@ TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[j
   for (std::size_t b = 0; b < kBatch; ++b) CHECK(pdt.host()[b] == Approx(gdt.host()[b]).epsilon(1e-12));
   // A batch of batches.
   auto twice = fx::vmap(fx::vmap(sim, fx::unbatched<1, 2>), fx::unbatched<1, 2>);
-  const auto [te, ty, td] = twice(dev.upload(numbers(2 * 3 * kN), 2, 3, kN), 0.1, scale);
-  const auto [oe, oy, od] = sim(dev.upload(part(numbers(2 * 3 * kN), 4, kN)), 0.1, scale);
+  const auto [te, ty, td] = twice(dev.upload(random_numbers(2 * 3 * kN), 2, 3, kN), 0.1, scale);
+  const auto [oe, oy, od] = sim(dev.upload(part(random_numbers(2 * 3 * kN), 4, kN)), 0.1, scale);
   CHECK(te.host()[4] == Approx(oe.item()).epsilon(1e-13));
 }
 
@@ -271,8 +266,8 @@ TEST_CASE("a batch of gradients under strips or a budget is the batch without", 
     for ([[maybe_unused]] auto t : fx::range(40)) turn.over(kN)(x, dt);
     return fx::sum(x);
   });
-  auto x = dev.upload(numbers(kBatch * kN), kBatch, kN);
-  auto dt = dev.upload(numbers(kBatch, 3));
+  auto x = dev.upload(random_numbers(kBatch * kN), kBatch, kN);
+  auto dt = dev.upload(random_numbers(kBatch, 3));
   const auto [e, gx, gdt] = fx::vmap(fx::value_and_grad(sim))(x, dt);
   const auto [e2, gx2, gdt2] = fx::vmap(fx::value_and_grad(sim, {.checkpoint = fx::strips(2)}))(x, dt);
   check_close(gx2.host(), gx.host());
@@ -280,7 +275,7 @@ TEST_CASE("a batch of gradients under strips or a budget is the batch without", 
   const auto [e3, gx3, gdt3] = fx::vmap(fx::value_and_grad(sim, {.checkpoint = fx::budget(8_KB)}))(x, dt);
   check_close(gx3.host(), gx.host());
   check_close(gdt3.host(), gdt.host());
-  const auto [e4, gx4, gdt4] = fx::value_and_grad(sim)(dev.upload(part(numbers(kBatch * kN), 2, kN)), numbers(kBatch, 3)[2]);
+  const auto [e4, gx4, gdt4] = fx::value_and_grad(sim)(dev.upload(part(random_numbers(kBatch * kN), 2, kN)), random_numbers(kBatch, 3)[2]);
   check_close(part(gx.host(), 2, kN), gx4.host());
 }
 

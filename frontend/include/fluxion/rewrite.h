@@ -35,6 +35,8 @@ class FLUXION_API Rewriter {
   void copy_op(OpId op);  // hook first, then as it is, nested regions included
   /// Opens a copy of `region` in `to` (mapping its arguments), copies its ops, closes it with the mapped yields.
   RegionId copy_region(RegionId region);
+  /// The for loop `loop` again, over [lo, hi) and from `init`, all of `to`. It must collect nothing. -> its carries
+  Values copy_for(const Op& loop, ValueId lo, ValueId hi, const Values& init);
 
  private:
   mutable std::vector<ValueId> values_;
