@@ -71,7 +71,8 @@ struct Pair {
         if (&s.f[o] == op) return scale != 0x80000000u;
     const ValueId lo = loop.operands[0], hi = loop.operands[1];
     if (!s.f.is_constant(lo) || !s.f.is_constant(hi)) return false;
-    const std::int64_t trips = std::int64_t{static_cast<std::int32_t>(constant_value(s.f, hi))} - static_cast<std::int32_t>(constant_value(s.f, lo));
+    const std::int64_t trips =
+        std::int64_t{static_cast<std::int32_t>(constant_value(s.f, hi))} - static_cast<std::int32_t>(constant_value(s.f, lo));
     return trips <= std::int64_t{1} << (32 - std::countr_zero(scale));
   }
   // They run in different iterations of the loop whose region is `body`.
@@ -121,8 +122,7 @@ bool may_follow(const Structure& s, OpId first, OpId second) {
   while (s.region_of[to_second.index] != common) to_second = s.op_of[s.region_of[to_second.index].index];
 
   const bool exclusive = to_first == to_second && f[to_first].code == Opcode::if_;
-  const bool later = to_first == to_second ? first != second && !exclusive
-                                           : s.position[to_first.index] < s.position[to_second.index];
+  const bool later = to_first == to_second ? first != second && !exclusive : s.position[to_first.index] < s.position[to_second.index];
   if (later && !pair.apart_now()) return true;
   for (RegionId r = common; r.valid(); r = s.parent(r)) {
     const OpId o = s.op_of[r.index];

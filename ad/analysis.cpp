@@ -12,8 +12,7 @@
 
 namespace fluxion::ad {
 
-Structure::Structure(const Function& f)
-    : f(f), region_of(f.ops.size(), f.body), op_of(f.regions.size()), position(f.ops.size()) {
+Structure::Structure(const Function& f) : f(f), region_of(f.ops.size(), f.body), op_of(f.regions.size()), position(f.ops.size()) {
   for (std::uint32_t r = 0; r < f.regions.size(); ++r)
     for (std::uint32_t k = 0; k < f.regions[r].ops.size(); ++k) {
       const OpId o = f.regions[r].ops[k];
@@ -53,7 +52,8 @@ LayoutId adjoint_of(LayoutId id, Loc loc) {
   for (const Leaf& l : layout_of(id).leaves)
     if (is_half(l.dtype))
       throw KernelError(loc, fmt::format("an element {} with half-precision members cannot be differentiated; "
-                                         "keep the half-precision numbers in an array of their own", to_string(id)));
+                                         "keep the half-precision numbers in an array of their own",
+                                         to_string(id)));
   return id;
 }
 
@@ -66,8 +66,12 @@ Type adjoint_of(const Type& t, Loc loc) {
 bool differentiable(const Type& t) { return has_float(t); }
 
 Activity::Activity(const Function& f)
-    : varied(f.values.size()), useful(f.values.size()), tainted(f.values.size()), memory_varied(f.memories.size()),
-      memory_useful(f.memories.size()), memory_tainted(f.memories.size()) {}
+    : varied(f.values.size()),
+      useful(f.values.size()),
+      tainted(f.values.size()),
+      memory_varied(f.memories.size()),
+      memory_useful(f.memories.size()),
+      memory_tainted(f.memories.size()) {}
 
 namespace {
 
@@ -78,7 +82,10 @@ namespace {
 /// Some threads' operands have a cotangent of 0 because nobody looked at them.
 bool masks_cotangent(const Op& op) {
   switch (static_cast<Subgroup>(op.kind)) {
-    case Subgroup::min: case Subgroup::max: case Subgroup::shuffle: case Subgroup::scatter_add: return true;
+    case Subgroup::min:
+    case Subgroup::max:
+    case Subgroup::shuffle:
+    case Subgroup::scatter_add: return true;
     default: return false;
   }
 }
@@ -103,8 +110,9 @@ struct Spread {
       case Opcode::convert: vary(op.results[0], varied(x[0])); return;
       case Opcode::bitcast:
         if (varied(x[0]))
-          throw KernelError(op.loc, "bitcast of a value that depends on what is differentiated has no derivative; "
-                                    "use stop_grad, or convert the number");
+          throw KernelError(op.loc,
+                            "bitcast of a value that depends on what is differentiated has no derivative; "
+                            "use stop_grad, or convert the number");
         return;
       case Opcode::load: {
         const bool leaf = is_float(layout_of(f[op.memory].element).leaves[op.leaf].dtype);
@@ -112,7 +120,9 @@ struct Spread {
         return;
       }
       case Opcode::store:
-      case Opcode::accumulate: raise(a.memory_varied[op.memory.index], varied(x.back()) && !planted(testing::Mutant::store_does_not_vary)); return;
+      case Opcode::accumulate:
+        raise(a.memory_varied[op.memory.index], varied(x.back()) && !planted(testing::Mutant::store_does_not_vary));
+        return;
       case Opcode::if_:
         for (RegionId r : op.regions) {
           forward(r);
@@ -151,15 +161,22 @@ struct Spread {
       case Opcode::seq_get: vary(op.results[0], varied(x[0])); return;
       case Opcode::seq_set:
       case Opcode::seq_add_at: vary(op.results[0], varied(x[0]) || varied(x[2])); return;
-      case Opcode::call: case Opcode::launch: {
+      case Opcode::call:
+      case Opcode::launch: {
         bool any = false;
         for (ValueId v : x) any |= varied(v);
         for (ValueId v : op.results) vary(v, any);
         return;
       }
-      case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len: case Opcode::zeros:
-      case Opcode::print: case Opcode::check: return;
-      case Opcode::group_index: case Opcode::barrier: return;
+      case Opcode::extent:
+      case Opcode::domain:
+      case Opcode::yield:
+      case Opcode::seq_len:
+      case Opcode::zeros:
+      case Opcode::print:
+      case Opcode::check: return;
+      case Opcode::group_index:
+      case Opcode::barrier: return;
       case Opcode::subgroup: vary(op.results[0], varied(x[0])); return;
       case Opcode::atomic: {
         if (!is_float(f.type(op.results[0]).dtype())) return;
@@ -167,12 +184,18 @@ struct Spread {
         if (a.memory_varied[op.memory.index]) check_atomic(f, op), vary(op.results[0], true);
         return;
       }
-      case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
-      case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
-      case Opcode::buffer_zero: case Opcode::run: not_lowered(op);
+      case Opcode::var_new:
+      case Opcode::var_get:
+      case Opcode::var_set:
+      case Opcode::break_if:
+      case Opcode::continue_if:
+      case Opcode::return_if:
+      case Opcode::buffer_alloc:
+      case Opcode::buffer_copy:
+      case Opcode::buffer_zero:
+      case Opcode::run: not_lowered(op);
       default:
-        for (std::size_t k = 0; k < x.size(); ++k)
-          vary(op.results[0], varied(x[k]) && depends(op.code, static_cast<int>(k)));
+        for (std::size_t k = 0; k < x.size(); ++k) vary(op.results[0], varied(x[k]) && depends(op.code, static_cast<int>(k)));
     }
   }
 };
@@ -274,16 +297,28 @@ struct Backward {
         for (ValueId r : op.results)
           for (ValueId v : x) use(at, v, r);
         return;
-      case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::yield: case Opcode::seq_len:
-      case Opcode::zeros: case Opcode::print: case Opcode::check: return;
-      case Opcode::group_index: case Opcode::barrier: return;
+      case Opcode::bitcast:
+      case Opcode::extent:
+      case Opcode::domain:
+      case Opcode::yield:
+      case Opcode::seq_len:
+      case Opcode::zeros:
+      case Opcode::print:
+      case Opcode::check: return;
+      case Opcode::group_index:
+      case Opcode::barrier: return;
       case Opcode::subgroup: use(at, x[0], a.useful[op.results[0].index], a.tainted[op.results[0].index] || masks_cotangent(op)); return;
-      case Opcode::atomic:
-        use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]);
-        return;
-      case Opcode::var_new: case Opcode::var_get: case Opcode::var_set: case Opcode::break_if:
-      case Opcode::continue_if: case Opcode::return_if: case Opcode::buffer_alloc: case Opcode::buffer_copy:
-      case Opcode::buffer_zero: case Opcode::run: not_lowered(op);
+      case Opcode::atomic: use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]); return;
+      case Opcode::var_new:
+      case Opcode::var_get:
+      case Opcode::var_set:
+      case Opcode::break_if:
+      case Opcode::continue_if:
+      case Opcode::return_if:
+      case Opcode::buffer_alloc:
+      case Opcode::buffer_copy:
+      case Opcode::buffer_zero:
+      case Opcode::run: not_lowered(op);
       default:
         for (std::size_t k = 0; k < x.size(); ++k) {
           const int operand = static_cast<int>(k);

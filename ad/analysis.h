@@ -11,14 +11,14 @@ namespace fluxion::ad {
 struct Structure {
   explicit Structure(const Function& f);
   const Function& f;
-  std::vector<RegionId> region_of;   // by op: the region that holds it
-  std::vector<OpId> op_of;           // by region: the op that owns it; invalid for the body
+  std::vector<RegionId> region_of;      // by op: the region that holds it
+  std::vector<OpId> op_of;              // by region: the op that owns it; invalid for the body
   std::vector<std::uint32_t> position;  // by op: its place in its region
 
-  RegionId home(ValueId v) const;                       // constants and parameters: the body
-  RegionId scope(MemoryId m) const;                     // parameters: the body
-  RegionId parent(RegionId r) const;                    // invalid for the body
-  bool within(RegionId inner, RegionId outer) const;    // reflexive
+  RegionId home(ValueId v) const;                     // constants and parameters: the body
+  RegionId scope(MemoryId m) const;                   // parameters: the body
+  RegionId parent(RegionId r) const;                  // invalid for the body
+  bool within(RegionId inner, RegionId outer) const;  // reflexive
   bool strictly_within(RegionId inner, RegionId outer) const { return inner != outer && within(inner, outer); }
 };
 

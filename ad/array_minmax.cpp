@@ -28,8 +28,8 @@ struct Target {
 };
 struct Sites {
   std::vector<Target> targets;
-  std::vector<int> of;       // by op: its target, or -1
-  std::vector<int> number;   // by op: its place among those of a thread, where there are no loops around any
+  std::vector<int> of;      // by op: its target, or -1
+  std::vector<int> number;  // by op: its place among those of a thread, where there are no loops around any
   bool loops = false;
 };
 
@@ -73,7 +73,8 @@ Sites find(const Function& f) {
   };
   int next = 0;
   walk(walk, f.body, false, next);
-  std::erase_if(s.targets, [&](const Target& t) { return std::find(mixed.begin(), mixed.end(), std::pair(t.memory, t.leaf)) != mixed.end(); });
+  std::erase_if(s.targets,
+                [&](const Target& t) { return std::find(mixed.begin(), mixed.end(), std::pair(t.memory, t.leaf)) != mixed.end(); });
   for (std::size_t o = 0; o < f.ops.size(); ++o) {
     if (s.of[o] < 0) continue;
     s.of[o] = -1;
@@ -86,7 +87,9 @@ Sites find(const Function& f) {
 DType key_type(DType t) { return t == DType::f64 ? DType::u64 : DType::u32; }
 
 /// A number as an unsigned integer that is larger where the number wins; `valid`: it is one.
-struct Key { ValueId number, key, valid; };
+struct Key {
+  ValueId number, key, valid;
+};
 Key key_of(Builder& b, const Target& t, ValueId v) {
   const ValueId zero = b.constant_float(t.type, 0), x = b.emit(Opcode::stop_grad, {v});
   const ValueId number = b.select(b.emit(Opcode::eq, {x, zero}), zero, x);  // of zeros none is larger
@@ -126,9 +129,7 @@ ValueId place_of(Builder& b, ValueId count) {
   const ValueId first = b.emit(Opcode::shl, {b.sub(all, thread), b.constant_int(DType::i64, 31)});
   return b.add(first, b.sub(b.constant_int(DType::i64, 0x7fffffff), b.convert(count, DType::i64)));
 }
-Values indices_of(const Function& f, const Op& op) {
-  return Values(op.operands.begin(), op.operands.begin() + f[op.memory].rank);
-}
+Values indices_of(const Function& f, const Op& op) { return Values(op.operands.begin(), op.operands.begin() + f[op.memory].rank); }
 
 /// One of the two kernels in front, or nothing where it would need what the kernel writes. `works`: how many targets there are.
 std::optional<Before::Stage> stage(const Function& f, const Sites& sites, bool winners) {
@@ -159,7 +160,8 @@ std::optional<Before::Stage> stage(const Function& f, const Sites& sites, bool w
   const int n = static_cast<int>(sites.targets.size());
   for (int k = 0; k < n; ++k) {
     const Target& t = sites.targets[static_cast<std::size_t>(k)];
-    extreme.push_back(b.memory_parameter(key_type(t.type), f[t.memory].rank, winners ? Role::in : Role::inout, names.unique(f[t.memory].name + "_extreme")));
+    extreme.push_back(b.memory_parameter(key_type(t.type), f[t.memory].rank, winners ? Role::in : Role::inout,
+                                         names.unique(f[t.memory].name + "_extreme")));
     out.arguments.push_back(-1 - k);
   }
   for (int k = 0; k < n && winners; ++k) {
@@ -188,7 +190,9 @@ std::optional<Before::Stage> stage(const Function& f, const Sites& sites, bool w
       const Values at = rw(indices_of(f, op));
       const Key key = key_of(b, t, rw(op.operands.back()));
       if (!winners) {
-        b.if_(key.valid, [&] { return b.atomic(Atomic::max, extreme[static_cast<std::size_t>(k)], at, {&key.key, 1}), Values{}; }, [] { return Values{}; });
+        b.if_(
+            key.valid, [&] { return b.atomic(Atomic::max, extreme[static_cast<std::size_t>(k)], at, {&key.key, 1}), Values{}; },
+            [] { return Values{}; });
         return true;
       }
       const ValueId place = place_of(b, counter.next(b, o));
@@ -196,7 +200,9 @@ std::optional<Before::Stage> stage(const Function& f, const Sites& sites, bool w
       const ValueId kept = b.emit(t.kind == Atomic::max ? Opcode::ge : Opcode::le, {old, key.number});
       const ValueId best = b.emit(Opcode::eq, {b.load(extreme[static_cast<std::size_t>(k)], at), key.key});
       const ValueId wins = b.emit(Opcode::bit_and, {b.emit(Opcode::bit_and, {key.valid, best}), b.emit(Opcode::bit_not, {kept})});
-      b.if_(wins, [&] { return b.atomic(Atomic::max, winner[static_cast<std::size_t>(k)], at, {&place, 1}), Values{}; }, [] { return Values{}; });
+      b.if_(
+          wins, [&] { return b.atomic(Atomic::max, winner[static_cast<std::size_t>(k)], at, {&place, 1}), Values{}; },
+          [] { return Values{}; });
       return true;
     }
     if (op.code == Opcode::load || op.code == Opcode::extent) {
@@ -217,7 +223,9 @@ std::optional<Before::Stage> stage(const Function& f, const Sites& sites, bool w
       const Op& op = g[o];
       if (op.code != Opcode::load || g[op.memory].space != Memory::Space::parameter) continue;
       for (std::size_t p = 0; p < g.parameters.size(); ++p)
-        if (g.parameters[p].memory == op.memory && out.arguments[p] >= 0 && written[f.parameters[static_cast<std::size_t>(out.arguments[p])].memory.index]) return {};
+        if (g.parameters[p].memory == op.memory && out.arguments[p] >= 0 &&
+            written[f.parameters[static_cast<std::size_t>(out.arguments[p])].memory.index])
+          return {};
     }
   out.kernel = std::make_shared<const Function>(std::move(g));
   return out;
@@ -279,7 +287,8 @@ Values run_before(Builder& b, const Function& k, std::span<const ValueId> domain
   }
   for (const Before::Stage& s : k.before.stages) {
     Values arguments;
-    for (const int a : s.arguments) arguments.push_back(a >= 0 ? operands[static_cast<std::size_t>(a)] : works[static_cast<std::size_t>(-1 - a)]);
+    for (const int a : s.arguments)
+      arguments.push_back(a >= 0 ? operands[static_cast<std::size_t>(a)] : works[static_cast<std::size_t>(-1 - a)]);
     const Values made = b.launch(s.kernel, domain, arguments);
     std::size_t next = 0;
     for (std::size_t p = 0; p < s.arguments.size(); ++p)
@@ -324,7 +333,8 @@ Function order_launched_minmax(const Function& f) {
     }
     const Values works = run_before(b, k, domain, operand);
     for (const Parameter& q : k.parameters)
-      if (q.kind == Parameter::Kind::memory && k[q.memory].work >= 0) arguments.push_back(works[static_cast<std::size_t>(k[q.memory].work)]);
+      if (q.kind == Parameter::Kind::memory && k[q.memory].work >= 0)
+        arguments.push_back(works[static_cast<std::size_t>(k[q.memory].work)]);
     Function plain = k;
     plain.before = {};
     for (Memory& m : plain.memories)

@@ -34,7 +34,9 @@ std::vector<BatchAxis> rule_axes(const Function& k, const std::vector<BatchAxis>
 }  // namespace
 
 Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars) {
-  const auto refuse = [&](Loc at, const std::string& text) { throw KernelError(at ? at : k.loc, fmt::format("vmap of kernel \"{}\": {}", k.name, text)); };
+  const auto refuse = [&](Loc at, const std::string& text) {
+    throw KernelError(at ? at : k.loc, fmt::format("vmap of kernel \"{}\": {}", k.name, text));
+  };
   if (k.external) refuse(k.loc, "it is a host function that works on whole arrays, which have no batch axis; write a loop of launches");
   if (k.domain_rank >= 3) refuse(k.loc, "its domain has three axes already, and the batch would be a fourth");
   Function g;
@@ -47,7 +49,11 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
   if (k.has_groups()) g.group = {1, k.group[0], k.group[1]};
   std::vector<BatchAxis> of(k.memories.size(), BatchAxis::shared);
   std::vector<int> position;  // of parameters, in g
-  struct Load { std::size_t first; int count; MemoryId from; };
+  struct Load {
+    std::size_t first;
+    int count;
+    MemoryId from;
+  };
   std::vector<Load> loads;
   bool any_group = false;
   for (std::size_t p = 0; p < k.parameters.size(); ++p) {
@@ -68,8 +74,10 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
     }
     const Memory& m = k[q.memory];
     if (axis == BatchAxis::shared && (q.role == Role::out || q.role == Role::inout))
-      refuse(m.loc, fmt::format("{} is {} and shared, so that all of the batch would write it; give it a batch axis", m.name, name_of(q.role)));
-    if (axis == BatchAxis::leading && m.rank == 3) refuse(m.loc, fmt::format("{} has three axes already, and the batch would be a fourth", m.name));
+      refuse(m.loc,
+             fmt::format("{} is {} and shared, so that all of the batch would write it; give it a batch axis", m.name, name_of(q.role)));
+    if (axis == BatchAxis::leading && m.rank == 3)
+      refuse(m.loc, fmt::format("{} has three axes already, and the batch would be a fourth", m.name));
     const MemoryId made = b.memory_parameter(m.element, m.rank + (axis == BatchAxis::leading ? 1 : 0), q.role, q.name);
     Memory& now = g[made];
     now.loc = m.loc;
@@ -79,8 +87,8 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
     if (m.scratch) {
       const auto like = static_cast<std::size_t>(m.like);
       if (axes[like] != axis || (m.into >= 0 && axes[static_cast<std::size_t>(m.into)] != axis))
-        refuse(m.loc, fmt::format("it needs scratch memory in the shape of {}, which the batch shares; give {} a batch axis", k.parameters[like].name,
-                                  k.parameters[like].name));
+        refuse(m.loc, fmt::format("it needs scratch memory in the shape of {}, which the batch shares; give {} a batch axis",
+                                  k.parameters[like].name, k.parameters[like].name));
       now.like = position[like];
       now.into = m.into < 0 ? -1 : position[static_cast<std::size_t>(m.into)];
     }
@@ -126,7 +134,8 @@ Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, c
   r.copy_ops(k.body);
   b.finish();
   if (!k.before.stages.empty()) {
-    if (any_group) refuse(k.loc, "it has an atomic_min or atomic_max, and takes a vector or struct by value; pass its members one by one, or share it");
+    if (any_group)
+      refuse(k.loc, "it has an atomic_min or atomic_max, and takes a vector or struct by value; pass its members one by one, or share it");
     g.before = ad::moved(k.before, position);
     for (std::size_t s = 0; s < g.before.stages.size(); ++s) {
       std::vector<BatchAxis> own;

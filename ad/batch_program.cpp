@@ -35,7 +35,8 @@ class Batcher {
     for (std::size_t p = 0; p < f_.parameters.size(); ++p) {
       const Parameter& q = f_.parameters[p];
       if (many_[q.value.index] && !leading[p])
-        throw KernelError(f_.loc, fmt::format("vmap of program \"{}\": it writes {}, which all of the batch share; give it a batch axis", f_.name, q.name));
+        throw KernelError(f_.loc, fmt::format("vmap of program \"{}\": it writes {}, which all of the batch share; give it a batch axis",
+                                              f_.name, q.name));
       const Type t = type(q.value);
       r_.map(q.value, t.is_array() ? b_.array_parameter(t, q.role, q.name) : b_.scalar_parameter(t.dtype(), q.name));
     }
@@ -285,7 +286,8 @@ class Batcher {
   }
   void call(const Op& op) {
     const Function& g = *f_.callees[op.ref];
-    if (g.kind != Function::Kind::program) refuse(op.loc, fmt::format("\"{}\" is called with numbers that differ within the batch; call it in a kernel", g.name));
+    if (g.kind != Function::Kind::program)
+      refuse(op.loc, fmt::format("\"{}\" is called with numbers that differ within the batch; call it in a kernel", g.name));
     std::vector<char> leading;
     Values arguments;
     std::size_t next = 0;
@@ -342,7 +344,9 @@ class Batcher {
 
 Function batched_program(const Function& f, const std::vector<char>& leading, std::int64_t n) {
   // A derivative of the batch would go through the body instead.
-  if (f.rules != Rules{}) throw KernelError(f.loc, fmt::format("vmap of program \"{}\": it has rules of its own, which have no batch axis; run it in a loop", f.name));
+  if (f.rules != Rules{})
+    throw KernelError(f.loc,
+                      fmt::format("vmap of program \"{}\": it has rules of its own, which have no batch axis; run it in a loop", f.name));
   Function out;
   Builder b(out);
   Batcher(f, n, b).run(leading);

@@ -41,7 +41,8 @@ void signature(const Function& f, Builder& b, Values& parameters) {
   out.loc = b.loc = f.loc;
   for (const Parameter& p : f.parameters) {
     if (p.kind == Parameter::Kind::array && p.role != Role::in)
-      throw KernelError(f.loc, fmt::format("program \"{}\" has rules and writes its parameter {}; work on a copy and return that", f.name, p.name));
+      throw KernelError(
+          f.loc, fmt::format("program \"{}\" has rules and writes its parameter {}; work on a copy and return that", f.name, p.name));
     parameters.push_back(p.kind == Parameter::Kind::array ? b.array_parameter(f.type(p.value), Role::in, p.name)
                                                           : b.scalar_parameter(f.type(p.value).dtype(), p.name));
   }
@@ -62,7 +63,8 @@ Pointer jvp_of_vjp(const Pointer& f, const Function& rule) {
   signature(*f, b, x);
   const Mask floats = float_parameters(*f);
   for (std::size_t p = 0; p < n; ++p)
-    if (floats[p]) tangents.push_back(b.scalar_parameter(half_to_f32(f->type(f->parameters[p].value).dtype()), f->parameters[p].name + "_dot"));
+    if (floats[p])
+      tangents.push_back(b.scalar_parameter(half_to_f32(f->type(f->parameters[p].value).dtype()), f->parameters[p].name + "_dot"));
   Values y = b.call(f, x), arguments = x;
   if (results) arguments.insert(arguments.end(), y.begin(), y.end());
   for (std::size_t p = first; p < rule.parameters.size(); ++p) arguments.push_back(b.zero(rule.type(rule.parameters[p].value)));
@@ -137,9 +139,11 @@ Callees::Adjoint Callees::vjp(const Pointer& f, const Mask& wrt, const Mask& see
   Adjoint a;
   if (rule) {
     const bool results = f->rules.vjp && takes_results(*f, *f->rules.vjp);
-    a = {quiet(f->rules.vjp ? closed(f, f->rules.vjp) : vjp_of_jvp(f, *closed(f, f->rules.jvp))), float_parameters(*f), float_results(*f), true, results};
+    a = {quiet(f->rules.vjp ? closed(f, f->rules.vjp) : vjp_of_jvp(f, *closed(f, f->rules.jvp))), float_parameters(*f), float_results(*f),
+         true, results};
   } else {
-    a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted && !planted(testing::Mutant::call_unguarded), true)), wrt, seeds, false, false};
+    a = {std::make_shared<const Function>(vjp_fn(*f, wrt, seeds, tainted && !planted(testing::Mutant::call_unguarded), true)), wrt, seeds,
+         false, false};
   }
   kept_.push_back(f);
   vjps_[{f.get(), key}] = a;
@@ -171,8 +175,11 @@ void refuse_impure(const Function& callee, Loc at) {
   };
   const Function* f = find(find, callee);
   if (!f) return;
-  throw KernelError(at ? at : f->loc, fmt::format("external \"{}\" is impure, and a derivative in reverse mode, which calls it again, would get other numbers; call it in "
-                                                  "a kernel of its own and pass what it gives as an In, or use jvp", f->name));
+  throw KernelError(
+      at ? at : f->loc,
+      fmt::format("external \"{}\" is impure, and a derivative in reverse mode, which calls it again, would get other numbers; call it in "
+                  "a kernel of its own and pass what it gives as an In, or use jvp",
+                  f->name));
 }
 
 Pointer Callees::quiet(const Pointer& f) {
@@ -191,23 +198,23 @@ Pointer Callees::quiet(const Pointer& f) {
   kept_.push_back(f);
   if (!loud) return quiet_[f.get()] = f;
   return quiet_[f.get()] = std::make_shared<const Function>(rewrite(*f, [&](Rewriter& r, OpId id) {
-    const Op& op = (*f)[id];
-    if (op.code == Opcode::print || op.code == Opcode::check) return true;
-    if (op.code == Opcode::launch) {
-      std::vector<Type> types;
-      for (ValueId v : op.results) types.push_back(f->type(v));
-      Op now = op;
-      now.operands = r(op.operands);
-      now.ref = add_callee(r.to.function(), quiet(f->callees[op.ref]));
-      now.results.clear();
-      const OpId made = r.to.append(std::move(now), types);
-      r.map(op.results, Values(r.to.function()[made].results));
-      return true;
-    }
-    if (op.code != Opcode::call) return false;
-    r.map(op.results, r.to.call(quiet(f->callees[op.ref]), r(op.operands)));
-    return true;
-  }));
+           const Op& op = (*f)[id];
+           if (op.code == Opcode::print || op.code == Opcode::check) return true;
+           if (op.code == Opcode::launch) {
+             std::vector<Type> types;
+             for (ValueId v : op.results) types.push_back(f->type(v));
+             Op now = op;
+             now.operands = r(op.operands);
+             now.ref = add_callee(r.to.function(), quiet(f->callees[op.ref]));
+             now.results.clear();
+             const OpId made = r.to.append(std::move(now), types);
+             r.map(op.results, Values(r.to.function()[made].results));
+             return true;
+           }
+           if (op.code != Opcode::call) return false;
+           r.map(op.results, r.to.call(quiet(f->callees[op.ref]), r(op.operands)));
+           return true;
+         }));
 }
 
 Pointer Callees::closed(const Pointer& f, const Pointer& rule) {
@@ -225,12 +232,12 @@ Pointer Callees::closed(const Pointer& f, const Pointer& rule) {
   Pointer& out = closed_[{f.get(), rule.get()}];
   if (!any) return out = rule;
   return out = std::make_shared<const Function>(rewrite(*rule, [&](Rewriter& r, OpId id) {
-    const Op& op = (*rule)[id];
-    if (op.code != Opcode::call) return false;
-    const Pointer& g = rule->callees[op.ref];
-    r.map(op.results, r.to.call(g->self ? f : closed(f, g), r(op.operands)));
-    return true;
-  }));
+           const Op& op = (*rule)[id];
+           if (op.code != Opcode::call) return false;
+           const Pointer& g = rule->callees[op.ref];
+           r.map(op.results, r.to.call(g->self ? f : closed(f, g), r(op.operands)));
+           return true;
+         }));
 }
 
 bool Callees::masks(const Pointer& p) {

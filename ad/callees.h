@@ -14,7 +14,10 @@ class Callees {
  public:
   using Pointer = std::shared_ptr<const Function>;
   using Mask = std::vector<char>;
-  struct Tangent { Pointer function; Mask dots; };          // parameters, then a tangent for each of `dots`
+  struct Tangent {
+    Pointer function;
+    Mask dots;
+  };  // parameters, then a tangent for each of `dots`
   struct Adjoint {
     Pointer function;
     Mask wrt, seeds;
@@ -29,6 +32,7 @@ class Callees {
     ~Scope();
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
+
    private:
     std::unique_ptr<Callees> mine_;
   };

@@ -49,8 +49,9 @@ Function count_whiles(const Function& f) {
     const Op& op = f[id];
     if (op.code != Opcode::while_ || !works_on_arrays(f, op.regions[1])) return false;
     if (reads_arrays(f, op.regions[0]) || reads_arrays(f, op.regions[1]))
-      throw KernelError(op.loc, "how often this while loop runs may depend on the numbers of an array (fx::item), which are not known before it "
-                                "runs; its derivative cannot be checkpointed: leave the checkpoint option out, or write fx::range with a limit");
+      throw KernelError(op.loc,
+                        "how often this while loop runs may depend on the numbers of an array (fx::item), which are not known before it "
+                        "runs; its derivative cannot be checkpointed: leave the checkpoint option out, or write fx::range with a limit");
     Rewriter count = rw;
     count.hook = [&f](Rewriter& c, OpId inner) {
       const Op& o = f[inner];
@@ -106,8 +107,9 @@ class Strips {
     bool seqs = op.kind != 0 || op.results.size() > f_.carries(op);
     for (ValueId v : op.results) seqs |= f_.type(v).is_seq();
     if (seqs)
-      throw KernelError(op.loc, "this loop is part of a derivative already, which says what it keeps; give the checkpoint option to the "
-                                "first derivative of the program");
+      throw KernelError(op.loc,
+                        "this loop is part of a derivative already, which says what it keeps; give the checkpoint option to the "
+                        "first derivative of the program");
     const ValueId lo = rw_(op.operands[0]), hi = rw_(op.operands[1]);
     const Values init = rw_(Values(op.operands.begin() + 2, op.operands.end()));
     const ValueId trips = b_.trips(lo, hi);
@@ -147,11 +149,15 @@ class Strips {
     const ValueId length = b_.emit(Opcode::max, {b_.emit(Opcode::min, {lengths[level], trips}), one});
     const ValueId whole = b_.emit(Opcode::div, {trips, length});
     const ValueId count = b_.emit(Opcode::select, {b_.emit(Opcode::lt, {b_.mul(whole, length), trips}), b_.add(whole, one), whole});
-    const Values results = b_.for_(b_.i32(0), count, init, [&](ValueId c, const Values& carries) {
-      const ValueId first = b_.add(lo, b_.mul(c, length));
-      const ValueId last = b_.add(first, b_.emit(Opcode::min, {length, b_.sub(hi, first)}));
-      return Builder::LoopYield{strips(op, first, last, carries, lengths, level + 1), {}};
-    }, op.down).carries;
+    const Values results = b_.for_(
+                                 b_.i32(0), count, init,
+                                 [&](ValueId c, const Values& carries) {
+                                   const ValueId first = b_.add(lo, b_.mul(c, length));
+                                   const ValueId last = b_.add(first, b_.emit(Opcode::min, {length, b_.sub(hi, first)}));
+                                   return Builder::LoopYield{strips(op, first, last, carries, lengths, level + 1), {}};
+                                 },
+                                 op.down)
+                               .carries;
     b_.last().kind = kStarts;
     return results;
   }

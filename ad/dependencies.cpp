@@ -335,7 +335,9 @@ void DependencyMachine::step(const Op& op, OpId id) {
     case Opcode::atomic: atomic(op); break;
     case Opcode::subgroup: subgroup(op, id); break;
     case Opcode::group_index: scalars_[op.results[0].index] = {static_cast<std::uint32_t>(group_[op.leaf]), true, nullptr}; break;
-    case Opcode::extent: scalars_[op.results[0].index] = {static_cast<std::uint32_t>(memories_[op.memory.index]->extent[op.leaf]), true, nullptr}; break;
+    case Opcode::extent:
+      scalars_[op.results[0].index] = {static_cast<std::uint32_t>(memories_[op.memory.index]->extent[op.leaf]), true, nullptr};
+      break;
     case Opcode::domain: scalars_[op.results[0].index] = {static_cast<std::uint32_t>(domain_[op.leaf]), true, nullptr}; break;
     case Opcode::if_: branch(op); break;
     case Opcode::for_: loop_for(op); break;
@@ -346,7 +348,8 @@ void DependencyMachine::step(const Op& op, OpId id) {
         scalars_[op.results[0].index] = element(op, *objects_[op.operands[0].index].array, i);
         break;
       }
-      put(op.results[0], seq_item(objects_[op.operands[0].index], static_cast<std::size_t>(static_cast<std::int32_t>(i.bits)), i.known, f_.type(op.results[0])));
+      put(op.results[0], seq_item(objects_[op.operands[0].index], static_cast<std::size_t>(static_cast<std::int32_t>(i.bits)), i.known,
+                                  f_.type(op.results[0])));
       break;
     }
     case Opcode::seq_set: seq_update(op, false); break;
@@ -356,7 +359,9 @@ void DependencyMachine::step(const Op& op, OpId id) {
       scalars_[op.results[0].index] = {s ? s->items.size() : 0, !s || !s->summary, nullptr};
       break;
     }
-    case Opcode::zeros: put(op.results[0], zeros(f_.type(op.results[0]), op.operands.empty() ? Abstract{0, true, nullptr} : scalars_[op.operands[0].index])); break;
+    case Opcode::zeros:
+      put(op.results[0], zeros(f_.type(op.results[0]), op.operands.empty() ? Abstract{0, true, nullptr} : scalars_[op.operands[0].index]));
+      break;
     case Opcode::launch: launch(op); break;
     case Opcode::call: call(op); break;
     case Opcode::yield:
@@ -420,7 +425,9 @@ ArrayPtr array_of(LayoutId layout, const DependencyArgument& from) {
 SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> domain, std::span<const DependencyArgument> arguments,
                              std::int64_t cols, std::span<const char> wanted) {
   using namespace ad;
-  if (f.external) throw KernelError(f.loc, fmt::format("external \"{}\": nobody knows what its results depend on; take a dense Jacobian with its rules", f.name));
+  if (f.external)
+    throw KernelError(
+        f.loc, fmt::format("external \"{}\": nobody knows what its results depend on; take a dense Jacobian with its rules", f.name));
   DependencyContext context(cols);
   DependencyMachine machine(f, context);
   for (int a = f.domain_rank; a < 3; ++a) domain[static_cast<std::size_t>(a)] = 1;
@@ -454,7 +461,8 @@ SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> doma
       AbstractArray& to = *in[static_cast<std::size_t>(m.into)].array;
       machine.settle(to);
       machine.settle(*in[p].array);
-      for (std::size_t c = 0; c < to.cells.size(); ++c) to.cells[c].deps = context.sets.merge(to.cells[c].deps, {in[p].array->cells[c].deps});
+      for (std::size_t c = 0; c < to.cells.size(); ++c)
+        to.cells[c].deps = context.sets.merge(to.cells[c].deps, {in[p].array->cells[c].deps});
     }
     std::size_t output = 0;
     for (std::size_t p = 0; p < arguments.size(); ++p) {

@@ -114,7 +114,8 @@ class DependencyMachine {
       lo[axis] = static_cast<std::int32_t>(i.bits);
       if (lo[axis] < 0 || lo[axis] >= hi[axis]) {
         if (x_.weak) return one;  // this arm is never taken with this index
-        throw KernelError(op.loc, fmt::format("\"{}\": index {} of axis {} of {} is outside its {} elements", f_.name, lo[axis], axis, m.name, hi[axis]));
+        throw KernelError(
+            op.loc, fmt::format("\"{}\": index {} of axis {} of {} is outside its {} elements", f_.name, lo[axis], axis, m.name, hi[axis]));
       }
       hi[axis] = lo[axis] + 1;
     }

@@ -246,7 +246,8 @@ void DependencyMachine::elementwise(const Op& op) {
   put(op.results[0], map(op.code, f_.type(op.results[0]), get(op.operands), types));
 }
 
-AbstractValue DependencyMachine::map(Opcode code, const Type& result, const std::vector<AbstractValue>& in, const std::vector<Type>& types) {
+AbstractValue DependencyMachine::map(Opcode code, const Type& result, const std::vector<AbstractValue>& in,
+                                     const std::vector<Type>& types) {
   AbstractValue out;
   if (result.is_scalar()) {
     Abstract s[3];
@@ -281,7 +282,8 @@ AbstractValue DependencyMachine::map(Opcode code, const Type& result, const std:
   return out;
 }
 
-ArrayPtr DependencyMachine::map_array(Opcode code, const Type& result, const std::vector<AbstractValue>& in, const std::vector<Type>& types) {
+ArrayPtr DependencyMachine::map_array(Opcode code, const Type& result, const std::vector<AbstractValue>& in,
+                                      const std::vector<Type>& types) {
   ArrayPtr out = make_abstract_array(result.element, extents(result), false);
   const Layout& layout = layout_of(result.element);
   for (std::size_t k = 0; k < in.size(); ++k)

@@ -12,7 +12,7 @@
 
 namespace fluxion::ad {
 
-using Members = std::vector<std::int32_t>;         // sorted, each once
+using Members = std::vector<std::int32_t>;          // sorted, each once
 using MembersPtr = std::shared_ptr<const Members>;  // null: empty
 
 struct SetNode {
@@ -123,9 +123,9 @@ struct AbstractArray {
   LayoutId layout;
   std::array<std::int64_t, 3> extent{1, 1, 1};
   std::size_t leaves = 1;
-  std::vector<Cell> cells;            // by element, then leaf
+  std::vector<Cell> cells;                       // by element, then leaf
   std::vector<std::vector<MembersPtr>> waiting;  // of sums: what is still to be united, by cell; empty until the first
-  bool depends = false;               // some cell may have members
+  bool depends = false;                          // some cell may have members
 
   std::int64_t count() const { return extent[0] * extent[1] * extent[2]; }
 };

@@ -22,17 +22,24 @@ namespace {
 
 std::shared_ptr<const Function> jvp_rule(const Function& f) {
   if (!f.rules.jvp)
-    throw KernelError(f.loc, fmt::format("\"{}\" has a rule for its vjp but none for its jvp; add .jvp(...) to the rule, or use vjp", f.name));
+    throw KernelError(f.loc,
+                      fmt::format("\"{}\" has a rule for its vjp but none for its jvp; add .jvp(...) to the rule, or use vjp", f.name));
   return f.rules.jvp;
 }
 
 class Forward {
  public:
   Forward(const Function& f, const Activity& act, Builder& b)
-      : now(f.values.size()), tangent(f.values.size()), memory(f.memories.size()), tangent_memory(f.memories.size()), f_(f), act_(act), b_(b) {}
+      : now(f.values.size()),
+        tangent(f.values.size()),
+        memory(f.memories.size()),
+        tangent_memory(f.memories.size()),
+        f_(f),
+        act_(act),
+        b_(b) {}
 
-  std::vector<ValueId> now, tangent;                // by primal value
-  std::vector<MemoryId> memory, tangent_memory;     // by primal memory
+  std::vector<ValueId> now, tangent;             // by primal value
+  std::vector<MemoryId> memory, tangent_memory;  // by primal memory
 
   void ops(RegionId r) {
     for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
@@ -69,9 +76,10 @@ class Forward {
   ValueId zero_like(const Type& t, ValueId seq) {
     if (!t.is_seq()) return b_.zero(t);
     if (!t.item().is_seq()) return b_.zeros(t, b_.seq_len(seq));
-    return b_.for_(b_.i32(0), b_.seq_len(seq), {}, [&](ValueId i, const Values&) {
-      return Builder::LoopYield{{}, {zero_like(t.item(), b_.seq_get(seq, i))}};
-    }).seqs[0];
+    return b_
+        .for_(b_.i32(0), b_.seq_len(seq), {},
+              [&](ValueId i, const Values&) { return Builder::LoopYield{{}, {zero_like(t.item(), b_.seq_get(seq, i))}}; })
+        .seqs[0];
   }
   /// The primal values, then the tangents of those that vary.
   Values both(const Values& v, std::span<const ValueId> as) {
@@ -139,7 +147,8 @@ class Forward {
         const Values at = primal(Values(x.begin(), x.end() - 1));
         if (!m.valid() || !is_float(layout_of(f_[op.memory].element).leaves[op.leaf].dtype)) return;
         if (op.code == Opcode::store && planted(testing::Mutant::jvp_store_skips) && !tangent[x.back().index].valid()) return;
-        if (op.code == Opcode::store || (planted(testing::Mutant::jvp_accumulate_stores) && b_.function()[m].role == Role::inout)) b_.store(m, at, tangent_or_zero(x.back()), op.leaf);
+        if (op.code == Opcode::store || (planted(testing::Mutant::jvp_accumulate_stores) && b_.function()[m].role == Role::inout))
+          b_.store(m, at, tangent_or_zero(x.back()), op.leaf);
         else if (tangent[x.back().index].valid()) b_.accumulate(m, at, tangent[x.back().index], op.leaf);
         return;
       }
@@ -169,11 +178,19 @@ class Forward {
         return;
       case Opcode::subgroup:
         copy(op);
-        if (varied(op.results[0])) tangent[op.results[0].index] = subgroup_tangent(b_, op, primal(x), now[op.results[0].index], tangent_or_zero(x[0]));
+        if (varied(op.results[0]))
+          tangent[op.results[0].index] = subgroup_tangent(b_, op, primal(x), now[op.results[0].index], tangent_or_zero(x[0]));
         return;
       case Opcode::barrier: return copy(op);
-      case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
-      case Opcode::zeros: case Opcode::print: case Opcode::check: return copy(op);
+      case Opcode::bitcast:
+      case Opcode::extent:
+      case Opcode::domain:
+      case Opcode::group_index:
+      case Opcode::yield:
+      case Opcode::seq_len:
+      case Opcode::zeros:
+      case Opcode::print:
+      case Opcode::check: return copy(op);
       default: return elementwise(op);
     }
   }
@@ -268,12 +285,15 @@ class Forward {
     flat_ = planted(testing::Mutant::jvp_carry_starts_flat);
     const Values init = both(Values(op.operands.begin() + 2, op.operands.end()), args);
     flat_ = false;
-    const auto out = b_.for_(primal(op.operands[0]), primal(op.operands[1]), init, [&](ValueId i, const Values& carries) {
-      now[f_[body].arguments[0].index] = i;
-      bind(args, carries);
-      ops(body);
-      return loop_yield(body, args, seqs);
-    }, op.down);
+    const auto out = b_.for_(
+        primal(op.operands[0]), primal(op.operands[1]), init,
+        [&](ValueId i, const Values& carries) {
+          now[f_[body].arguments[0].index] = i;
+          bind(args, carries);
+          ops(body);
+          return loop_yield(body, args, seqs);
+        },
+        op.down);
     b_.last().kind = op.kind;
     b_.last().leaf = op.leaf;
     bind_results(results, args, out.carries);
@@ -387,7 +407,8 @@ class Forward {
       else outs.push_back(adjoint_of(f_.type(r), op.loc));
       if (version) float_results.push_back(r);
     }
-    const Values out = b_.launch(k, primal(Values(op.operands.begin(), op.operands.begin() + static_cast<std::ptrdiff_t>(rank))), arguments, outs);
+    const Values out =
+        b_.launch(k, primal(Values(op.operands.begin(), op.operands.begin() + static_cast<std::ptrdiff_t>(rank))), arguments, outs);
     if (!ruled)
       for (std::size_t r = 0; r < op.results.size(); ++r) now[op.results[r].index] = out[r];
     for (std::size_t r = 0; r < float_results.size(); ++r)

@@ -50,15 +50,20 @@ void check_atomic(const Function& f, const Op& op) {
   const auto kind = static_cast<Atomic>(op.kind);
   const std::string& name = f[op.memory].name;
   if (kind != Atomic::add)
-    throw KernelError(op.loc, fmt::format("{} on {} works on numbers that depend on what is differentiated, and its derivative depends on the "
-                                          "order of threads; {}, or use stop_grad", spelled(op), name,
-                                          kind == Atomic::min || kind == Atomic::max ? "let this be all that the kernel does with it, unused, and of numbers "
-                                                                                       "that it does not write; or reduce in an fx::Shared where "
-                                                                                       "all threads of a group come by"
-                                                                                     : "give each thread an element of its own"));
+    throw KernelError(
+        op.loc,
+        fmt::format("{} on {} works on numbers that depend on what is differentiated, and its derivative depends on the "
+                    "order of threads; {}, or use stop_grad",
+                    spelled(op), name,
+                    kind == Atomic::min || kind == Atomic::max ? "let this be all that the kernel does with it, unused, and of numbers "
+                                                                 "that it does not write; or reduce in an fx::Shared where "
+                                                                 "all threads of a group come by"
+                                                               : "give each thread an element of its own"));
   if (any_op(f, [&](const Op& o) { return consumes(f, o, op.results[0]); }))
-    throw KernelError(op.loc, fmt::format("the old number that {} on {} gives depends on what is differentiated and on the order of threads, and is "
-                                          "used; drop it, or use stop_grad on what is added", spelled(op), name));
+    throw KernelError(
+        op.loc, fmt::format("the old number that {} on {} gives depends on what is differentiated and on the order of threads, and is "
+                            "used; drop it, or use stop_grad on what is added",
+                            spelled(op), name));
 }
 
 bool has_barrier(const Function& kernel) {
@@ -73,11 +78,16 @@ MemoryId make_adjoint_like(Builder& b, const Memory& m, const char* suffix) {
 ValueId subgroup_tangent(Builder& b, const Op& op, const Values& x, ValueId r, ValueId tangent) {
   const auto kind = static_cast<Subgroup>(op.kind);
   switch (kind) {
-    case Subgroup::add: case Subgroup::scan_add: case Subgroup::scan_add_back: return b.subgroup(kind, tangent);
-    case Subgroup::shuffle: case Subgroup::scatter_add: return b.subgroup(kind, tangent, x[1]);
-    case Subgroup::min: case Subgroup::max:
-      return b.subgroup(Subgroup::add, b.select(is_winner(b, x[0], r), tangent, b.zero(b.function().type(tangent))));
-    case Subgroup::bit_and: case Subgroup::bit_or: case Subgroup::bit_xor: break;
+    case Subgroup::add:
+    case Subgroup::scan_add:
+    case Subgroup::scan_add_back: return b.subgroup(kind, tangent);
+    case Subgroup::shuffle:
+    case Subgroup::scatter_add: return b.subgroup(kind, tangent, x[1]);
+    case Subgroup::min:
+    case Subgroup::max: return b.subgroup(Subgroup::add, b.select(is_winner(b, x[0], r), tangent, b.zero(b.function().type(tangent))));
+    case Subgroup::bit_and:
+    case Subgroup::bit_or:
+    case Subgroup::bit_xor: break;
   }
   throw Bug(op.loc, "a bitwise subgroup op on floats");
 }
@@ -86,14 +96,15 @@ ValueId subgroup_adjoint(Builder& b, const Op& op, const Values& x, ValueId r, V
   switch (static_cast<Subgroup>(op.kind)) {
     case Subgroup::add: return b.subgroup(Subgroup::add, y);
     // From this thread on.
-    case Subgroup::scan_add:
-      return b.subgroup(planted(testing::Mutant::scan_same_way) ? Subgroup::scan_add : Subgroup::scan_add_back, y);
+    case Subgroup::scan_add: return b.subgroup(planted(testing::Mutant::scan_same_way) ? Subgroup::scan_add : Subgroup::scan_add_back, y);
     case Subgroup::scan_add_back: return b.subgroup(Subgroup::scan_add, y);
     case Subgroup::shuffle: return b.subgroup(planted(testing::Mutant::shuffle_again) ? Subgroup::shuffle : Subgroup::scatter_add, y, x[1]);
     case Subgroup::scatter_add: return b.subgroup(Subgroup::shuffle, y, x[1]);
-    case Subgroup::min: case Subgroup::max:
-      return b.select(is_winner(b, x[0], r), b.subgroup(Subgroup::add, y), b.zero(b.function().type(y)));
-    case Subgroup::bit_and: case Subgroup::bit_or: case Subgroup::bit_xor: break;
+    case Subgroup::min:
+    case Subgroup::max: return b.select(is_winner(b, x[0], r), b.subgroup(Subgroup::add, y), b.zero(b.function().type(y)));
+    case Subgroup::bit_and:
+    case Subgroup::bit_or:
+    case Subgroup::bit_xor: break;
   }
   throw Bug(op.loc, "a bitwise subgroup op on floats");
 }

@@ -33,9 +33,12 @@ struct Symbolic {
   static Sym minus_unit() { return {{}, Kind::minus_unit}; }
   static Sym none() { return {{}, Kind::none}; }
   static Sym mask(Sym condition) { return {condition.id, Kind::mask}; }
-#define OP1(name, ...) static Sym name(Sym a) { return emit(Opcode::name, {a.id}); }
-#define OP2(name, ...) static Sym name(Sym a, Sym b) { return emit(Opcode::name, {a.id, b.id}); }
-#define OP3(name, ...) static Sym name(Sym a, Sym b, Sym c) { return emit(Opcode::name, {a.id, b.id, c.id}); }
+#define OP1(name, ...) \
+  static Sym name(Sym a) { return emit(Opcode::name, {a.id}); }
+#define OP2(name, ...) \
+  static Sym name(Sym a, Sym b) { return emit(Opcode::name, {a.id, b.id}); }
+#define OP3(name, ...) \
+  static Sym name(Sym a, Sym b, Sym c) { return emit(Opcode::name, {a.id, b.id, c.id}); }
 #include "fluxion/ops.def"
 };
 
@@ -54,9 +57,12 @@ struct Probe {
   static Mark minus_unit() { return {Kind::minus_unit}; }
   static Mark none() { return {Kind::none}; }
   static Mark mask(Mark) { return {Kind::mask}; }
-#define OP1(name, ...) static Mark name(Mark) { return {}; }
-#define OP2(name, ...) static Mark name(Mark, Mark) { return {}; }
-#define OP3(name, ...) static Mark name(Mark, Mark, Mark) { return {}; }
+#define OP1(name, ...) \
+  static Mark name(Mark) { return {}; }
+#define OP2(name, ...) \
+  static Mark name(Mark, Mark) { return {}; }
+#define OP3(name, ...) \
+  static Mark name(Mark, Mark, Mark) { return {}; }
 #include "fluxion/ops.def"
 };
 
@@ -67,9 +73,14 @@ T row(Opcode op, int k, [[maybe_unused]] T a, [[maybe_unused]] T b, [[maybe_unus
 #define OP1(name, dtypes, flags, meaning, da, doc) \
   case Opcode::name: return da;
 #define OP2(name, dtypes, flags, meaning, da, db, doc) \
-  case Opcode::name: if (k == 0) return da; else return db;
+  case Opcode::name:                                   \
+    if (k == 0) return da;                             \
+    else return db;
 #define OP3(name, dtypes, flags, meaning, da, db, dc, doc) \
-  case Opcode::name: if (k == 0) return da; else if (k == 1) return db; else return dc;
+  case Opcode::name:                                       \
+    if (k == 0) return da;                                 \
+    else if (k == 1) return db;                            \
+    else return dc;
 #include "fluxion/ops.def"
     default: throw Bug({}, "ad: an op without a row has no partial");  // select and the structural ops
   }
@@ -102,7 +113,9 @@ Partial partial(Builder& b, Opcode op, int k, std::span<const ValueId> x, ValueI
   testing::PartialMutant how{};
   const bool wrong = testing::partial_planted(op, k, how);
   const int column = wrong && how == testing::PartialMutant::swapped && info(op).arity > 1 ? (k == 0 ? 1 : 0) : k;
-  const auto one = [&](ValueId v) { return b.function().is_constant(v) && b.function()[v].bits == b.function()[b.constant_float(emission.t, 1)].bits; };
+  const auto one = [&](ValueId v) {
+    return b.function().is_constant(v) && b.function()[v].bits == b.function()[b.constant_float(emission.t, 1)].bits;
+  };
   // A reciprocal's derivative needs no second division.
   Sym s = op == Opcode::div && column == 1 && one(x[0]) ? -(Sym{r} * Sym{r}) : row<Symbolic, Sym>(op, column, at(0), at(1), at(2), Sym{r});
   if (wrong) s = mutated(s, how, info(op).arity == 1);

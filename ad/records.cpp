@@ -14,9 +14,20 @@
 namespace fluxion::ad {
 
 Reverse::Reverse(const Structure& s, const Activity& act, Builder& to)
-    : now(s.f.values.size()), adjoint(s.f.values.size()), memory(s.f.memories.size()), s_(s), f_(s.f), act_(act), b_(to),
-      program_(s.f.kind == Function::Kind::program), nested_(s.f.ops.size()), scope_of_(s.f.values.size()),
-      record_(s.f.values.size()), checkpoints_(s.f.ops.size()), base_(s.f.body), relevant_(s.f.regions.size()) {
+    : now(s.f.values.size()),
+      adjoint(s.f.values.size()),
+      memory(s.f.memories.size()),
+      s_(s),
+      f_(s.f),
+      act_(act),
+      b_(to),
+      program_(s.f.kind == Function::Kind::program),
+      nested_(s.f.ops.size()),
+      scope_of_(s.f.values.size()),
+      record_(s.f.values.size()),
+      checkpoints_(s.f.ops.size()),
+      base_(s.f.body),
+      relevant_(s.f.regions.size()) {
   for (std::uint32_t m = 0; m < f_.memories.size(); ++m)
     if (f_.memories[m].space != Memory::Space::parameter) memory[m].primal = MemoryPlan::Primal::unstable;
 }
@@ -147,8 +158,7 @@ void Reverse::sweep_op(OpId o) {
       break;
     case Opcode::store:
     case Opcode::accumulate:
-      if (memory[op.memory.index].primal == MemoryPlan::Primal::unstable && s_.within(s_.scope(op.memory), base_))
-        sweep_plain(op);
+      if (memory[op.memory.index].primal == MemoryPlan::Primal::unstable && s_.within(s_.scope(op.memory), base_)) sweep_plain(op);
       break;
     default:
       if (!op.results.empty() && given(op.results[0])) {
@@ -169,8 +179,9 @@ void Reverse::sweep_plain(const Op& op) {
     const MemoryPlan& plan = memory[op.memory.index];
     copy.memory = op.code == Opcode::extent ? plan.shape : plan.memory;
     if (!copy.memory.valid())
-      throw KernelError(op.loc, "the extent of an integer Out or Accum parameter is used, but a derivative does not "
-                                "have that parameter; pass the extent as a number, or declare it InOut");
+      throw KernelError(op.loc,
+                        "the extent of an integer Out or Accum parameter is used, but a derivative does not "
+                        "have that parameter; pass the extent as a number, or declare it InOut");
   }
   if (op.code == Opcode::call || op.code == Opcode::launch) {
     if (op.code == Opcode::call) refuse_impure(*f_.callees[op.ref], op.loc);
@@ -258,26 +269,29 @@ void Reverse::sweep_for(OpId o) {
   const Values records = recorded_here(o), givens = given_inside(o);
   const ValueId lo = primal(op.operands[0]), hi = primal(op.operands[1]);
   const Values init = primal(Values(op.operands.begin() + 2, op.operands.end()));
-  const auto result = b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
-    const Values& args = f_[body].arguments;
-    now[args[0].index] = i;
-    for (std::size_t k = 0; k < n; ++k) now[args[k + 1].index] = carries[k];
-    const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
-    ValueId position{};
-    if (!givens.empty()) position = from_zero ? i : b_.sub(i, lo);
-    if (!givens.empty() && planted(testing::Mutant::record_shifted))
-      position = b_.emit(Opcode::min, {b_.add(position, b_.i32(1)), b_.sub(b_.sub(hi, lo), b_.i32(1))});
-    const Values saved = givens.empty() ? Values{} : narrow(givens, position);
-    sweep_ops(body);
-    const Values y = primal(f_.terminator(body).operands);
-    Builder::LoopYield out;
-    out.carries.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(n));
-    out.collected.assign(y.begin() + static_cast<std::ptrdiff_t>(n), y.end());
-    if (direct) out.collected.insert(out.collected.end(), carries.begin(), carries.end());
-    for (ValueId v : records) out.collected.push_back(record_[v.index]);
-    widen(givens, saved);
-    return out;
-  }, op.down);
+  const auto result = b_.for_(
+      lo, hi, init,
+      [&](ValueId i, const Values& carries) {
+        const Values& args = f_[body].arguments;
+        now[args[0].index] = i;
+        for (std::size_t k = 0; k < n; ++k) now[args[k + 1].index] = carries[k];
+        const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
+        ValueId position{};
+        if (!givens.empty()) position = from_zero ? i : b_.sub(i, lo);
+        if (!givens.empty() && planted(testing::Mutant::record_shifted))
+          position = b_.emit(Opcode::min, {b_.add(position, b_.i32(1)), b_.sub(b_.sub(hi, lo), b_.i32(1))});
+        const Values saved = givens.empty() ? Values{} : narrow(givens, position);
+        sweep_ops(body);
+        const Values y = primal(f_.terminator(body).operands);
+        Builder::LoopYield out;
+        out.carries.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(n));
+        out.collected.assign(y.begin() + static_cast<std::ptrdiff_t>(n), y.end());
+        if (direct) out.collected.insert(out.collected.end(), carries.begin(), carries.end());
+        for (ValueId v : records) out.collected.push_back(record_[v.index]);
+        widen(givens, saved);
+        return out;
+      },
+      op.down);
   b_.last().kind = op.kind;
   for (std::size_t k = 0; k < n; ++k) now[op.results[k].index] = result.carries[k];
   std::size_t next = 0;

@@ -56,10 +56,12 @@ class Unrepeatable {
     for (ValueId v : op.results) raise(value_[v.index], from);
   }
   [[noreturn]] void refuse(const Op& atomic, const Op& use) const {
-    throw KernelError(atomic.loc, fmt::format("vjp of \"{}\": the old number that atomic_{} on {} gives decides what happens to {} at {}, and the "
-                                              "derivative, which runs it again, would get another one; find it in a kernel of its own and pass "
-                                              "it as an In, or use jvp", f_.name, name_of(static_cast<Atomic>(atomic.kind)),
-                                              f_[atomic.memory].name, f_[use.memory].name, to_string(use.loc)));
+    throw KernelError(
+        atomic.loc,
+        fmt::format("vjp of \"{}\": the old number that atomic_{} on {} gives decides what happens to {} at {}, and the "
+                    "derivative, which runs it again, would get another one; find it in a kernel of its own and pass "
+                    "it as an In, or use jvp",
+                    f_.name, name_of(static_cast<Atomic>(atomic.kind)), f_[atomic.memory].name, f_[use.memory].name, to_string(use.loc)));
   }
 };
 

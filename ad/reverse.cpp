@@ -57,9 +57,10 @@ ValueId Reverse::length(ValueId seq) {
 ValueId Reverse::zero_of(const Type& t, ValueId seq) {
   if (!t.is_seq()) return b_.zero(t);
   if (!t.item().is_seq()) return b_.zeros(t, b_.seq_len(seq));
-  return b_.for_(b_.i32(0), b_.seq_len(seq), {}, [&](ValueId i, const Values&) {
-    return Builder::LoopYield{{}, {zero_of(t.item(), b_.seq_get(seq, i))}};
-  }).seqs[0];
+  return b_
+      .for_(b_.i32(0), b_.seq_len(seq), {},
+            [&](ValueId i, const Values&) { return Builder::LoopYield{{}, {zero_of(t.item(), b_.seq_get(seq, i))}}; })
+      .seqs[0];
 }
 
 ValueId Reverse::zero_adjoint(ValueId v) {
@@ -119,8 +120,15 @@ void Reverse::reverse_op(OpId o) {
       if (const ValueId y = adjoint[op.results[0].index]; y.valid() && act_.active(op.operands[0]))
         add_adjoint(op.operands[0], subgroup_adjoint(b_, op, primal(op.operands), primal(op.results[0]), y));
       break;
-    case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::yield: case Opcode::seq_len:
-    case Opcode::zeros: case Opcode::print: case Opcode::check: break;
+    case Opcode::bitcast:
+    case Opcode::extent:
+    case Opcode::domain:
+    case Opcode::group_index:
+    case Opcode::yield:
+    case Opcode::seq_len:
+    case Opcode::zeros:
+    case Opcode::print:
+    case Opcode::check: break;
     default:
       if (!adjoint[op.results[0].index].valid()) break;
       if (program_ && !f_.type(op.results[0]).is_seq()) reverse_elementwise_arrays(op);
@@ -170,8 +178,14 @@ void Reverse::reverse_elementwise(const Op& op) {
 void Reverse::reverse_select(const Op& op) {
   const ValueId y = adjoint[op.results[0].index], c = primal(op.operands[0]);
   const auto zero = [&](ValueId v) { return zero_adjoint(v); };
-  if (const ValueId v = op.operands[1]; act_.active(v)) add_adjoint(v, planted(testing::Mutant::select_both) ? y : planted(testing::Mutant::select_crossed) ? b_.select(c, zero(v), y) : b_.select(c, y, zero(v)));
-  if (const ValueId v = op.operands[2]; act_.active(v)) add_adjoint(v, planted(testing::Mutant::select_both) ? y : planted(testing::Mutant::select_crossed) ? b_.select(c, y, zero(v)) : b_.select(c, zero(v), y));
+  if (const ValueId v = op.operands[1]; act_.active(v))
+    add_adjoint(v, planted(testing::Mutant::select_both)      ? y
+                   : planted(testing::Mutant::select_crossed) ? b_.select(c, zero(v), y)
+                                                              : b_.select(c, y, zero(v)));
+  if (const ValueId v = op.operands[2]; act_.active(v))
+    add_adjoint(v, planted(testing::Mutant::select_both)      ? y
+                   : planted(testing::Mutant::select_crossed) ? b_.select(c, y, zero(v))
+                                                              : b_.select(c, zero(v), y));
 }
 
 void Reverse::reverse_convert(const Op& op) {
@@ -184,7 +198,8 @@ void Reverse::reverse_seq(const Op& op) {
   const ValueId y = adjoint[op.results[0].index], s = op.operands[0];
   if (!y.valid()) return;
   const ValueId i = primal(op.operands[1]);
-  if (f_.type(s).is_array()) return reverse_call(std::make_shared<const Function>(item_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
+  if (f_.type(s).is_array())
+    return reverse_call(std::make_shared<const Function>(item_kernel(f_, op)), {b_.i32(1)}, op.operands, op.results);
   if (op.code == Opcode::seq_get) {
     if (!act_.active(s)) return;
     ValueId& a = adjoint[s.index];
@@ -206,13 +221,15 @@ bool Reverse::contributes(const Op& op, RegionId at, std::size_t k) const {
     case Opcode::accumulate:
     case Opcode::atomic: return k + 1 == op.operands.size() && act_.memory_useful[op.memory.index];
     case Opcode::subgroup: return k == 0 && result_active(0);
-    case Opcode::barrier: case Opcode::group_index: return false;
+    case Opcode::barrier:
+    case Opcode::group_index: return false;
     case Opcode::for_: return k >= 2 && act_.active(f_[op.regions[0]].arguments[k - 1]);
     case Opcode::while_: return act_.active(f_[op.regions[1]].arguments[k]);
     case Opcode::seq_get: return k == 0 && result_active(0);
     case Opcode::seq_set:
     case Opcode::seq_add_at: return k != 1 && result_active(0);
-    case Opcode::call: case Opcode::launch: {
+    case Opcode::call:
+    case Opcode::launch: {
       for (std::size_t r = 0; r < op.results.size(); ++r)
         if (result_active(r)) return true;
       return false;
@@ -227,8 +244,15 @@ bool Reverse::contributes(const Op& op, RegionId at, std::size_t k) const {
       const std::size_t n = f_.carries(o), skip = o.code == Opcode::for_ ? 1 : 0;
       return k < n ? act_.active(args[k + skip]) : act_.active(o.results[k]);
     }
-    case Opcode::load: case Opcode::if_: case Opcode::bitcast: case Opcode::extent: case Opcode::domain:
-    case Opcode::seq_len: case Opcode::zeros: case Opcode::print: case Opcode::check: return false;
+    case Opcode::load:
+    case Opcode::if_:
+    case Opcode::bitcast:
+    case Opcode::extent:
+    case Opcode::domain:
+    case Opcode::seq_len:
+    case Opcode::zeros:
+    case Opcode::print:
+    case Opcode::check: return false;
     default: return result_active(0) && depends(op.code, static_cast<int>(k));
   }
 }

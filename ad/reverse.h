@@ -22,10 +22,10 @@ namespace fluxion::ad {
 struct MemoryPlan {
   enum class Primal { dropped, stable, unstable };  // not there; never written; written and read
   Primal primal = Primal::dropped;
-  MemoryId memory{};    // in the new function, unless dropped
-  MemoryId adjoint{};   // in the new function; invalid: none
-  bool clear = true;    // a store clears the adjoint's element
-  MemoryId shape{};     // whom to ask for an extent
+  MemoryId memory{};   // in the new function, unless dropped
+  MemoryId adjoint{};  // in the new function; invalid: none
+  bool clear = true;   // a store clears the adjoint's element
+  MemoryId shape{};    // whom to ask for an extent
 };
 
 /// vjp of a kernel, and for each parameter of it what it is: of which parameter of the primal.
@@ -40,25 +40,26 @@ struct KernelAdjoint {
 /// `wrt` and `cotangents` by parameter: which In and scalars get a gradient; which Out and Accum have a cotangent
 /// (an InOut always has one, and an Out that the kernel reads back). Scratch parameters of `f` are ordinary here.
 /// `quiet`: without the primal's prints and checks, because the primal has run before.
-KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare = false);
+KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet,
+                         bool bare = false);
 
 class Reverse {
  public:
   Reverse(const Structure& s, const Activity& act, Builder& to);
 
   // Set by the caller before the sweeps: parameters, indices, cotangents of results, memories.
-  std::vector<ValueId> now;         // by primal value: its copy in the current scope
-  std::vector<ValueId> adjoint;     // by primal value: its cotangent so far; invalid: none yet
-  std::vector<MemoryPlan> memory;   // by primal memory
-  std::map<OpId, ValueId> states;   // by loop that revolves: how many of its states it keeps
+  std::vector<ValueId> now;        // by primal value: its copy in the current scope
+  std::vector<ValueId> adjoint;    // by primal value: its cotangent so far; invalid: none yet
+  std::vector<MemoryPlan> memory;  // by primal memory
+  std::map<OpId, ValueId> states;  // by loop that revolves: how many of its states it keeps
 
   /// Emits the primal's body (but its yield) forward, then backwards.
   void sweep_body(bool quiet = false);
   void reverse_body();
 
-  ValueId primal(ValueId v);                    // its copy; constants are made on first use
+  ValueId primal(ValueId v);  // its copy; constants are made on first use
   Values primal(const Values& v);
-  void add_adjoint(ValueId v, ValueId part);    // nothing for inactive values
+  void add_adjoint(ValueId v, ValueId part);  // nothing for inactive values
   ValueId zero_adjoint(ValueId v);
   Type cotangent_type(ValueId v) const;
 
@@ -84,8 +85,8 @@ class Reverse {
   bool costly(const Op& op) const;
   RegionId loop_around(RegionId r) const;
   void find_recordables(RegionId r, RegionId launches, std::vector<Recordable>& out);  // `launches`: the scope of theirs
-  bool given(ValueId v) const;                   // recorded by a sweep further out
-  bool to_record(ValueId v) const;               // must be recorded by this sweep
+  bool given(ValueId v) const;                                                         // recorded by a sweep further out
+  bool to_record(ValueId v) const;                                                     // must be recorded by this sweep
   void sweep_ops(RegionId r);
   void sweep_op(OpId o);
   void sweep_plain(const Op& op);
@@ -97,13 +98,13 @@ class Reverse {
   Values given_inside(OpId o) const;
   Type record_type(ValueId v, RegionId seen_from) const;
   ValueId no_record(const Type& t);
-  void replay(RegionId r);                       // sweep `r` so that it can be reversed
+  void replay(RegionId r);  // sweep `r` so that it can be reversed
   /// Narrows the records of `values` to position t; returns what to hand to `widen`.
   Values narrow(const Values& values, ValueId t);
   void widen(const Values& values, const Values& saved);
 
   // ---- reverse.cpp
-  std::vector<char> relevant_;                   // by region: reversing it does something
+  std::vector<char> relevant_;  // by region: reversing it does something
   bool find_relevant(RegionId r);
   void reverse_region(RegionId r);
   void reverse_op(OpId o);
@@ -124,8 +125,8 @@ class Reverse {
   void reverse_loop(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg,
                     const std::function<void(ValueId t)>& bind);
   // ---- revolve.cpp
-  struct Held {                                  // the states that a loop keeps, as the current scope sees them
-    Values seqs;                                 // of each carry
+  struct Held {   // the states that a loop keeps, as the current scope sees them
+    Values seqs;  // of each carry
     ValueId positions, used, most;
   };
   std::map<OpId, Held> held_;
@@ -134,14 +135,14 @@ class Reverse {
   void sweep_revolving(OpId o);
   /// Runs iterations `from` .. `target` - 1, which start with `carries`, and keeps states on the way for a reverse from `end` on.
   Values advance(OpId o, ValueId from, const Values& carries, ValueId target, ValueId end);
-  Values state_at(OpId o, ValueId position);     // the carries when that iteration begins; drops the state if it is kept
+  Values state_at(OpId o, ValueId position);  // the carries when that iteration begins; drops the state if it is kept
   ValueId stride(ValueId length, ValueId free);
 
   /// True when no iteration's cotangents depend on those of a later one, but carries would have to be kept: then the reverse goes the way
   /// of the loop and computes the carries again.
   bool goes_onward(OpId o, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active) const;
-  void reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
-                      const Values& gains, const std::function<void(ValueId i)>& bind);
+  void reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg,
+                      const std::vector<std::size_t>& active, const Values& gains, const std::function<void(ValueId i)>& bind);
   static bool steps_evenly(const Function& f, const Structure& s, ValueId arg, ValueId next, RegionId body, ValueId* by = nullptr);
 
   ValueId carry_at(OpId o, std::size_t k, RegionId body, ValueId arg, ValueId t, ValueId trips);
@@ -154,14 +155,13 @@ class Reverse {
 
   // ---- reverse_call.cpp
   void reverse_fn(const Op& op);
-  void reverse_program(const Op& op);            // a program that has rules
+  void reverse_program(const Op& op);  // a program that has rules
 
   // ---- reverse_launch.cpp
   void reverse_launch(const Op& op);
   void reverse_elementwise_arrays(const Op& op);
   /// `operands`: of the primal, for each parameter of `callee` but Out; `results`: for each version it makes.
-  void reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
-                    const Values& results);
+  void reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands, const Values& results);
   std::map<std::pair<const Function*, std::vector<char>>, std::shared_ptr<const KernelAdjoint>> adjoints_;
   std::vector<std::shared_ptr<const Function>> kept_;  // what adjoints_ knows by address
   std::map<std::string, std::shared_ptr<const Function>> elementwise_;

@@ -61,7 +61,9 @@ void Reverse::reverse_fn(const Op& op) {
   if (a.results)
     for (ValueId v : op.results) arguments.push_back(primal(v));
   for (std::size_t k = 0; k < seeds.size(); ++k)
-    if (a.seeds[k]) cotangents.push_back(seeds[k] && !(k > 0 && planted(testing::Mutant::call_one_seed)) ? adjoint[op.results[k].index] : b_.zero(cotangent_type(op.results[k])));
+    if (a.seeds[k])
+      cotangents.push_back(seeds[k] && !(k > 0 && planted(testing::Mutant::call_one_seed)) ? adjoint[op.results[k].index]
+                                                                                           : b_.zero(cotangent_type(op.results[k])));
   const auto rule = [&](const Values& w) {
     Values all = arguments;
     all.insert(all.end(), w.begin(), w.end());

@@ -53,8 +53,7 @@ void Reverse::reverse_elementwise_arrays(const Op& op) {
   auto& kernel = elementwise_[key];
   if (!kernel) kernel = std::make_shared<Function>(elementwise_kernel(f_, op));
   Values domain;
-  for (int k = 0; k < kernel->domain_rank; ++k)
-    domain.push_back(b_.i32(arrays ? static_cast<std::int32_t>(f_.type(r).shape[k]) : 1));
+  for (int k = 0; k < kernel->domain_rank; ++k) domain.push_back(b_.i32(arrays ? static_cast<std::int32_t>(f_.type(r).shape[k]) : 1));
   reverse_call(kernel, domain, op.operands, op.results);
 }
 
@@ -82,7 +81,8 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
   if (!any_cotangent) return;
   // An Accum only adds: the old version's cotangent is the new one's.
   for (std::size_t p = 0; p < count; ++p)
-    if (callee->parameters[p].role == Role::accum && result[p].valid() && !planted(testing::Mutant::accum_breaks_chain)) add_adjoint(operand[p], adjoint[result[p].index]);
+    if (callee->parameters[p].role == Role::accum && result[p].valid() && !planted(testing::Mutant::accum_breaks_chain))
+      add_adjoint(operand[p], adjoint[result[p].index]);
   if (!any_gradient) return;
 
   key = wrt;

@@ -7,9 +7,7 @@
 namespace fluxion::ad {
 namespace {
 
-bool float_leaf(const Function& f, const Op& op) {
-  return is_float(layout_of(f[op.memory].element).leaves[op.leaf].dtype);
-}
+bool float_leaf(const Function& f, const Op& op) { return is_float(layout_of(f[op.memory].element).leaves[op.leaf].dtype); }
 
 }  // namespace
 
@@ -26,7 +24,8 @@ void Reverse::reverse_load(const Op& op) {
   const MemoryPlan& plan = memory[op.memory.index];
   if (!y.valid() || !plan.adjoint.valid()) return;
   const int leaf = planted(testing::Mutant::load_first_leaf) ? 0 : op.leaf;
-  if (planted(testing::Mutant::load_replaces) && b_.function()[plan.adjoint].role == Role::inout) b_.store(plan.adjoint, primal(op.operands), y, leaf);
+  if (planted(testing::Mutant::load_replaces) && b_.function()[plan.adjoint].role == Role::inout)
+    b_.store(plan.adjoint, primal(op.operands), y, leaf);
   else b_.accumulate(plan.adjoint, primal(op.operands), y, leaf);
 }
 

@@ -29,7 +29,10 @@ class Sums {
     }
   }
   bool passes(ValueId v, ValueId arg, int& seen) const {
-    if (v == arg) { ++seen; return true; }
+    if (v == arg) {
+      ++seen;
+      return true;
+    }
     const Value& value = f_[v];
     if (value.kind != Value::Kind::result || uses_[v.index] != 1) return false;
     const Op& op = f_.ops[value.owner];
@@ -84,8 +87,8 @@ bool Reverse::goes_onward(OpId o, RegionId body, std::size_t first_arg, const st
   return !ordered(ordered, body);
 }
 
-void Reverse::reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg, const std::vector<std::size_t>& active,
-                             const Values& gains, const std::function<void(ValueId i)>& bind) {
+void Reverse::reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId body, std::size_t first_arg,
+                             const std::vector<std::size_t>& active, const Values& gains, const std::function<void(ValueId i)>& bind) {
   const Op& op = f_[o];
   const std::size_t n = f_.carries(op), first_init = op.operands.size() - n;
   const Values args = f_[body].arguments, yields = f_.terminator(body).operands;
@@ -98,30 +101,33 @@ void Reverse::reverse_onward(OpId o, ValueId lo, ValueId hi, bool down, RegionId
   for (ValueId v : gains) init.push_back(adjoint[v.index].valid() ? adjoint[v.index] : zero_adjoint(v));
   const RegionId outer_base = base_;
   const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
-  const auto result = b_.for_(lo, hi, init, [&](ValueId i, const Values& carries) {
-    const ValueId t = from_zero ? i : b_.sub(i, lo);
-    bind(i);
-    for (std::size_t k = 0; k < n; ++k) {
-      now[args[k + first_arg].index] = carries[k];
-      adjoint[args[k + first_arg].index] = {};
-    }
-    Values records;
-    for (const Recordable& x : nested_[o.index])
-      if (s_.within(outer_base, x.scope)) records.push_back(x.value);
-    const Values saved = narrow(records, t);
-    replay(body);
-    Builder::LoopYield out;
-    out.carries = primal(Values(yields.begin(), yields.begin() + static_cast<std::ptrdiff_t>(n)));
-    for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = carries[n + k];
-    for (std::size_t k = n; k < yields.size(); ++k)
-      if (const ValueId a = adjoint[op.results[k].index]; a.valid() && act_.active(yields[k])) add_adjoint(yields[k], b_.seq_get(a, t));
-    for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(yields[active[k]], sums[k]);
-    reverse_region(body);
-    widen(records, saved);
-    base_ = outer_base;
-    for (ValueId v : gains) out.carries.push_back(adjoint[v.index]);
-    return out;
-  }, !down);
+  const auto result = b_.for_(
+      lo, hi, init,
+      [&](ValueId i, const Values& carries) {
+        const ValueId t = from_zero ? i : b_.sub(i, lo);
+        bind(i);
+        for (std::size_t k = 0; k < n; ++k) {
+          now[args[k + first_arg].index] = carries[k];
+          adjoint[args[k + first_arg].index] = {};
+        }
+        Values records;
+        for (const Recordable& x : nested_[o.index])
+          if (s_.within(outer_base, x.scope)) records.push_back(x.value);
+        const Values saved = narrow(records, t);
+        replay(body);
+        Builder::LoopYield out;
+        out.carries = primal(Values(yields.begin(), yields.begin() + static_cast<std::ptrdiff_t>(n)));
+        for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = carries[n + k];
+        for (std::size_t k = n; k < yields.size(); ++k)
+          if (const ValueId a = adjoint[op.results[k].index]; a.valid() && act_.active(yields[k])) add_adjoint(yields[k], b_.seq_get(a, t));
+        for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(yields[active[k]], sums[k]);
+        reverse_region(body);
+        widen(records, saved);
+        base_ = outer_base;
+        for (ValueId v : gains) out.carries.push_back(adjoint[v.index]);
+        return out;
+      },
+      !down);
   for (std::size_t k = 0; k < gains.size(); ++k) adjoint[gains[k].index] = result.carries[n + k];
   for (std::size_t k = 0; k < active.size(); ++k) add_adjoint(op.operands[active[k] + first_init], sums[k]);
 }

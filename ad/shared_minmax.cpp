@@ -52,15 +52,18 @@ Function order_minmax(const Function& f) {
     b.store(at, {&thread, 1}, rw(op.operands[0]));
     b.store(tmp, {&thread, 1}, rw(op.operands[1]));
     b.barrier();
-    b.if_(b.emit(Opcode::eq, {thread, b.i32(0)}), [&] {
-      b.for_(b.i32(0), b.i32(static_cast<std::int32_t>(threads)), {}, [&](ValueId j, const Values&) {
-        const ValueId i = b.load(at, {&j, 1});
-        const ValueId old = b.load(s, {&i, 1}, op.leaf), v = b.load(tmp, {&j, 1});
-        b.store(s, {&i, 1}, b.emit(static_cast<Atomic>(op.kind) == Atomic::min ? Opcode::min : Opcode::max, {old, v}), op.leaf);
-        return Builder::LoopYield{};
-      });
-      return Values{};
-    }, [] { return Values{}; });
+    b.if_(
+        b.emit(Opcode::eq, {thread, b.i32(0)}),
+        [&] {
+          b.for_(b.i32(0), b.i32(static_cast<std::int32_t>(threads)), {}, [&](ValueId j, const Values&) {
+            const ValueId i = b.load(at, {&j, 1});
+            const ValueId old = b.load(s, {&i, 1}, op.leaf), v = b.load(tmp, {&j, 1});
+            b.store(s, {&i, 1}, b.emit(static_cast<Atomic>(op.kind) == Atomic::min ? Opcode::min : Opcode::max, {old, v}), op.leaf);
+            return Builder::LoopYield{};
+          });
+          return Values{};
+        },
+        [] { return Values{}; });
     b.barrier();
     return true;
   });

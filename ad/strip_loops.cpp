@@ -125,10 +125,10 @@ class Strips {
     const ValueId mid = op.down ? b_.sub(hi, place(first)) : b_.add(lo, place(first));
     const Values begun = op.down ? rw_.copy_for(op, mid, hi, init) : rw_.copy_for(op, lo, mid, init);
     rw_.map(op.results, b_.for_(zero, place(count), begun, [&](ValueId s, const Values& carries) {
-      const ValueId done = b_.mul(b_.convert(s, DType::u32), strip), length = place(least(b_.sub(rest, done), strip));
-      const ValueId from = op.down ? b_.sub(b_.sub(mid, place(done)), length) : b_.add(mid, place(done));
-      return Builder::LoopYield{rw_.copy_for(op, from, b_.add(from, length), carries), {}};
-    }).carries);
+                            const ValueId done = b_.mul(b_.convert(s, DType::u32), strip), length = place(least(b_.sub(rest, done), strip));
+                            const ValueId from = op.down ? b_.sub(b_.sub(mid, place(done)), length) : b_.add(mid, place(done));
+                            return Builder::LoopYield{rw_.copy_for(op, from, b_.add(from, length), carries), {}};
+                          }).carries);
   }
   ValueId number(std::uint32_t n) { return b_.constant(DType::u32, n); }
   ValueId place(ValueId n) { return b_.convert(n, DType::i32); }
@@ -144,29 +144,32 @@ class Strips {
     const RegionId body = op.regions[1];
     Values start = init;
     start.push_back(b_.i32(0));
-    return b_.while_(
-        start,
-        [&](const Values& c) {
-          const ValueId more = goes_on(op, Values(c.begin(), c.end() - 1));
-          return std::pair(b_.emit(Opcode::bit_and, {more, b_.emit(Opcode::lt, {c.back(), b_.i32(testing::strip_length())})}), c);
-        },
-        [&](const Values& c) {
-          rw_.map(f_[body].arguments, Values(c.begin(), c.end() - 1));
-          rw_.copy_ops(body);
-          Values next = rw_(f_.terminator(body).operands);
-          next.push_back(b_.add(c.back(), b_.i32(1)));
-          return Builder::LoopYield{next, {}};
-        }).carries;
+    return b_
+        .while_(
+            start,
+            [&](const Values& c) {
+              const ValueId more = goes_on(op, Values(c.begin(), c.end() - 1));
+              return std::pair(b_.emit(Opcode::bit_and, {more, b_.emit(Opcode::lt, {c.back(), b_.i32(testing::strip_length())})}), c);
+            },
+            [&](const Values& c) {
+              rw_.map(f_[body].arguments, Values(c.begin(), c.end() - 1));
+              rw_.copy_ops(body);
+              Values next = rw_(f_.terminator(body).operands);
+              next.push_back(b_.add(c.back(), b_.i32(1)));
+              return Builder::LoopYield{next, {}};
+            })
+        .carries;
   }
   void strip_while(const Op& op) {
     const Values begun = strip_of(op, rw_(op.operands));
     const Values end = b_.while_(
-        begun, [&](const Values& c) { return std::pair(goes_on(op, Values(c.begin(), c.end() - 1)), c); },
-        [&](const Values& c) {
-          Values next = strip_of(op, Values(c.begin(), c.end() - 1));
-          next.back() = b_.add(next.back(), c.back());
-          return Builder::LoopYield{next, {}};
-        }).carries;
+                             begun, [&](const Values& c) { return std::pair(goes_on(op, Values(c.begin(), c.end() - 1)), c); },
+                             [&](const Values& c) {
+                               Values next = strip_of(op, Values(c.begin(), c.end() - 1));
+                               next.back() = b_.add(next.back(), c.back());
+                               return Builder::LoopYield{next, {}};
+                             })
+                           .carries;
     rw_.map(op.results, end);  // the last one is the trips
   }
 };

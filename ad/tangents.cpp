@@ -45,10 +45,20 @@ using WidenedCallees = std::map<std::pair<const Function*, std::vector<char>>, W
 class Widen {
  public:
   Widen(const Function& f, std::vector<char> parameters, int n, Builder& b, WidenedCallees& callees)
-      : f_(f), n_(n), b_(b), callees_(callees), parameters_(std::move(parameters)), many_(f.values.size()), many_memory_(f.memories.size()),
-        now_(f.values.size()), memory_(f.memories.size()) {
+      : f_(f),
+        n_(n),
+        b_(b),
+        callees_(callees),
+        parameters_(std::move(parameters)),
+        many_(f.values.size()),
+        many_memory_(f.memories.size()),
+        now_(f.values.size()),
+        memory_(f.memories.size()) {
     if (f.external && f.kind == Function::Kind::kernel)
-      throw KernelError(f.loc, fmt::format("external \"{}\" works on arrays, and the rule of its jvp takes one tangent at a time; call fx::jvp without a number", f.name));
+      throw KernelError(
+          f.loc,
+          fmt::format("external \"{}\" works on arrays, and the rule of its jvp takes one tangent at a time; call fx::jvp without a number",
+                      f.name));
   }
 
   std::vector<char> results() {
@@ -92,10 +102,10 @@ class Widen {
   const int n_;
   Builder& b_;
   WidenedCallees& callees_;
-  std::vector<char> parameters_;                // by parameter: a tangent
-  std::vector<char> many_, many_memory_;        // by value, by memory: one for each tangent
-  std::vector<Values> now_;                     // by value: one, or n
-  std::vector<std::vector<MemoryId>> memory_;   // by memory: one, or n locals
+  std::vector<char> parameters_;               // by parameter: a tangent
+  std::vector<char> many_, many_memory_;       // by value, by memory: one for each tangent
+  std::vector<Values> now_;                    // by value: one, or n
+  std::vector<std::vector<MemoryId>> memory_;  // by memory: one, or n locals
 
   // ---- what depends on a tangent
   bool mark(ValueId v, bool yes) {
@@ -111,7 +121,9 @@ class Widen {
       for (ValueId v : op.operands) any |= many_[v.index] != 0;
       switch (op.code) {
         case Opcode::yield: break;
-        case Opcode::store: case Opcode::accumulate: case Opcode::atomic:
+        case Opcode::store:
+        case Opcode::accumulate:
+        case Opcode::atomic:
           if (any && !many_memory_[op.memory.index]) many_memory_[op.memory.index] = 1, changed = true;
           for (ValueId v : op.results) changed |= mark(v, any);
           break;
@@ -190,13 +202,16 @@ class Widen {
       const Parameter& q = f_.parameters[p];
       if (q.kind != Parameter::Kind::memory) {
         for (int t = 0; t < (parameters_[p] ? n_ : 1); ++t)
-          now_[q.value.index].push_back(b_.scalar_parameter(f_.type(q.value).dtype(), names.unique(parameters_[p] ? q.name + std::to_string(t) : q.name)));
+          now_[q.value.index].push_back(
+              b_.scalar_parameter(f_.type(q.value).dtype(), names.unique(parameters_[p] ? q.name + std::to_string(t) : q.name)));
         continue;
       }
       const Memory& m = f_[q.memory];
       if (parameters_[p] && m.rank == 3)
-        throw KernelError(m.loc ? m.loc : f_.loc, fmt::format("\"{}\": {} has three axes, and the leading axis of {} tangents would be a fourth; "
-                                                              "call jvp for one tangent at a time", f_.name, q.name, n_));
+        throw KernelError(m.loc ? m.loc : f_.loc,
+                          fmt::format("\"{}\": {} has three axes, and the leading axis of {} tangents would be a fourth; "
+                                      "call jvp for one tangent at a time",
+                                      f_.name, q.name, n_));
       const MemoryId made = b_.memory_parameter(m.element, m.rank + (parameters_[p] ? 1 : 0), q.role, names.unique(q.name));
       Memory& now = out[made];
       now.loc = m.loc;
@@ -205,13 +220,16 @@ class Widen {
       // Positions: a tangent scalar stands for n parameters now.
       const auto moved = [&](int at) {
         int to = 0;
-        for (int k = 0; k < at; ++k) to += f_.parameters[static_cast<std::size_t>(k)].kind != Parameter::Kind::memory && parameters_[static_cast<std::size_t>(k)] ? n_ : 1;
+        for (int k = 0; k < at; ++k)
+          to += f_.parameters[static_cast<std::size_t>(k)].kind != Parameter::Kind::memory && parameters_[static_cast<std::size_t>(k)] ? n_
+                                                                                                                                       : 1;
         return to;
       };
       if (m.scratch) {
         if (parameters_[p] && !parameters_[static_cast<std::size_t>(m.like)])
-          throw KernelError(f_.loc, fmt::format("\"{}\": the scratch {} has the shape of an array without tangents; call jvp for one tangent at a time",
-                                                f_.name, q.name));
+          throw KernelError(
+              f_.loc, fmt::format("\"{}\": the scratch {} has the shape of an array without tangents; call jvp for one tangent at a time",
+                                  f_.name, q.name));
         now.like = moved(m.like);
         if (m.into >= 0) now.into = moved(m.into);
         now.work = m.work;
@@ -354,7 +372,8 @@ class Widen {
 Function jvp(const Function& f, int n) {
   if (n < 1) throw KernelError(f.loc, fmt::format("jvp of \"{}\" with {} tangents; at least one is needed", f.name, n));
   if (f.kind == Function::Kind::program)
-    throw KernelError(f.loc, fmt::format("jvp of program \"{}\" with {} tangents at once; call jvp for each, or differentiate the kernels", f.name, n));
+    throw KernelError(
+        f.loc, fmt::format("jvp of program \"{}\" with {} tangents at once; call jvp for each, or differentiate the kernels", f.name, n));
   const Function d = jvp(f);
   Function out;
   Builder b(out);

@@ -51,7 +51,9 @@ KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> 
   const bool meet = has_barrier(f);
   const auto follow = [&](MemoryId m, auto&& first, auto&& second) {
     if (!meet) return pair(m, first, second);
-    const auto count_of = [&](auto&& is) { return std::count_if(touched[m.index].begin(), touched[m.index].end(), [&](const Access& a) { return is(a.code); }); };
+    const auto count_of = [&](auto&& is) {
+      return std::count_if(touched[m.index].begin(), touched[m.index].end(), [&](const Access& a) { return is(a.code); });
+    };
     return count_of(first) > 0 && count_of(second) > 0;
   };
 
@@ -133,7 +135,8 @@ KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> 
     MemoryPlan& plan = r.memory[parameter.memory.index];
     cotangent_at[p] = static_cast<int>(out.parameters.size());
     note(Slot::Kind::cotangent, p);
-    plan.adjoint = add_memory(adjoint_of(m.element, m.loc), m, parameter.role == Role::inout ? Role::inout : Role::in, parameter.name + "_bar");
+    plan.adjoint =
+        add_memory(adjoint_of(m.element, m.loc), m, parameter.role == Role::inout ? Role::inout : Role::in, parameter.name + "_bar");
     plan.clear = parameter.role == Role::inout;
     if (!plan.shape.valid()) plan.shape = plan.adjoint;
   }
@@ -148,14 +151,16 @@ KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> 
       r.memory[parameter.memory.index].adjoint = add_memory(adjoint_of(m.element, m.loc), m, Role::accum, parameter.name + "_bar");
     } else {
       Memory one;
-      scalar_gradients.emplace_back(parameter.value, add_memory(adjoint_of(f.type(parameter.value).dtype()), one, Role::accum, parameter.name + "_bar"));
+      scalar_gradients.emplace_back(parameter.value,
+                                    add_memory(adjoint_of(f.type(parameter.value).dtype()), one, Role::accum, parameter.name + "_bar"));
     }
   }
   const auto scratch = [&](std::size_t p, LayoutId element, Role role, int like, const char* what) {
     const Parameter& parameter = f.parameters[p];
     if (like < 0)
       throw KernelError(f[parameter.memory].loc, fmt::format("\"{}\": the integer Out parameter {} is read back, which its derivative "
-                                                             "cannot repeat; declare it InOut", f.name, parameter.name));
+                                                             "cannot repeat; declare it InOut",
+                                                             f.name, parameter.name));
     note(Slot::Kind::scratch, p);
     const MemoryId m = add_memory(element, f[parameter.memory], role, parameter.name + what);
     out[m].scratch = true;
@@ -270,7 +275,8 @@ namespace {
 /// The rule of `f`: all cotangents and all gradients, whatever is asked for.
 KernelAdjoint ruled(const Function& f) {
   if (!f.rules.vjp)
-    throw KernelError(f.loc, fmt::format("\"{}\" has a rule for its jvp but none for its vjp; add .vjp(...) to the rule, or use jvp", f.name));
+    throw KernelError(f.loc,
+                      fmt::format("\"{}\" has a rule for its jvp but none for its vjp; add .vjp(...) to the rule, or use jvp", f.name));
   KernelAdjoint k{f.rules.vjp, {}};
   using Slot = KernelAdjoint::Slot;
   const auto slots = [&](Slot::Kind kind, const auto& wanted) {
@@ -285,13 +291,15 @@ KernelAdjoint ruled(const Function& f) {
 }
 }  // namespace
 
-KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet, bool bare) {
+KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet,
+                         bool bare) {
   if (original.rules != Rules{}) {
     if (bare)
       for (std::size_t p = 0; p < wrt.size(); ++p)
         if (!wrt[p] && original.parameters[p].role == Role::in && float_parameter(original, original.parameters[p]))
-          throw KernelError(original.loc, fmt::format("the rule of \"{}\" gives the gradients of all of its inputs, {} too; ask for all, without wrt",
-                                                      original.name, original.parameters[p].name));
+          throw KernelError(original.loc,
+                            fmt::format("the rule of \"{}\" gives the gradients of all of its inputs, {} too; ask for all, without wrt",
+                                        original.name, original.parameters[p].name));
     return ruled(original);
   }
   if (original.external) refuse_external(original, {});
@@ -326,9 +334,7 @@ Function reverse_prepared(const Function& f, const std::vector<char>& wrt, const
   Activity act(f);
   for (std::size_t p = 0; p < f.parameters.size(); ++p) act.varied[f.parameters[p].value.index] = wrt[p];
   act.spread_varied(f);
-  const auto seeded = [&](std::size_t k) {
-    return is_float(f.type(results[k]).dtype()) && (options.given.empty() || options.given[k]);
-  };
+  const auto seeded = [&](std::size_t k) { return is_float(f.type(results[k]).dtype()) && (options.given.empty() || options.given[k]); };
   for (std::size_t k = 0; k < results.size(); ++k) {
     if (!seeded(k)) continue;
     act.useful[results[k].index] = act.varied[results[k].index];
@@ -344,8 +350,7 @@ Function reverse_prepared(const Function& f, const std::vector<char>& wrt, const
   b.loc = f.loc;
   Reverse r(s, act, b);
   Names names;
-  for (const Parameter& p : f.parameters)
-    r.now[p.value.index] = b.scalar_parameter(f.type(p.value).dtype(), names.unique(p.name));
+  for (const Parameter& p : f.parameters) r.now[p.value.index] = b.scalar_parameter(f.type(p.value).dtype(), names.unique(p.name));
   std::vector<ValueId> cotangents;
   for (std::size_t k = 0; k < results.size(); ++k) {
     const DType t = f.type(results[k]).dtype();
@@ -466,7 +471,7 @@ Function vjp_program(const Function& original, std::vector<char> wrt, const Chec
   for (std::size_t p = 0; p < f.parameters.size(); ++p)
     if (wrt[p])
       gradients.emplace_back(f.parameters[p].value, b.array_parameter(r.cotangent_type(f.parameters[p].value), Role::accum,
-                                                                       a.names.unique(f.parameters[p].name + "_bar")));
+                                                                      a.names.unique(f.parameters[p].name + "_bar")));
   for (const Parameter& p : f.parameters)
     if (p.role == Role::accum) r.now[p.value.index] = b.zero(f.type(p.value));  // only added to, never read
   for (const auto& [k, scalar] : scalar_seeds)
@@ -497,7 +502,8 @@ Function value_and_grad_program(const Function& original, std::vector<char> wrt,
   wrt.resize(f.parameters.size());
   const ValueId loss = a.returned.empty() ? ValueId{} : a.returned[0];
   if (!loss.valid() || !f.type(loss).element.is_scalar() || !is_float(f.type(loss).dtype()) || f.type(loss).count() != 1)
-    throw KernelError(f.loc, fmt::format("value_and_grad: \"{}\" must return a floating point scalar or an array of one element first", f.name));
+    throw KernelError(f.loc,
+                      fmt::format("value_and_grad: \"{}\" must return a floating point scalar or an array of one element first", f.name));
   for (std::size_t p = 0; p < f.parameters.size(); ++p) a.act.varied[f.parameters[p].value.index] = wrt[p];
   a.act.spread_varied(f);
   a.act.useful[loss.index] = a.act.varied[loss.index];

@@ -58,8 +58,7 @@ struct Throw {
   };
 
   Throw(const Parameters& p, const fx::Device& dev) : device(dev) {
-    start = fx::kernel("start", [](fx::In<Vec2> v0, fx::Out<Vec2> x, fx::Out<Vec2> v, fx::Out<Mat2> C,
-                                   fx::Out<Mat2> F) {
+    start = fx::kernel("start", [](fx::In<Vec2> v0, fx::Out<Vec2> x, fx::Out<Vec2> v, fx::Out<Mat2> C, fx::Out<Mat2> F) {
       auto k = fx::index();
       x[k] = RVec2{(fx::cast<T>(k / side) * T(0.7) + T(10)) / T(n), (fx::cast<T>(k % side) * T(0.7) + T(25)) / T(n)};
       v[k] = v0[0];
@@ -68,28 +67,27 @@ struct Throw {
     });
 
     // Deforms the particles and adds their mass and momentum to the grid.
-    p2g = fx::kernel("p2g",
-                     [p](fx::In<Vec2> x, fx::In<Vec2> v, fx::In<Mat2> C, fx::InOut<Mat2> F, fx::Accum<Cell, 2> grid) {
-                       auto k = fx::index();
-                       RMat2 c = C[k], old = F[k];
-                       RMat2 f = old + T(p.dt) * (c * old);
-                       F[k] = f;
-                       // F = R S: in two dimensions the rotation needs no iteration.
-                       Real a = f(0, 0) + f(1, 1), b = f(1, 0) - f(0, 1), s = T(1) / fx::sqrt(a * a + b * b);
-                       RMat2 r{a * s, -b * s, b * s, a * s};
-                       Real J = fx::det(f), pressure = T(p.lambda) * (J - T(1)) * J;
-                       RMat2 stress = T(2 * p.mu) * ((f - r) * fx::transpose(f)) + RMat2{pressure, 0, 0, pressure};
-                       RMat2 affine = T(-p.dt * 4 * n * n) * stress + c;
-                       Stencil near(x[k]);
-                       RVec2 u = v[k];
-                       for (int i = 0; i < 3; ++i)
-                         for (int j = 0; j < 3; ++j) {
-                           RVec2 d{(T(i) - near.offset[0]) / T(n), (T(j) - near.offset[1]) / T(n)};
-                           RVec2 momentum = u + affine * d;
-                           Real weight = near.w[0][i] * near.w[1][j];
-                           grid(near.i + i, near.j + j) += RCell{weight * momentum[0], weight * momentum[1], weight, 0};
-                         }
-                     });
+    p2g = fx::kernel("p2g", [p](fx::In<Vec2> x, fx::In<Vec2> v, fx::In<Mat2> C, fx::InOut<Mat2> F, fx::Accum<Cell, 2> grid) {
+      auto k = fx::index();
+      RMat2 c = C[k], old = F[k];
+      RMat2 f = old + T(p.dt) * (c * old);
+      F[k] = f;
+      // F = R S: in two dimensions the rotation needs no iteration.
+      Real a = f(0, 0) + f(1, 1), b = f(1, 0) - f(0, 1), s = T(1) / fx::sqrt(a * a + b * b);
+      RMat2 r{a * s, -b * s, b * s, a * s};
+      Real J = fx::det(f), pressure = T(p.lambda) * (J - T(1)) * J;
+      RMat2 stress = T(2 * p.mu) * ((f - r) * fx::transpose(f)) + RMat2{pressure, 0, 0, pressure};
+      RMat2 affine = T(-p.dt * 4 * n * n) * stress + c;
+      Stencil near(x[k]);
+      RVec2 u = v[k];
+      for (int i = 0; i < 3; ++i)
+        for (int j = 0; j < 3; ++j) {
+          RVec2 d{(T(i) - near.offset[0]) / T(n), (T(j) - near.offset[1]) / T(n)};
+          RVec2 momentum = u + affine * d;
+          Real weight = near.w[0][i] * near.w[1][j];
+          grid(near.i + i, near.j + j) += RCell{weight * momentum[0], weight * momentum[1], weight, 0};
+        }
+    });
 
     // Momentum to velocity; gravity; walls of 3 cells stop what moves outward.
     move_grid = fx::kernel("move_grid", [p](fx::InOut<Cell, 2> grid) {
@@ -121,8 +119,7 @@ struct Throw {
       x[k] = at + T(p.dt) * u;
     });
 
-    centre = fx::kernel("centre",
-                        [](fx::In<Vec2> x, fx::Accum<Vec2> mean) { mean[0] += x[fx::index()] * T(1.0 / particles); });
+    centre = fx::kernel("centre", [](fx::In<Vec2> x, fx::Accum<Vec2> mean) { mean[0] += x[fx::index()] * T(1.0 / particles); });
     distance = fx::kernel("distance", [p](fx::In<Vec2> mean, fx::Accum<T> loss) {
       RVec2 m = mean[0];
       loss[0] += T(0.5) * (fx::square(m[0] - T(p.target_x)) + fx::square(m[1] - T(p.target_y)));
@@ -130,8 +127,7 @@ struct Throw {
   }
 
   State begin(const fx::Buffer<Vec2>& v0) const {
-    State s{device.empty<Vec2>(particles), device.empty<Vec2>(particles), device.empty<Mat2>(particles),
-            device.empty<Mat2>(particles)};
+    State s{device.empty<Vec2>(particles), device.empty<Vec2>(particles), device.empty<Mat2>(particles), device.empty<Mat2>(particles)};
     start.over(particles)(v0, s.x, s.v, s.C, s.F);
     return s;
   }
@@ -153,9 +149,7 @@ struct Throw {
   auto program(int steps) const {
     return fx::program("throw", [*this, steps](fx::Buffer<Vec2> v0) {
       State s = begin(v0);
-      for ([[maybe_unused]] auto t : fx::range(steps)) {
-        step(s);
-      }
+      for ([[maybe_unused]] auto t : fx::range(steps)) { step(s); }
       auto loss = device.zeros<T>(1);
       distance.over(1)(mean(s), loss);
       return loss;

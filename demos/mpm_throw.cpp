@@ -31,8 +31,7 @@ std::vector<Points> fly(const mpm::Throw<float>& sim, const std::vector<double>&
 
 std::array<float, 2> centre(const Points& points) {
   std::array<float, 2> c{0, 0};
-  for (const auto& p : points)
-    c[0] += p[0] / static_cast<float>(points.size()), c[1] += p[1] / static_cast<float>(points.size());
+  for (const auto& p : points) c[0] += p[0] / static_cast<float>(points.size()), c[1] += p[1] / static_cast<float>(points.size());
   return c;
 }
 
@@ -62,8 +61,7 @@ void block(demo::Image& image, const Points& points, float alpha) {
   const int side = mpm::Throw<float>::side;
   for (int k = 0; k < static_cast<int>(points.size()); ++k) {
     // Coloured by where a particle sits in the block, so that the deformation shows.
-    const float u = static_cast<float>(k / side) / static_cast<float>(side),
-                v = static_cast<float>(k % side) / static_cast<float>(side);
+    const float u = static_cast<float>(k / side) / static_cast<float>(side), v = static_cast<float>(k % side) / static_cast<float>(side);
     const demo::Color c = mix(demo::hue(0.52f + 0.45f * u), {1, 1, 1}, 0.35f * v);
     image.disc(px(points[k][0]), py(points[k][1]), 2.4f, c, alpha);
   }
@@ -78,8 +76,7 @@ void path(demo::Image& image, const std::vector<Points>& frames, std::size_t unt
   image.polyline(trail, 2.5f, c, alpha);
 }
 
-void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameters& p,
-              const std::vector<std::vector<double>>& tried) {
+void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameters& p, const std::vector<std::vector<double>>& tried) {
   const auto before = fly(sim, tried.front(), p.steps), after = fly(sim, tried.back(), p.steps);
   demo::Animation film(run.path("throw"), kSize, kSize);
   for (std::size_t t = 0; t < after.size() + 20; ++t) {
@@ -98,8 +95,7 @@ void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameter
   block(image, after.back(), 0.75f);
   for (std::size_t k = 0; k < tried.size(); ++k) {
     const float part = tried.size() > 1 ? static_cast<float>(k) / static_cast<float>(tried.size() - 1) : 1;
-    path(image, fly(sim, tried[k], p.steps), before.size() - 1, mix({0.55f, 0.80f, 1.0f}, demo::kGold, part),
-         0.45f + 0.5f * part);
+    path(image, fly(sim, tried[k], p.steps), before.size() - 1, mix({0.55f, 0.80f, 1.0f}, demo::kGold, part), 0.45f + 0.5f * part);
   }
   target(image, p);
   image.text(30, 32, 12, "paths of the centre: first guess (blue) to last (gold)", {0.75f, 0.78f, 0.85f});
@@ -136,8 +132,7 @@ int main(int argc, char** argv) {
       auto [value, gradient] = fx::value_and_grad(loss)(at(v));
       const Vec2 g = gradient.item();
       run.loss(value.item());
-      return run.check_gradient([&](const std::vector<double>& x) { return loss(at(x)).item(); }, v, {g[0], g[1]},
-                                1e-6);
+      return run.check_gradient([&](const std::vector<double>& x) { return loss(at(x)).item(); }, v, {g[0], g[1]}, 1e-6);
     }
     using Vec2 = mpm::Throw<float>::Vec2;
     const mpm::Throw<float> sim(p, device);

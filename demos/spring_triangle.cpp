@@ -90,14 +90,12 @@ void draw(demo::Image& image, const Corners& path, int t, demo::Color color, flo
   for (int i = 0; i < 3; ++i) {
     const auto a = at(t, i), b = at(t, (i + 1) % 3);
     image.line(a[0], a[1], b[0], b[1], width, color, full ? 1 : 0.6f);
-    for (int s = 8; full && s <= t; s += 8)
-      image.line(at(s - 8, i)[0], at(s - 8, i)[1], at(s, i)[0], at(s, i)[1], 1.5f, color);
+    for (int s = 8; full && s <= t; s += 8) image.line(at(s - 8, i)[0], at(s - 8, i)[1], at(s, i)[0], at(s, i)[1], 1.5f, color);
     if (full) image.disc(a[0], a[1], 6, demo::kInk);
   }
 }
 
-void pictures(demo::Run& run, const Parameters& p, const fx::Device& device,
-              const std::vector<fx::Vec<float, 3>>& rests) {
+void pictures(demo::Run& run, const Parameters& p, const fx::Device& device, const std::vector<fx::Vec<float, 3>>& rests) {
   const auto trace = Triangle<float>::trace(p);
   std::vector<Corners> paths;
   for (const auto& rest : rests) {
@@ -119,8 +117,7 @@ void pictures(demo::Run& run, const Parameters& p, const fx::Device& device,
   run.wrote(film.finish());
   demo::Image image = scene(p.steps - 1);
   for (std::size_t k = 0; k < paths.size(); ++k)
-    draw(image, paths[k], p.steps - 1,
-         mix(demo::kBlue, demo::kRed, static_cast<float>(k) / static_cast<float>(paths.size())), 1.2f, false);
+    draw(image, paths[k], p.steps - 1, mix(demo::kBlue, demo::kRed, static_cast<float>(k) / static_cast<float>(paths.size())), 1.2f, false);
   image.write_png(run.path("triangle.png"));
   run.wrote(run.path("triangle.png"));
 }
@@ -162,8 +159,7 @@ int main(int argc, char** argv) {
     if (run.check()) {
       auto [loss, gradient] = gradient_of(double(), rest);
       run.loss(loss);
-      return run.check_gradient([&](const std::vector<double>& r) { return gradient_of(double(), r).first; }, rest,
-                                gradient, 1e-6);
+      return run.check_gradient([&](const std::vector<double>& r) { return gradient_of(double(), r).first; }, rest, gradient, 1e-6);
     }
     std::vector<fx::Vec<float, 3>> tried;
     for (int it = 0; it <= run.iterations(); ++it) {

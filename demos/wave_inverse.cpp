@@ -86,8 +86,7 @@ std::vector<double> draw_target(const std::string& what, int n) {
   const std::vector<float> letters = demo::text_mask(n, n, what);
   for (int i = 0; i < n; ++i)
     for (int j = 0; j < n; ++j) {
-      const double y = (i + 0.5) / n - 0.5, x = (j + 0.5) / n - 0.5, r = std::hypot(x, y), u = 3.1 * x,
-                   v = -3.1 * y + 0.15;
+      const double y = (i + 0.5) / n - 0.5, x = (j + 0.5) / n - 0.5, r = std::hypot(x, y), u = 3.1 * x, v = -3.1 * y + 0.15;
       double value = letters[static_cast<std::size_t>(i) * n + j];
       if (what == "disc") value = r < 0.3;
       if (what == "heart") value = std::pow(u * u + v * v - 1, 3) - u * u * v * v * v < 0;
@@ -105,8 +104,7 @@ std::vector<T> as(const std::vector<double>& v) {
   return {v.begin(), v.end()};
 }
 
-void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2>& height,
-              const std::vector<float>& target) {
+void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2>& height, const std::vector<float>& target) {
   constexpr int kWide = 512, kEdge = 12;
   const int n = pond.n;
   const auto frames = pond.watch(height, 2);
@@ -117,8 +115,7 @@ void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2
     image = demo::Image(2 * kWide + 3 * kEdge, kWide + 52);
     image.heat_map(frames[at], n, n, kEdge, 40, kWide, kWide, 0.9f);
     image.heat_map(target, n, n, 2 * kEdge + kWide, 40, kWide, kWide, 0.9f);
-    image.text(kEdge, 14, 13, "height, step " + std::to_string(std::min<std::size_t>(2 * at, pond.steps - 1)),
-               demo::kInk);
+    image.text(kEdge, 14, 13, "height, step " + std::to_string(std::min<std::size_t>(2 * at, pond.steps - 1)), demo::kInk);
     image.text(2 * kEdge + kWide, 14, 13, "target", demo::kInk);
     film.add(image);
   }
@@ -155,8 +152,7 @@ int main(int argc, char** argv) {
   run.parameter("rate", rate, "step of gradient descent");
   run.parameter("momentum", momentum, "of the descent; 0.97 brings out fine pictures");
   return run.start(argc, argv, [&] {
-    if (p.n < 8 || p.steps < 4 || p.steps % 2)
-      throw std::runtime_error("n must be at least 8, steps even and at least 4");
+    if (p.n < 8 || p.steps < 4 || p.steps % 2) throw std::runtime_error("n must be at least 8, steps even and at least 4");
     const fx::Device device = run.device().empty() ? fx::Device::best() : fx::Device::named(run.device());
     run.record("device", device.name());
     run.record("target", target);
@@ -166,9 +162,8 @@ int main(int argc, char** argv) {
       auto goal = device.upload(wanted, p.n, p.n);
       auto [value, gradient] = fx::value_and_grad(loss, fx::wrt<0>)(device.upload(flat, p.n, p.n), goal);
       run.loss(value.item());
-      return run.check_gradient(
-          [&](const std::vector<double>& h) { return loss(device.upload(h, p.n, p.n), goal).item(); }, flat,
-          gradient.host(), 1e-3);
+      return run.check_gradient([&](const std::vector<double>& h) { return loss(device.upload(h, p.n, p.n), goal).item(); }, flat,
+                                gradient.host(), 1e-3);
     }
     const Pond<float> pond(p, device);
     auto step = fx::value_and_grad(pond.program(), fx::wrt<0>);

@@ -51,7 +51,9 @@ bool may_merge(const Function& f, const Parameter& p, const Parameter& q) {
   return !reads_after_write(f, f.body, first_reads ? p.memory : q.memory, first_reads ? q.memory : p.memory, written);
 }
 
-struct Range { std::uintptr_t begin, end; };
+struct Range {
+  std::uintptr_t begin, end;
+};
 Range range_of(const ArrayState& a) {
   const auto& storage = storage_of(a);
   const auto begin = reinterpret_cast<std::uintptr_t>(storage->data);
@@ -82,9 +84,11 @@ Merges find_merges(const Function& f, std::span<const Argument> arguments) {
                                             first.name, second.name));
       }
       if (f.external || !may_merge(f, first, second))
-        throw KernelError({}, fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and what is written through one may be read through the other; "
-                                          "pass a copy as one of them",
-                                          first.name, name_of(first.role), second.name, name_of(second.role)));
+        throw KernelError(
+            {},
+            fmt::format("\"{}\" ({}) and \"{}\" ({}) are the same array, and what is written through one may be read through the other; "
+                        "pass a copy as one of them",
+                        first.name, name_of(first.role), second.name, name_of(second.role)));
       if (merges.empty()) merges.assign(f.parameters.size(), -1);
       // All parameters on one array become the first of them, those that only read it too.
       if (merges[q] < 0) merges[q] = merges[p] < 0 ? static_cast<int>(p) : merges[p];
@@ -101,8 +105,10 @@ Function merge_parameters(const Function& f, const Merges& merges) {
   out.loc = f.loc;
   out.domain_rank = f.domain_rank;
   if (!f.before.stages.empty())
-    throw KernelError(f.loc, fmt::format("kernel \"{}\": two of its parameters are the same array, which the kernels that find its extremes know "
-                                         "nothing of; pass a copy", f.name));
+    throw KernelError(f.loc,
+                      fmt::format("kernel \"{}\": two of its parameters are the same array, which the kernels that find its extremes know "
+                                  "nothing of; pass a copy",
+                                  f.name));
   out.group = f.group;
   Builder b(out);
   Rewriter r(f, b);

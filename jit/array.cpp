@@ -71,8 +71,8 @@ Array Array::make(const Device& device, LayoutId element, std::span<const std::i
   return Array(std::move(state));
 }
 
-Array Array::wrap(void* data, LayoutId element, std::span<const std::int64_t> shape, const Device& device,
-                  void (*deleter)(void*, void*), void* context) {
+Array Array::wrap(void* data, LayoutId element, std::span<const std::int64_t> shape, const Device& device, void (*deleter)(void*, void*),
+                  void* context) {
   auto state = describe(device, element, shape, {});
   const std::size_t bytes = bytes_of(*state);
   if (!data && bytes != 0) throw ShapeError({}, fmt::format("wrap: a null pointer for {} bytes", bytes));
@@ -151,7 +151,7 @@ void Array::fill(const void* element, Loc at) const {
   detail::ArrayState& s = state();
   if (detail::Tracer* t = detail::tracer()) {
     const Array filled = make(s.device, s.element, shape(), Fill::zeros, at);
-    detail::combine_into(Opcode::add, filled, detail::single_value(s.element, element), at);
+    detail::combine_into(Opcode::add, filled, detail::single_value(s.element, element, at), at);
     return t->copy(s, filled.state(), at);
   }
   const auto storage = detail::storage_of(s);

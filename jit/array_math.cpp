@@ -89,7 +89,8 @@ const KernelHandle& kernel_for(const Key& key) {
 void check_numbers(Opcode op, const Array& a, Loc at) {
   for (const Leaf& leaf : layout_of(a.element()).leaves)
     if (!accepts(info(op).operands, compute_type(leaf.dtype)))
-      throw ShapeError(at, fmt::format("{} of an array of {}: it does not take {}", name_of(op), to_string(a.element()), name_of(leaf.dtype)));
+      throw ShapeError(at,
+                       fmt::format("{} of an array of {}: it does not take {}", name_of(op), to_string(a.element()), name_of(leaf.dtype)));
 }
 
 void check_equal(Opcode op, const Array& a, const Array& b, Loc at) {
@@ -166,12 +167,15 @@ Array dot(const Array& a, const Array& b, Loc at) {
   return r;
 }
 
-double single_value(LayoutId layout, const void* element) {
+double single_value(LayoutId layout, const void* element, Loc call) {
   double value = 0;
   bool first = true;
   for (const Leaf& leaf : layout_of(layout).leaves) {
     const auto* at = static_cast<const std::byte*>(element) + leaf.offset;
-    const auto read = [&]<class T>(T v) { std::memcpy(&v, at, sizeof v); return static_cast<double>(v); };
+    const auto read = [&]<class T>(T v) {
+      std::memcpy(&v, at, sizeof v);
+      return static_cast<double>(v);
+    };
     double v = 0;
     switch (leaf.dtype) {
       case DType::boolean: v = read(bool{}); break;
@@ -183,12 +187,25 @@ double single_value(LayoutId layout, const void* element) {
       case DType::u16: v = read(std::uint16_t{}); break;
       case DType::u32: v = read(std::uint32_t{}); break;
       case DType::u64: v = read(std::uint64_t{}); break;
-      case DType::f16: v = static_cast<double>(static_cast<float>([&] { half h; std::memcpy(&h, at, 2); return h; }())); break;
-      case DType::bf16: v = static_cast<double>(static_cast<float>([&] { bfloat16 h; std::memcpy(&h, at, 2); return h; }())); break;
+      case DType::f16:
+        v = static_cast<double>(static_cast<float>([&] {
+          half h;
+          std::memcpy(&h, at, 2);
+          return h;
+        }()));
+        break;
+      case DType::bf16:
+        v = static_cast<double>(static_cast<float>([&] {
+          bfloat16 h;
+          std::memcpy(&h, at, 2);
+          return h;
+        }()));
+        break;
       case DType::f32: v = read(float{}); break;
       case DType::f64: v = read(double{}); break;
     }
-    if (!first && v != value) throw KernelError({}, "fill: within a program all parts of the element must be equal; launch a kernel instead");
+    if (!first && v != value)
+      throw KernelError(call, "fill: within a program all parts of the element must be equal; launch a kernel instead");
     value = v;
     first = false;
   }

@@ -41,7 +41,8 @@ bool BufferClasses::unite(int a, int b, bool forced) {
   if (a == b) return true;
   Node& x = nodes_[a];
   Node& y = nodes_[b];
-  if (!forced && (x.type != y.type || x.rotation >= 0 || y.rotation >= 0 || (x.pinned >= 0 && y.pinned >= 0) || meet(x.life, y.life))) return false;
+  if (!forced && (x.type != y.type || x.rotation >= 0 || y.rotation >= 0 || (x.pinned >= 0 && y.pinned >= 0) || meet(x.life, y.life)))
+    return false;
   x.life = join(x.life, y.life);
   x.pinned = std::max(x.pinned, y.pinned);
   y.parent = a;
@@ -101,7 +102,9 @@ void BufferClasses::join_what_must() {
 }
 
 void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
-  struct Pair { int depth, order, a, b; };
+  struct Pair {
+    int depth, order, a, b;
+  };
   std::vector<Pair> pairs;
   const auto pair = [&](RegionId at, ValueId a, int b) {
     if (b < 0 || !f_.type(a).is_array() || node_of_[a.index] < 0) return;
@@ -135,7 +138,8 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
             for (ValueId in : ins) pair(r, in, node_of_[out.index]);
           break;
         }
-        case Opcode::for_: case Opcode::while_:
+        case Opcode::for_:
+        case Opcode::while_:
           for (std::size_t k = 0; k < f_.carries(op); ++k) {
             const int node = node_of_[op.results[k].index];
             pair(r, op.operands[k + 2 * is_for], node);
@@ -145,8 +149,7 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
           break;
         case Opcode::if_:
           for (RegionId arm : op.regions)
-            for (std::size_t k = 0; k < op.results.size(); ++k)
-              pair(arm, f_.terminator(arm).operands[k], node_of_[op.results[k].index]);
+            for (std::size_t k = 0; k < op.results.size(); ++k) pair(arm, f_.terminator(arm).operands[k], node_of_[op.results[k].index]);
           break;
         default: break;
       }
@@ -155,12 +158,14 @@ void BufferClasses::join_what_may(const std::vector<int>& output_nodes) {
   visit(visit, f_.body);
   const Values& end = f_.terminator(f_.body).operands;
   for (std::size_t k = 0; k < end.size(); ++k) pair(f_.body, end[k], output_nodes[k]);
-  std::sort(pairs.begin(), pairs.end(), [](const Pair& x, const Pair& y) { return x.depth != y.depth ? x.depth > y.depth : x.order < y.order; });
+  std::sort(pairs.begin(), pairs.end(),
+            [](const Pair& x, const Pair& y) { return x.depth != y.depth ? x.depth > y.depth : x.order < y.order; });
   std::vector<std::pair<int, OpId>> loops;
   for (std::uint32_t i = 0; i < f_.ops.size(); ++i)
     if (const OpId id{i}; lives_.before(id) && (f_[id].code == Opcode::for_ || f_[id].code == Opcode::while_))
       loops.push_back({lives_.depth(lives_.region(id)) + 1, id});
-  std::sort(loops.begin(), loops.end(), [](const auto& x, const auto& y) { return x.first != y.first ? x.first > y.first : x.second < y.second; });
+  std::sort(loops.begin(), loops.end(),
+            [](const auto& x, const auto& y) { return x.first != y.first ? x.first > y.first : x.second < y.second; });
   std::size_t loop = 0;
   for (const Pair& p : pairs) {
     // A loop is looked at when all inside it is joined, and before anything outside joins its carries.
@@ -222,7 +227,9 @@ void BufferClasses::color() {
     int c = -1;
     if (node.pinned < 0 && node.rotation < 0)
       for (int other = 0; c < 0 && other < static_cast<int>(classes_.size()); ++other)
-        if (classes_[other].pinned < 0 && classes_[other].rotation < 0 && classes_[other].type == node.type && !meet(lives[other], node.life)) c = other;
+        if (classes_[other].pinned < 0 && classes_[other].rotation < 0 && classes_[other].type == node.type &&
+            !meet(lives[other], node.life))
+          c = other;
     if (c < 0) {
       c = static_cast<int>(classes_.size());
       classes_.push_back({node.type, node.pinned, node.rotation});
@@ -270,7 +277,8 @@ void BufferClasses::make_stacks() {
     const Op& op = f_.ops[i];
     if (!lives_.before(OpId{i})) continue;
     switch (op.code) {
-      case Opcode::for_: case Opcode::while_: {
+      case Opcode::for_:
+      case Opcode::while_: {
         const std::size_t first = op.code == Opcode::for_, n = f_.carries(op);
         const Values& end = f_.terminator(op.regions.back()).operands;
         for (std::size_t k = 0; k < n; ++k) {
@@ -289,7 +297,8 @@ void BufferClasses::make_stacks() {
       case Opcode::seq_get:
         if (f_.type(op.operands[0]).is_seq()) item(op.operands[0], op.results[0]);
         break;
-      case Opcode::seq_set: case Opcode::seq_add_at:
+      case Opcode::seq_set:
+      case Opcode::seq_add_at:
         same(op.operands[0], op.results[0]);
         item(op.operands[0], op.operands[2]);
         break;
@@ -343,8 +352,9 @@ bool BufferClasses::may_change(ValueId s, OpId op) const {
       if (value.type.is_array() && maker.code == Opcode::seq_get) holder = maker.operands[0];
       // A loop that is running has handles in its sequences already.
       const bool loop = maker.code == Opcode::for_ || maker.code == Opcode::while_;
-      if (loop && value.type.is_seq() && value.slot >= f_.carries(maker) && lives_.within(lives_.region(op), lives_.region(OpId{value.owner})) &&
-          lives_.before(OpId{value.owner}) < at && at < lives_.after(OpId{value.owner}) && shares(v, value.type.seq))
+      if (loop && value.type.is_seq() && value.slot >= f_.carries(maker) &&
+          lives_.within(lives_.region(op), lives_.region(OpId{value.owner})) && lives_.before(OpId{value.owner}) < at &&
+          at < lives_.after(OpId{value.owner}) && shares(v, value.type.seq))
         return false;
     }
     if (!f_.type(holder).is_seq() || !shares(holder, f_.type(holder).seq)) continue;

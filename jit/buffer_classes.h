@@ -36,7 +36,7 @@ class BufferClasses {
   /// The stack that holds level `level` of a sequence: 1 its arrays or scalars, 2 handles to those, ...
   int stack(ValueId seq, int level) const;
   struct Stack {
-    Type item;      // level 1
+    Type item;  // level 1
     int level = 1;
     RegionId scope;
   };
@@ -45,7 +45,13 @@ class BufferClasses {
   bool may_change(ValueId s, OpId op) const;
 
  private:
-  struct Node { Type type; Life life; int pinned; int parent; int rotation = -1; };
+  struct Node {
+    Type type;
+    Life life;
+    int pinned;
+    int parent;
+    int rotation = -1;
+  };
   int add(const Type& t, Life life, int pinned = -1);
   int find(int n) const;
   bool unite(int a, int b, bool forced = false);

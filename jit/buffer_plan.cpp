@@ -251,12 +251,26 @@ void Planner::op(OpId id) {
         return;
       }
       return sequence_op(id);
-    case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: case Opcode::seq_len: return sequence_op(id);
-    case Opcode::load: case Opcode::store: case Opcode::accumulate: case Opcode::extent: case Opcode::domain:
-    case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
-    case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
-    case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if: case Opcode::yield:
-      throw Bug(op.loc, fmt::format("buffer_plan: {} in a program\n{}", name_of(op.code), fluxion::print(f_)));
+    case Opcode::seq_get:
+    case Opcode::seq_set:
+    case Opcode::seq_add_at:
+    case Opcode::seq_len: return sequence_op(id);
+    case Opcode::load:
+    case Opcode::store:
+    case Opcode::accumulate:
+    case Opcode::extent:
+    case Opcode::domain:
+    case Opcode::buffer_alloc:
+    case Opcode::buffer_copy:
+    case Opcode::buffer_zero:
+    case Opcode::run:
+    case Opcode::var_new:
+    case Opcode::var_get:
+    case Opcode::var_set:
+    case Opcode::break_if:
+    case Opcode::continue_if:
+    case Opcode::return_if:
+    case Opcode::yield: throw Bug(op.loc, fmt::format("buffer_plan: {} in a program\n{}", name_of(op.code), fluxion::print(f_)));
     default: {  // elementwise, convert, bitcast, calls, print, check: on scalars
       Op now = op;
       now.operands.clear();

@@ -44,7 +44,10 @@ struct Item {
   Numbers numbers() const {
     Numbers out;
     each([&](DType t, std::size_t at) {
-      const auto read = [&]<class T>(T v) { std::memcpy(&v, bytes.data() + at, sizeof v); return static_cast<double>(static_cast<float>(v)); };
+      const auto read = [&]<class T>(T v) {
+        std::memcpy(&v, bytes.data() + at, sizeof v);
+        return static_cast<double>(static_cast<float>(v));
+      };
       double wide;
       if (t == DType::f64) std::memcpy(&wide, bytes.data() + at, 8), out.push_back(wide);
       else out.push_back(t == DType::f32 ? read(0.f) : t == DType::f16 ? read(half(0.f)) : read(bfloat16(0.f)));
@@ -74,10 +77,10 @@ using Items = std::vector<Item>;
 
 struct Subject {
   std::string name;
-  Items parameters;                                                   // floats and others
-  std::vector<std::size_t> active;                                    // those that are differentiated
-  std::function<Items(const Items& x)> values;                        // the float results
-  std::function<Items(const Items& x, const Items& dx)> forward;      // by active parameter -> by result
+  Items parameters;                                                       // floats and others
+  std::vector<std::size_t> active;                                        // those that are differentiated
+  std::function<Items(const Items& x)> values;                            // the float results
+  std::function<Items(const Items& x, const Items& dx)> forward;          // by active parameter -> by result
   std::function<Items(const Items& x, const Items& cotangents)> reverse;  // by result -> by active parameter
 };
 
@@ -141,8 +144,8 @@ GradientReport compare(const Subject& s) {
     row.modes = std::abs(row.reverse - row.forward) / size;
     row.error = std::abs(row.reverse - row.difference) / size;
     row.ok = row.modes <= modes && row.error <= differences;  // a NaN is not
-    report.text += fmt::format("{}: {}: reverse {:.6g}, forward {:.6g} (apart {:.1e}), differences {:.6g} (apart {:.1e}): {}\n", s.name, row.parameter,
-                               row.reverse, row.forward, row.modes, row.difference, row.error, row.ok ? "right" : "WRONG");
+    report.text += fmt::format("{}: {}: reverse {:.6g}, forward {:.6g} (apart {:.1e}), differences {:.6g} (apart {:.1e}): {}\n", s.name,
+                               row.parameter, row.reverse, row.forward, row.modes, row.difference, row.error, row.ok ? "right" : "WRONG");
     if (!row.ok) {
       report.ok = false;
       // The element that is furthest off, of at most 64 spread over the array.
@@ -155,8 +158,9 @@ GradientReport compare(const Subject& s) {
         const double d = difference(s.active[k], one), apart = std::isnan(gradient[e]) || std::isnan(d) ? 1e300 : std::abs(d - gradient[e]);
         if (apart > by) by = apart, worst = e, is = gradient[e], should = d;
       }
-      report.text += fmt::format("  the worst element of {}{}: number {}, value {:.6g}: gradient {:.6g}, difference {:.6g}\n", row.parameter,
-                                 step > 1 ? fmt::format(" (one in {} looked at)", step) : "", worst, parameter.numbers()[worst], is, should);
+      report.text +=
+          fmt::format("  the worst element of {}{}: number {}, value {:.6g}: gradient {:.6g}, difference {:.6g}\n", row.parameter,
+                      step > 1 ? fmt::format(" (one in {} looked at)", step) : "", worst, parameter.numbers()[worst], is, should);
     }
     report.rows.push_back(std::move(row));
   }
@@ -199,7 +203,8 @@ Items run_before(const Function& f, std::array<std::int64_t, 3> domain, const It
   for (const Before::Array& a : f.before.arrays) works.push_back(zeros(a));
   for (const Before::Stage& stage : f.before.stages) {
     Items arguments;
-    for (const int a : stage.arguments) arguments.push_back(a >= 0 ? x[static_cast<std::size_t>(a)] : works[static_cast<std::size_t>(-1 - a)]);
+    for (const int a : stage.arguments)
+      arguments.push_back(a >= 0 ? x[static_cast<std::size_t>(a)] : works[static_cast<std::size_t>(-1 - a)]);
     const Items after = run(*stage.kernel, domain, std::move(arguments));
     for (std::size_t p = 0; p < stage.arguments.size(); ++p)
       if (const int a = stage.arguments[p]; a < 0) works[static_cast<std::size_t>(-1 - a)] = after[p];
@@ -252,7 +257,8 @@ Items run(const Function& f, std::array<std::int64_t, 3> domain, Items x) {
 
 }  // namespace
 
-GradientReport check_gradient(const KernelHandle& k, std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) {
+GradientReport check_gradient(const KernelHandle& k, std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments,
+                              Loc at) {
   const auto f = k.function();
   const std::vector<int> all;
   const auto j = k.jvp().function(), v = k.vjp(all).function();
@@ -274,7 +280,8 @@ GradientReport check_gradient(const KernelHandle& k, std::array<std::int64_t, 3>
       if (s.parameters[p].rank == std::max(1, f->domain_rank)) domain = s.parameters[p].extent, rank = s.parameters[p].rank;
   }
   if (rank != std::max(1, f->domain_rank))
-    throw ShapeError(at, fmt::format("check_gradient of \"{}\": the launch has {} axes, the kernel {}; write .over(...)", f->name, rank, f->domain_rank));
+    throw ShapeError(at, fmt::format("check_gradient of \"{}\": the launch has {} axes, the kernel {}; write .over(...)", f->name, rank,
+                                     f->domain_rank));
   const auto take = [results](const Items& x) {
     Items out;
     for (std::size_t r : results) out.push_back(x[r]);
@@ -330,7 +337,8 @@ GradientReport check_gradient(const ProgramHandle& program, std::span<const Argu
   if (!device) device = Device::best();
   const std::vector<ProgramParameter>& parameters = program.parameters();
   s.name = fmt::format("program \"{}\"", program.name());
-  for (std::size_t p = 0; p < given.size(); ++p) s.parameters.push_back(item_of(fmt::format("parameter {}", p), parameters[p].element, given[p]));
+  for (std::size_t p = 0; p < given.size(); ++p)
+    s.parameters.push_back(item_of(fmt::format("parameter {}", p), parameters[p].element, given[p]));
   for (int p : wrt) s.active.push_back(static_cast<std::size_t>(p));
   const auto upload = [device](const Item& i) {
     Argument a;

@@ -39,9 +39,8 @@ Coloring better(const std::vector<std::int64_t>& degree, const Neighbours& forbi
   Coloring best;
   for (int round = 0; round < 2; ++round) {
     if (round)
-      std::sort(order.begin(), order.end(), [&](std::int64_t a, std::int64_t b) {
-        return degree[at(a)] != degree[at(b)] ? degree[at(a)] > degree[at(b)] : a < b;
-      });
+      std::sort(order.begin(), order.end(),
+                [&](std::int64_t a, std::int64_t b) { return degree[at(a)] != degree[at(b)] ? degree[at(a)] > degree[at(b)] : a < b; });
     Coloring c;
     c.color.assign(at(n), -1);
     Palette palette;
@@ -95,34 +94,40 @@ Coloring color_columns(const SparsityPattern& p, std::int64_t most) {
     for (const std::int32_t r : t.row(c)) d += static_cast<std::int64_t>(p.row(r).size());
     degree.push_back(d);
   }
-  Coloring c = better(degree, [&](std::int64_t v, const std::vector<std::int32_t>& color, Palette& palette) {
-    for (const std::int32_t r : t.row(v))
-      for (const std::int32_t w : p.row(r)) palette.forbid(color[at(w)], v);
-  }, least);
+  Coloring c = better(
+      degree,
+      [&](std::int64_t v, const std::vector<std::int32_t>& color, Palette& palette) {
+        for (const std::int32_t r : t.row(v))
+          for (const std::int32_t w : p.row(r)) palette.forbid(color[at(w)], v);
+      },
+      least);
   return c.colors > most ? Coloring{} : c;
 }
 
 Coloring color_star(const SparsityPattern& p) {
   std::vector<std::int64_t> degree;
   for (std::int64_t v = 0; v < p.rows; ++v) degree.push_back(static_cast<std::int64_t>(p.row(v).size()));
-  return better(degree, [&](std::int64_t v, const std::vector<std::int32_t>& color, Palette& palette) {
-    for (const std::int32_t w : p.row(v)) {
-      if (w == v) continue;
-      const std::int32_t cw = color[at(w)];
-      palette.forbid(cw, v);
-      for (const std::int32_t x : p.row(w)) {
-        if (x == v || x == w || color[at(x)] < 0) continue;
-        bool pair = cw < 0;  // v and x end up on two sides of w, whatever its colour will be
-        if (!pair)
-          for (const std::int32_t y : p.row(x))
-            if (y != w && y != x && color[at(y)] == cw) {
-              pair = true;
-              break;
-            }
-        if (pair) palette.forbid(color[at(x)], v);
-      }
-    }
-  }, 1);
+  return better(
+      degree,
+      [&](std::int64_t v, const std::vector<std::int32_t>& color, Palette& palette) {
+        for (const std::int32_t w : p.row(v)) {
+          if (w == v) continue;
+          const std::int32_t cw = color[at(w)];
+          palette.forbid(cw, v);
+          for (const std::int32_t x : p.row(w)) {
+            if (x == v || x == w || color[at(x)] < 0) continue;
+            bool pair = cw < 0;  // v and x end up on two sides of w, whatever its colour will be
+            if (!pair)
+              for (const std::int32_t y : p.row(x))
+                if (y != w && y != x && color[at(y)] == cw) {
+                  pair = true;
+                  break;
+                }
+            if (pair) palette.forbid(color[at(x)], v);
+          }
+        }
+      },
+      1);
 }
 
 std::vector<double> recover(const SparsityPattern& p, const Coloring& c, const std::vector<std::vector<double>>& products) {

@@ -69,7 +69,9 @@ Header header_of(std::string_view key, std::string_view object) {
 
 struct File {
   int fd;
-  ~File() { if (fd >= 0) ::close(fd); }
+  ~File() {
+    if (fd >= 0) ::close(fd);
+  }
 };
 
 bool read_all(int fd, void* to, std::size_t n) {
@@ -139,7 +141,10 @@ void trim(const std::string& directory, std::uint64_t limit) {
 }
 
 std::string build_id() {
-  struct Search { const void* inside; std::string id; } search{reinterpret_cast<const void*>(&cache_directory), {}};
+  struct Search {
+    const void* inside;
+    std::string id;
+  } search{reinterpret_cast<const void*>(&cache_directory), {}};
   dl_iterate_phdr(
       [](dl_phdr_info* object, std::size_t, void* data) {
         auto& s = *static_cast<Search*>(data);
@@ -236,8 +241,8 @@ void cache_store(std::string_view key, std::string_view object) {
     File file{::open(draft.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
     if (file.fd < 0) return;
     const Header h = header_of(key, object);
-    written = write_all(file.fd, &h, sizeof h) && write_all(file.fd, key.data(), key.size()) &&
-              write_all(file.fd, object.data(), object.size());
+    written =
+        write_all(file.fd, &h, sizeof h) && write_all(file.fd, key.data(), key.size()) && write_all(file.fd, object.data(), object.size());
   }
   // A reader sees the old entry or the whole new one.
   if (!written || ::rename(draft.c_str(), path.c_str()) != 0) ::unlink(draft.c_str());

@@ -8,7 +8,8 @@
 
 namespace fluxion::detail {
 
-FunctionPointer make_external(std::string name, std::vector<DType> takes, std::vector<DType> gives, bool impure, ExternalCall call, Loc at) {
+FunctionPointer make_external(std::string name, std::vector<DType> takes, std::vector<DType> gives, bool impure, ExternalCall call,
+                              Loc at) {
   for (DType t : gives) refuse_half(t, at);
   External e;
   e.name = std::move(name);
@@ -28,7 +29,9 @@ FunctionPointer make_external_kernel(std::string name, const std::vector<Externa
 }
 
 void refuse_impure_kernel(const std::string& name, Loc at) {
-  throw KernelError(at, fmt::format("external \"{}\" works on arrays, where fx::impure means nothing: a launch whose results are used is made once", name));
+  throw KernelError(
+      at,
+      fmt::format("external \"{}\" works on arrays, where fx::impure means nothing: a launch whose results are used is made once", name));
 }
 
 }  // namespace fluxion::detail

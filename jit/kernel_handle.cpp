@@ -107,7 +107,9 @@ void fill_work(Work& work, const Function& f, std::span<const Argument> argument
 namespace {
 
 // Scratch that ends in another array: added to it when the run is done.
-struct Addition { Array to, scratch; };
+struct Addition {
+  Array to, scratch;
+};
 std::vector<Addition> additions(const Work& work, const Function& f, std::span<const Argument> arguments) {
   std::vector<Addition> out;
   std::size_t slot = 0;
@@ -140,12 +142,12 @@ struct KernelHandle::State {
 
   std::shared_ptr<Variant> variant(const Device* device, const CompileOptions& o, const Merges& merges) const;
   /// Launches what runs before (Before in ir.h), and gives the work arrays.
-  std::vector<Array> run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments, const Device& device,
-                                Loc at) const;
+  std::vector<Array> run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments,
+                                const Device& device, Loc at) const;
 };
 
-std::vector<Array> KernelHandle::State::run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain, std::span<const Argument> arguments,
-                                                   const Device& device, Loc at) const {
+std::vector<Array> KernelHandle::State::run_before(const KernelHandle& self, std::array<std::int64_t, 3> domain,
+                                                   std::span<const Argument> arguments, const Device& device, Loc at) const {
   const Before& before = function->before;
   std::vector<Array> works;
   for (const Before::Array& a : before.arrays) {
@@ -244,7 +246,9 @@ KernelHandle KernelHandle::vjp(const std::vector<int>& wrt) const {
   auto it = state_->variants->adjoints.find(wrt);
   if (it == state_->variants->adjoints.end()) {
     const int domain = domain_parameter_of_vjp(f, state_->domain_parameter);
-    it = state_->variants->adjoints.emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain, derived_pipeline())).first;
+    it = state_->variants->adjoints
+             .emplace(wrt, KernelHandle(std::make_shared<const Function>(fluxion::vjp(f, wrt)), domain, derived_pipeline()))
+             .first;
     it->second.state_->likes = likes_of_vjp(f, state_->likes, wrt, passed_parameters(f));
   }
   return it->second.with_options_of(*this);
@@ -267,8 +271,8 @@ KernelHandle KernelHandle::jvp(int n) const {
   std::lock_guard lock(state_->variants->mutex);
   KernelHandle& tangent = state_->variants->tangents[n];
   if (!tangent.state_) {
-    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f, n)), state_->domain_parameter < 0 ? -2 : state_->domain_parameter,
-                           derived_pipeline());
+    tangent = KernelHandle(std::make_shared<const Function>(fluxion::jvp(f, n)),
+                           state_->domain_parameter < 0 ? -2 : state_->domain_parameter, derived_pipeline());
     tangent.state_->likes = likes_of_jvp(f, state_->likes, n, passed_parameters(f));
   }
   return tangent.with_options_of(*this);
@@ -277,7 +281,8 @@ KernelHandle KernelHandle::jvp(int n) const {
 KernelHandle KernelHandle::batched(const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars) const {
   const Function& f = *function();
   std::vector<BatchAxis> all = axes;
-  for (std::size_t p = axes.size(); p < f.parameters.size(); ++p) all.push_back(all[static_cast<std::size_t>(f[f.parameters[p].memory].like)]);  // scratch
+  for (std::size_t p = axes.size(); p < f.parameters.size(); ++p)
+    all.push_back(all[static_cast<std::size_t>(f[f.parameters[p].memory].like)]);  // scratch
   auto g = std::make_shared<const Function>(batched_kernel(f, all, scalars));
   std::vector<Like> likes = g->parameters.size() == f.parameters.size() ? state_->likes : std::vector<Like>();
   for (std::size_t p = 0; p < likes.size(); ++p)
@@ -287,7 +292,8 @@ KernelHandle KernelHandle::batched(const std::vector<BatchAxis>& axes, const std
   for (std::size_t p = 0; p < axes.size(); ++p, ++position) {
     if (axes[p] == BatchAxis::leading) leading.push_back(position);
     if (static_cast<int>(p) == state_->domain_parameter && axes[p] == BatchAxis::leading) domain = position;
-    if (axes[p] == BatchAxis::leading && f.parameters[p].kind == Parameter::Kind::scalar) p += static_cast<std::size_t>(scalars[p].count) - 1;
+    if (axes[p] == BatchAxis::leading && f.parameters[p].kind == Parameter::Kind::scalar)
+      p += static_cast<std::size_t>(scalars[p].count) - 1;
   }
   KernelHandle k(std::move(g), domain, derived_pipeline());
   k.state_->leading = std::move(leading);
@@ -323,14 +329,17 @@ std::string KernelHandle::dump(std::string_view what, const Device& device) cons
   return text;
 }
 
-std::array<std::int64_t, 3> KernelHandle::domain(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments, Loc at) const {
+std::array<std::int64_t, 3> KernelHandle::domain(std::array<std::int64_t, 3> domain, int rank, std::span<const Argument> arguments,
+                                                 Loc at) const {
   const Function& f = *function();
   const auto fail = [&](const std::string& text) { throw ShapeError(at, fmt::format("kernel \"{}\": {}", f.name, text)); };
   const int wanted = std::max(1, f.domain_rank);
   if (rank == 0) {
     if (state_->domain_parameter < 0)
       fail(fmt::format("no parameter has {} axes to take the launch domain from; write .over({})", wanted,
-                               wanted == 1 ? "n" : wanted == 2 ? "n, m" : "n, m, k"));
+                       wanted == 1   ? "n"
+                       : wanted == 2 ? "n, m"
+                                     : "n, m, k"));
     domain = arguments[static_cast<std::size_t>(state_->domain_parameter)].array->extent;  // never scratch: those come last
   } else if (rank != wanted) {
     fail(fmt::format("launched over {} axes, but it is written for {}", rank, wanted));
@@ -340,8 +349,10 @@ std::array<std::int64_t, 3> KernelHandle::domain(std::array<std::int64_t, 3> dom
     if (n < 0 || n > std::numeric_limits<std::int32_t>::max())
       fail(fmt::format("axis {} of the launch domain is {}; it must be within 0 .. 2^31 - 1", k, n));
     if (const int g = f.group[static_cast<std::size_t>(k)]; g > 0 && n % g)
-      fail(fmt::format("axis {} of the launch domain is {}, which groups of {} threads do not divide; launch over {} and skip the rest "
-                               "with fx::if_(i < n, ...), the barriers outside of it", k, n, g, (n + g - 1) / g * g));
+      fail(
+          fmt::format("axis {} of the launch domain is {}, which groups of {} threads do not divide; launch over {} and skip the rest "
+                      "with fx::if_(i < n, ...), the barriers outside of it",
+                      k, n, g, (n + g - 1) / g * g));
   }
   return domain;
 }
@@ -353,8 +364,10 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   constexpr KernelError* kKernel = nullptr;
   constexpr DeviceError* kDevice = nullptr;
   if (recording() && recording_kind() != Function::Kind::program)
-    fail(kKernel, fmt::format("it is launched while \"{}\" is captured, which would run it once, now; launch it from a program, or make what "
-                              "they share an fx::fn", recorded().name));
+    fail(kKernel,
+         fmt::format("it is launched while \"{}\" is captured, which would run it once, now; launch it from a program, or make what "
+                     "they share an fx::fn",
+                     recorded().name));
   const std::size_t passed = passed_parameters(f);
   if (arguments.size() != passed) fail(kKernel, fmt::format("{} arguments for {} parameters", arguments.size(), passed));
 
@@ -367,7 +380,8 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     const Memory& m = f[parameter.memory];
     const ArrayState* a = arguments[p].array.get();
     if (!a) {
-      fail(kShape, fmt::format("argument {} (\"{}\") is an empty array; make it with Device::zeros, empty or upload", p + 1, parameter.name));
+      fail(kShape,
+           fmt::format("argument {} (\"{}\") is an empty array; make it with Device::zeros, empty or upload", p + 1, parameter.name));
       return;
     }
     if (a->element != m.element || a->rank != m.rank)
@@ -387,8 +401,9 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     std::array<std::int64_t, 3> wanted = b.extent;
     if (like.tangents) wanted = {like.tangents, b.extent[0], b.extent[1]};
     if (a.extent != wanted)
-      fail(kShape, fmt::format("argument {} (\"{}\") is {}, and must be {}, as \"{}\" is {}", p + 1, f.parameters[p].name, shape(a.extent, a.rank),
-                               shape(wanted, a.rank), f.parameters[static_cast<std::size_t>(like.parameter)].name, shape(b.extent, b.rank)));
+      fail(kShape,
+           fmt::format("argument {} (\"{}\") is {}, and must be {}, as \"{}\" is {}", p + 1, f.parameters[p].name, shape(a.extent, a.rank),
+                       shape(wanted, a.rank), f.parameters[static_cast<std::size_t>(like.parameter)].name, shape(b.extent, b.rank)));
   }
 
   domain = this->domain(domain, rank, arguments, at);
@@ -402,9 +417,7 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   std::vector<Argument> merged;
   try {
     merges = find_merges(f, arguments);
-  } catch (const KernelError& e) {
-    fail(kKernel, e.what());
-  }
+  } catch (const KernelError& e) { fail(kKernel, e.what()); }
   if (!merges.empty()) {
     if (tracer() && f.rules != Rules{})
       fail(kKernel, "two of its parameters are the same array, which its rules know nothing of; pass a copy");
@@ -414,7 +427,8 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   }
 
   if (Tracer* t = tracer()) {
-    return t->launch(merges.empty() ? state_->function : state_->variant(nullptr, state_->options, merges)->function, domain, arguments, at);
+    return t->launch(merges.empty() ? state_->function : state_->variant(nullptr, state_->options, merges)->function, domain, arguments,
+                     at);
   }
   const std::int64_t points = domain[0] * domain[1] * domain[2];
   if (points == 0) return;

@@ -18,8 +18,7 @@ bool meet(const Life& a, const Life& b) {
 
 Life join(const Life& a, const Life& b) {
   Life all;
-  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all),
-             [](const Span& x, const Span& y) { return x.from < y.from; });
+  std::merge(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(all), [](const Span& x, const Span& y) { return x.from < y.from; });
   Life out;
   for (const Span& s : all) {
     if (!out.empty() && s.from <= out.back().to) out.back().to = std::max(out.back().to, s.to);
@@ -81,14 +80,17 @@ void Liveness::number(RegionId r, OpId owner, std::uint32_t& next) {
         }
         break;
       }
-      case Opcode::for_: case Opcode::while_: case Opcode::seq_set: case Opcode::seq_add_at: {
+      case Opcode::for_:
+      case Opcode::while_:
+      case Opcode::seq_set:
+      case Opcode::seq_add_at: {
         const bool seq = op.code == Opcode::seq_set || op.code == Opcode::seq_add_at;
         for (std::size_t i = 0; i < op.operands.size(); ++i) note(op.operands[i], id, seq && i > 0 ? Use::read : Use::take);
         break;
       }
       case Opcode::yield: {
-        const bool body = owner.valid() && (f_[owner].code == Opcode::for_ || f_[owner].code == Opcode::while_) &&
-                          f_[owner].regions.back() == r;
+        const bool body =
+            owner.valid() && (f_[owner].code == Opcode::for_ || f_[owner].code == Opcode::while_) && f_[owner].regions.back() == r;
         const std::size_t carries = body ? f_.carries(f_[owner]) : op.operands.size();
         for (std::size_t i = 0; i < op.operands.size(); ++i) {
           // A sequence is collected as a handle, at the end of the turn: it must still hold its items then.
@@ -108,7 +110,8 @@ RegionId Liveness::region(ValueId v) const {
   switch (value.kind) {
     case Value::Kind::result: return place_[value.owner].region;
     case Value::Kind::argument: return RegionId{value.owner};
-    case Value::Kind::constant: case Value::Kind::parameter: break;
+    case Value::Kind::constant:
+    case Value::Kind::parameter: break;
   }
   return f_.body;
 }
@@ -133,7 +136,8 @@ std::uint32_t Liveness::made(ValueId v) const {
   switch (value.kind) {
     case Value::Kind::result: return place_[value.owner].after + 1;
     case Value::Kind::argument: return start_[value.owner] + 1;
-    case Value::Kind::constant: case Value::Kind::parameter: break;
+    case Value::Kind::constant:
+    case Value::Kind::parameter: break;
   }
   return 1;
 }

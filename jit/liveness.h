@@ -49,8 +49,14 @@ class Liveness {
   bool read(ValueId v) const;  // needs memory: has a use of kind read or share, or a collect outside the region that makes it
 
  private:
-  struct Place { std::uint32_t before = 0, after = 0; RegionId region; };
-  struct Site { OpId op; Use use; };
+  struct Place {
+    std::uint32_t before = 0, after = 0;
+    RegionId region;
+  };
+  struct Site {
+    OpId op;
+    Use use;
+  };
   void number(RegionId r, OpId owner, std::uint32_t& next);
   void note(ValueId v, OpId op, Use use);
   void walk(RegionId r, std::uint32_t from, std::vector<Site> sites, Life& out) const;

@@ -31,11 +31,14 @@ ValueId lower(Builder& b, Kernels& kernels, Opcode op, const Values& operands, c
     for (ValueId v : operands)
       if (!first.valid() && f.type(v).is_seq()) first = v;
     const ValueId n = b.seq_len(first);
-    return b.for_(b.i32(0), n, {}, [&](ValueId i, const Values&) {
-      Values items;
-      for (ValueId v : operands) items.push_back(f.type(v).is_seq() ? b.seq_get(v, i) : v);
-      return Builder::LoopYield{{}, {lower(b, kernels, op, items, result.item())}};
-    }).seqs[0];
+    return b
+        .for_(b.i32(0), n, {},
+              [&](ValueId i, const Values&) {
+                Values items;
+                for (ValueId v : operands) items.push_back(f.type(v).is_seq() ? b.seq_get(v, i) : v);
+                return Builder::LoopYield{{}, {lower(b, kernels, op, items, result.item())}};
+              })
+        .seqs[0];
   }
   std::vector<Type> types;
   Key key = fmt::format("{}:{}", name_of(op), to_string(result));
@@ -139,8 +142,7 @@ bool is_pointwise(const Function& k) {
     stored |= op.code == Opcode::store;
     const std::size_t rank = static_cast<std::size_t>(k.domain_rank);
     if (k[op.memory].space != Memory::Space::parameter) return false;
-    if (body.arguments.size() != rank || !std::equal(body.arguments.begin(), body.arguments.end(), op.operands.begin()))
-      return false;
+    if (body.arguments.size() != rank || !std::equal(body.arguments.begin(), body.arguments.end(), op.operands.begin())) return false;
   }
   return true;
 }

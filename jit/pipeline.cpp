@@ -89,9 +89,7 @@ Function run_passes(const Function& f, std::span<const Pass> passes) {
     if (check) {
       try {
         verify(now);
-      } catch (const Error& e) {
-        throw Bug(e.where(), fmt::format("pass {} broke a rule of the IR: {}", pass.name, e.what()));
-      }
+      } catch (const Error& e) { throw Bug(e.where(), fmt::format("pass {} broke a rule of the IR: {}", pass.name, e.what())); }
     }
     if (dump_wanted(pass.name)) dump_stage(pass.name, now.name, print(now));
   }

@@ -186,7 +186,9 @@ void Planner::while_loop(OpId id) {
     if (uses[s]++) throw KernelError(op.loc, "a while loop whose collected sequences are exchanged for one another; use a for loop");
     for (std::uint32_t i = 0; i < f_.ops.size(); ++i) {
       const Op& other = f_.ops[i];
-      if (!lives_.before(OpId{i}) || i == id.index || lives_.before(OpId{i}) < lives_.before(id) || lives_.after(OpId{i}) > lives_.after(id)) continue;
+      if (!lives_.before(OpId{i}) || i == id.index || lives_.before(OpId{i}) < lives_.before(id) ||
+          lives_.after(OpId{i}) > lives_.after(id))
+        continue;
       for (ValueId v : other.results)
         for (int level = 1; level <= f_.type(v).seq; ++level)
           if (other.code != Opcode::seq_get && classes_->stack(v, level) == s)

@@ -16,8 +16,12 @@ struct Place {
   bool zero = false;  // no memory: an array of zeros that is only ever copied
   bool operator==(const Place&) const = default;
 };
-struct Handle { ValueId first, length; };
-struct Move { Place to, from; };
+struct Handle {
+  ValueId first, length;
+};
+struct Move {
+  Place to, from;
+};
 
 class Planner {
  public:
@@ -42,8 +46,8 @@ class Planner {
     const int r = (*classes_)[c].rotation;
     return r < 0 ? Place{class_memory_[c], {}, false} : Place{pools_[r], records_[c], false};
   }
-  void define(ValueId old);  // its place follows from its class
-  void put(Values& out, ValueId old);                               // what a yield or an operand list carries of it
+  void define(ValueId old);            // its place follows from its class
+  void put(Values& out, ValueId old);  // what a yield or an operand list carries of it
   void types(std::vector<Type>& out, ValueId old) const;
   std::size_t take(ValueId old, const Values& now, std::size_t at);  // the inverse: returns the next position
 
@@ -53,7 +57,8 @@ class Planner {
   void moves(std::vector<Move> pending);
   void scopes(RegionId old);
   void store_item(ValueId seq, ValueId record, ValueId item);
-  void run_kernel(const std::shared_ptr<const Function>& k, const Values& domain, const std::vector<Place>& memories, const Values& scalars);
+  void run_kernel(const std::shared_ptr<const Function>& k, const Values& domain, const std::vector<Place>& memories,
+                  const Values& scalars);
   void collect(ValueId made);  // into the records that wait for it
   void collect_outer(const Op& loop);
   // ---- rotations of a loop
@@ -74,7 +79,9 @@ class Planner {
   std::vector<Handle> handles_;
   std::vector<MemoryId> class_memory_, stack_memory_, pools_;
   std::vector<ValueId> records_;  // by class: in a rotation, which record is whose here
-  struct Waiting { ValueId seq, record; };
+  struct Waiting {
+    ValueId seq, record;
+  };
   std::map<ValueId, std::vector<Waiting>> waiting_;
   std::map<std::string, std::shared_ptr<const Function>> adds_;
 };

@@ -20,7 +20,8 @@ namespace {
 
 /// Code that notes what its runs take: the same code may serve several programs.
 struct Measuring final : Executable {
-  Measuring(std::shared_ptr<Executable> code, std::shared_ptr<std::atomic<std::int64_t>> most) : code(std::move(code)), most(std::move(most)) {}
+  Measuring(std::shared_ptr<Executable> code, std::shared_ptr<std::atomic<std::int64_t>> most)
+      : code(std::move(code)), most(std::move(most)) {}
   void run(const Launch& launch, FailureSlot& failure) override {
     code->run(launch, failure);
     const std::int64_t own = code->peak_bytes();
@@ -71,7 +72,8 @@ double launch_cost(const Function& f, RegionId r) {
     const auto number = [&](std::size_t k) { return static_cast<double>(static_cast<std::int32_t>(f[op.operands[k]].bits)); };
     if (op.code == Opcode::launch) {
       double points = 1;
-      for (int axis = 0; axis < f.callees[op.ref]->domain_rank; ++axis) points *= f.is_constant(op.operands[axis]) ? number(axis) : kUnknown;
+      for (int axis = 0; axis < f.callees[op.ref]->domain_rank; ++axis)
+        points *= f.is_constant(op.operands[axis]) ? number(axis) : kUnknown;
       sum += 100 + points * estimate_cost(*f.callees[op.ref]);
     }
     double inner = 0;
@@ -131,7 +133,8 @@ ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt, cons
   out.state_ = copy_of(made({}));
   for (const Step& step : out.state_->steps)
     if (step.checkpoint.bytes && checkpoint.bytes)
-      throw KernelError(out.state_->at, fmt::format("program \"{}\" has a budget from an earlier derivative, which holds for the whole", out.state_->name));
+      throw KernelError(out.state_->at,
+                        fmt::format("program \"{}\" has a budget from an earlier derivative, which holds for the whole", out.state_->name));
   if (!out.state_->ruled && (state_->vjp_rule || state_->jvp_rule)) out.state_->ruled = state_;
   out.state_->steps.push_back({t, std::move(wrt), checkpoint});
   return out;
@@ -154,7 +157,8 @@ std::vector<std::int64_t> ProgramHandle::State::batches(std::span<const Argument
       const std::size_t axis = batch_axes(i + 1, static_cast<std::size_t>(k));
       const std::int64_t n = a ? a->extent[axis] : 1;
       if (first >= 0 && n != out[i])
-        throw ShapeError(call, fmt::format("program \"{}\": the batch is {} along axis {} of argument {}, and {} of argument {}", name, out[i], axis, first + 1, n, k + 1));
+        throw ShapeError(call, fmt::format("program \"{}\": the batch is {} along axis {} of argument {}, and {} of argument {}", name,
+                                           out[i], axis, first + 1, n, k + 1));
       out[i] = n;
       if (first < 0) first = k;
     }
@@ -192,8 +196,9 @@ void ProgramHandle::State::transform(Specialisation& s, const Step& step, const 
   const auto refuse_written = [&](const char* what, bool captured_only) {
     for (std::size_t p = 0; p < f.parameters.size(); ++p)
       if (written(p) && has_float(f.type(f.parameters[p].value)) && (!captured_only || sources[p].kind == ProgramSource::Kind::captured))
-        throw KernelError(at, fmt::format("{} of program \"{}\", which writes the array \"{}\" outside of it; work on a copy and return that", what,
-                                          name, f.parameters[p].name));
+        throw KernelError(
+            at, fmt::format("{} of program \"{}\", which writes the array \"{}\" outside of it; work on a copy and return that", what, name,
+                            f.parameters[p].name));
   };
   switch (step.transform) {
     case Transform::value_and_grad:
@@ -246,7 +251,8 @@ std::string ProgramHandle::State::key_of(std::span<const Argument> arguments, De
     }
     if (!device) device = a->device;
     if (a->device != device)
-      throw DeviceError(call, fmt::format("program \"{}\": argument {} is on {}, another one on {}", name, k + 1, a->device.name(), device.name()));
+      throw DeviceError(
+          call, fmt::format("program \"{}\": argument {} is on {}, another one on {}", name, k + 1, a->device.name(), device.name()));
     key += fmt::format("{}:{},{},{};", a->element.index, a->extent[0], a->extent[1], a->extent[2]);
   }
   return key + (device ? device.name() : "");
@@ -308,7 +314,9 @@ std::vector<std::uint64_t> scalar_bits(const Specialisation& s, std::span<const 
     if (f.parameters[p].kind != Parameter::Kind::scalar) continue;
     const auto& [kind, index] = s.program.sources[p];
     const auto at = static_cast<std::size_t>(index);
-    bits.push_back(kind == ProgramSource::Kind::setting ? static_cast<std::uint32_t>(settings[at]) : kind == ProgramSource::Kind::argument ? arguments[at].bits : 0);
+    bits.push_back(kind == ProgramSource::Kind::setting    ? static_cast<std::uint32_t>(settings[at])
+                   : kind == ProgramSource::Kind::argument ? arguments[at].bits
+                                                           : 0);
   }
   return bits;
 }
@@ -359,19 +367,23 @@ Choice ProgramHandle::State::choose(const std::string& shapes, const Device& dev
       if (s->settings == loops) break;
       loops = s->settings;
       double need = 0;
-      const auto settings = within_budget(static_cast<std::size_t>(loops) / 2, [&](const Settings& x) { return measured(*s, arguments, x); }, limit, need);
+      const auto settings =
+          within_budget(static_cast<std::size_t>(loops) / 2, [&](const Settings& x) { return measured(*s, arguments, x); }, limit, need);
       if (settings) return take({s, *settings});
       least = std::min(least, need);
     }
   }
-  throw KernelError(at, fmt::format("the derivative of program \"{}\" cannot run within its budget of {:.4g} MB; the least that it needs is "
-                                    "{:.4g} MB", name, limit / (1 << 20), std::ceil(least / (1 << 10)) / (1 << 10)));
+  throw KernelError(at,
+                    fmt::format("the derivative of program \"{}\" cannot run within its budget of {:.4g} MB; the least that it needs is "
+                                "{:.4g} MB",
+                                name, limit / (1 << 20), std::ceil(least / (1 << 10)) / (1 << 10)));
 }
 
 std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc at) const {
   const State& program = made(at);
   if (recording())
-    throw KernelError(at, fmt::format("program \"{}\" is called while \"{}\" is captured, which would run it once, now", program.name, recorded().name));
+    throw KernelError(
+        at, fmt::format("program \"{}\" is called while \"{}\" is captured, which would run it once, now", program.name, recorded().name));
   const Choice choice = state_->specialise(arguments, at, true);
   const auto& s = choice.made;
   const Function& f = *s->function;
@@ -404,8 +416,8 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
     const auto& storage = storage_of(*a);
     for (const auto& [other, k] : used)
       if (overlap(*other, *storage) && (q.role != Role::in || f.parameters[k].role != Role::in))
-        throw KernelError(at, fmt::format("program \"{}\" gets one array as \"{}\" and as \"{}\" and writes to it; pass a copy", state_->name,
-                                          f.parameters[k].name, q.name));
+        throw KernelError(at, fmt::format("program \"{}\" gets one array as \"{}\" and as \"{}\" and writes to it; pass a copy",
+                                          state_->name, f.parameters[k].name, q.name));
     used.push_back({storage.get(), p});
     work.arrays.push_back({storage->data, a->extent});
     work.keep.push_back(storage);
@@ -427,7 +439,8 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
   if (!made(at).steps.empty()) return embedded(arguments, at);
   if (state_->vjp_rule || state_->jvp_rule) {
     std::vector<ProgramValue> out;
-    for (auto& array : tracer()->embed(state_->function_with_rules(arguments, at), arguments, true, at)) out.push_back({std::move(array), ~0u});
+    for (auto& array : tracer()->embed(state_->function_with_rules(arguments, at), arguments, true, at))
+      out.push_back({std::move(array), ~0u});
     return out;
   }
   std::vector<ProgramValue> values;
@@ -443,6 +456,7 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
 }
 
 const std::string& ProgramHandle::name() const { return made({}).name; }
+Loc ProgramHandle::defined() const { return made({}).at; }
 const std::vector<ProgramParameter>& ProgramHandle::parameters() const { return made({}).parameters; }
 std::vector<char> ProgramHandle::scalar_results(std::span<const Argument> arguments, Loc at) const {
   std::vector<char> out;
@@ -457,8 +471,10 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
   const bool within = std::any_of(state_->steps.begin(), state_->steps.end(), [](const Step& step) { return step.checkpoint.bytes != 0; });
   for (const Argument& a : arguments)
     if (within && a.traced != ~0u)
-      throw KernelError(at, fmt::format("a derivative of program \"{}\" with a budget is called inside another program with a scalar that is not "
-                                        "known yet; pass a number, or use strips or revolve", state_->name));
+      throw KernelError(
+          at, fmt::format("a derivative of program \"{}\" with a budget is called inside another program with a scalar that is not "
+                          "known yet; pass a number, or use strips or revolve",
+                          state_->name));
   const Choice choice = state_->specialise(arguments, at, false);
   const auto& s = choice.made;
   std::vector<Argument> list;
@@ -466,7 +482,8 @@ std::vector<ProgramValue> ProgramHandle::embedded(std::span<const Argument> argu
     Argument a;
     if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];
     if (source.kind == ProgramSource::Kind::captured) a.array = s->program.captured[static_cast<std::size_t>(source.index)];
-    if (source.kind == ProgramSource::Kind::setting) a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
+    if (source.kind == ProgramSource::Kind::setting)
+      a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
     list.push_back(std::move(a));
   }
   std::vector<ProgramValue> out;
@@ -483,7 +500,8 @@ BoundProgram ProgramHandle::bound(std::span<const Argument> arguments, Loc at) c
     Argument a;
     if (source.kind == ProgramSource::Kind::argument) a = arguments[static_cast<std::size_t>(source.index)];
     if (source.kind == ProgramSource::Kind::captured) a.array = s.program.captured[static_cast<std::size_t>(source.index)];
-    if (source.kind == ProgramSource::Kind::setting) a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
+    if (source.kind == ProgramSource::Kind::setting)
+      a.bits = static_cast<std::uint32_t>(choice.settings[static_cast<std::size_t>(source.index)]);
     out.arguments.push_back(std::move(a));
     out.positions.push_back(source.kind == ProgramSource::Kind::argument ? source.index : -1);
   }
@@ -504,8 +522,8 @@ std::string ProgramHandle::dump(std::string_view what, std::span<const Argument>
   if (what == "lowered") return print(lower(*s->flat, s->device.state().backend->name()));
   const std::string text = s->code->dump(what);
   if (text.empty())
-    throw KernelError(state_->at, fmt::format("program \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm", state_->name,
-                                              s->device.name(), what));
+    throw KernelError(state_->at, fmt::format("program \"{}\": device {} has no dump of \"{}\"; there are: ir, lowered, llvm, asm",
+                                              state_->name, s->device.name(), what));
   return text;
 }
 

@@ -24,7 +24,8 @@ struct Capturing {
     thread_local Capturing* now = nullptr;
     return now;
   }
-  Capturing(std::shared_ptr<void> state, std::string key, const Function& f) : state(std::move(state)), key(std::move(key)), f(f), outer(now()) {
+  Capturing(std::shared_ptr<void> state, std::string key, const Function& f)
+      : state(std::move(state)), key(std::move(key)), f(f), outer(now()) {
     now() = this;
   }
   ~Capturing() { now() = outer; }
@@ -87,11 +88,12 @@ ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle
   made(at);
   ProgramHandle out(name(), parameters(), Body(), at);
   if (state_->steps.empty()) out.state_->body = state_->body;
-  else out.state_->body = [inner = *this, at](const std::vector<ProgramValue>& values) {  // a derivative of another program
-    std::vector<Argument> list;
-    for (const ProgramValue& v : values) list.push_back({v.array, 0, v.scalar});
-    return inner.embedded(list, at);
-  };
+  else
+    out.state_->body = [inner = *this, at](const std::vector<ProgramValue>& values) {  // a derivative of another program
+      std::vector<Argument> list;
+      for (const ProgramValue& v : values) list.push_back({v.array, 0, v.scalar});
+      return inner.embedded(list, at);
+    };
   out.state_->options = state_->options;
   out.state_->vjp_rule = vjp.state_;
   out.state_->jvp_rule = jvp.state_;
@@ -117,10 +119,12 @@ FunctionPointer ProgramHandle::State::rule_function(State& rule, const char* whi
   const Function& g = *made->function;
   for (std::size_t p = 0; p < g.parameters.size(); ++p) {
     if (made->program.sources[p].kind != ProgramSource::Kind::argument)
-      throw KernelError(rule.at, fmt::format("the {} rule of program \"{}\" reaches an array outside of it; pass it to the program as a parameter",
-                                             which, name));
+      throw KernelError(
+          rule.at,
+          fmt::format("the {} rule of program \"{}\" reaches an array outside of it; pass it to the program as a parameter", which, name));
     if (g.parameters[p].role != Role::in)
-      throw KernelError(rule.at, fmt::format("the {} rule of program \"{}\" writes its parameter {}; work on a copy and return that", which, name, p));
+      throw KernelError(
+          rule.at, fmt::format("the {} rule of program \"{}\" writes its parameter {}; work on a copy and return that", which, name, p));
   }
   for (std::size_t k = 0; k < results.size(); ++k)
     if (k >= made->results.size() || made->results[k] != results[k])
@@ -149,7 +153,9 @@ FunctionPointer ProgramHandle::State::function_with_rules(std::span<const Argume
   auto out = std::make_shared<Function>(*base->function);
   for (std::size_t p = 0; p < out->parameters.size(); ++p) {
     if (base->program.sources[p].kind != ProgramSource::Kind::argument)
-      throw KernelError(at, fmt::format("program \"{}\" has rules and reaches an array outside of it, of which they know nothing; make it a parameter", name));
+      throw KernelError(
+          at, fmt::format("program \"{}\" has rules and reaches an array outside of it, of which they know nothing; make it a parameter",
+                          name));
     if (out->parameters[p].role != Role::in)
       throw KernelError(at, fmt::format("program \"{}\" has rules and writes its parameter {}; work on a copy and return that", name, p));
   }

@@ -49,8 +49,7 @@ class ProgramTracer final : public Tracer {
   /// The slot of an array.
   Handle slot(ArrayState& a, Loc at) {
     if (!a.storage) {
-      if (a.trace != epoch_)
-        throw KernelError(at, fmt::format("program \"{}\" uses an array that belongs to another capture", name_));
+      if (a.trace != epoch_) throw KernelError(at, fmt::format("program \"{}\" uses an array that belongs to another capture", name_));
       return {a.value, epoch_};
     }
     for (std::size_t k = 0; k < captured.size(); ++k)
@@ -103,9 +102,11 @@ class ProgramTracer final : public Tracer {
   }
 
   /// What runs before a kernel (Before in ir.h); gives the work arrays.
-  std::vector<std::uint32_t> run_before(const Function& kernel, const std::vector<std::uint32_t>& domain, std::span<const Argument> arguments, Loc at) {
+  std::vector<std::uint32_t> run_before(const Function& kernel, const std::vector<std::uint32_t>& domain,
+                                        std::span<const Argument> arguments, Loc at) {
     std::vector<std::uint32_t> works;
-    for (const Before::Array& a : kernel.before.arrays) works.push_back(zeros_of(*arguments[static_cast<std::size_t>(a.like)].array, a.element, at));
+    for (const Before::Array& a : kernel.before.arrays)
+      works.push_back(zeros_of(*arguments[static_cast<std::size_t>(a.like)].array, a.element, at));
     for (const Before::Stage& s : kernel.before.stages) {
       std::vector<std::uint32_t> operands;
       for (std::size_t p = 0; p < s.arguments.size(); ++p) {
@@ -155,8 +156,8 @@ class ProgramTracer final : public Tracer {
     const Type t = array.element.scalar();
     return record_op(std::move(op), {&t, 1}, at)[0];
   }
-  std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program, std::span<const Argument> arguments, bool call,
-                                                 Loc at) override {
+  std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program, std::span<const Argument> arguments,
+                                                 bool call, Loc at) override {
     const Function& f = *program;
     std::vector<std::uint32_t> values;
     for (std::size_t p = 0; p < f.parameters.size(); ++p) {
@@ -167,7 +168,8 @@ class ProgramTracer final : public Tracer {
         values.push_back(zeros_of(t, at));
       } else {
         if (array_type(*arguments[p].array) != t)
-          throw ShapeError(at, fmt::format("program \"{}\": an argument is {}, expected {}", f.name, to_string(array_type(*arguments[p].array)), to_string(t)));
+          throw ShapeError(at, fmt::format("program \"{}\": an argument is {}, expected {}", f.name,
+                                           to_string(array_type(*arguments[p].array)), to_string(t)));
         values.push_back(read(slot(*arguments[p].array, at), at));
       }
     }
@@ -179,7 +181,8 @@ class ProgramTracer final : public Tracer {
         assign(slot(*arguments[p].array, at), yields[next++], at);
       }
     std::vector<std::shared_ptr<ArrayState>> results;
-    for (; next < yields.size(); ++next) results.push_back(recorded().type({yields[next]}).is_scalar() ? hold(yields[next], at) : array_of(yields[next], at));
+    for (; next < yields.size(); ++next)
+      results.push_back(recorded().type({yields[next]}).is_scalar() ? hold(yields[next], at) : array_of(yields[next], at));
     return results;
   }
   std::shared_ptr<ArrayState> hold(std::uint32_t scalar, Loc at) override {
@@ -216,24 +219,30 @@ class ProgramTracer final : public Tracer {
     if (to && !to->storage && to->trace == epoch_ && region_of_[to->value] == here) return false;
     if (to && to->storage)
       throw KernelError(recorded().loc, fmt::format("program \"{}\" assigns another array to a handle of an array outside of it; "
-                                                    "write into the array: a.copy_from(b), a *= 2", name_));
+                                                    "write into the array: a.copy_from(b), a *= 2",
+                                                    name_));
     if (here == recorded().body.index) return false;  // runs once: the handle is what C++ says
     if (!to && from && !from->storage && from->trace == epoch_ && region_of_[from->value] == here) return false;
     if (to && temporary && to.use_count() == 1) {
       copy(*to, *from, recorded().loc);
       return true;
     }
-    throw KernelError(recorded().loc, fmt::format("program \"{}\" assigns one buffer to another inside a loop or branch, which would happen once, "
-                                                  "at capture; write fx::swap(a, b) or a.copy_from(b)", name_));
+    throw KernelError(recorded().loc,
+                      fmt::format("program \"{}\" assigns one buffer to another inside a loop or branch, which would happen once, "
+                                  "at capture; write fx::swap(a, b) or a.copy_from(b)",
+                                  name_));
   }
 
   void host_read(Loc at) override {
     throw KernelError(at, fmt::format("program \"{}\" reads an array on the host, but a program is captured before it runs; "
-                                      "return the array and read what the call gives", name_));
+                                      "return the array and read what the call gives",
+                                      name_));
   }
   void host_write(Loc at) override {
-    throw KernelError(at, fmt::format("program \"{}\" sets an array from the host, which would happen once, at capture; use fill, copy_from an "
-                                      "upload, or pass the values as a parameter", name_));
+    throw KernelError(at,
+                      fmt::format("program \"{}\" sets an array from the host, which would happen once, at capture; use fill, copy_from an "
+                                  "upload, or pass the values as a parameter",
+                                  name_));
   }
   Device device() const override { return device_; }
 
@@ -319,7 +328,8 @@ CapturedProgram capture_program(const std::string& name, std::span<const Program
 }
 
 std::uint32_t item_traced(const Array& a, std::uint32_t index, Loc at) {
-  if (!tracer()) throw KernelError(at, "fx::item gives a number of an array inside a program; elsewhere read the array: a.item(), a.host()");
+  if (!tracer())
+    throw KernelError(at, "fx::item gives a number of an array inside a program; elsewhere read the array: a.item(), a.host()");
   return tracer()->item(a.state(), index != ~0u ? index : constant(DType::i32, 0, at), at);
 }
 bool tracing() { return tracer() != nullptr; }

@@ -41,13 +41,15 @@ void same(const Function& f, const FunctionPointer& rule, const Function& wanted
     mine.pop_back();
   }
   if (mine != other || results(*rule) != results(wanted))
-    throw KernelError(at, fmt::format("the {} rule of \"{}\" takes ({}) and gives ({}); it must take ({}) and give ({})", which, f.name,
-                                      fmt::join(mine, ", "), fmt::join(results(*rule), ", "), fmt::join(other, ", "), fmt::join(results(wanted), ", ")));
+    throw KernelError(
+        at, fmt::format("the {} rule of \"{}\" takes ({}) and gives ({}); it must take ({}) and give ({})", which, f.name,
+                        fmt::join(mine, ", "), fmt::join(results(*rule), ", "), fmt::join(other, ", "), fmt::join(results(wanted), ", ")));
 }
 
 double number(DType t, std::uint64_t bits) {
-  return t == DType::f64 ? std::bit_cast<double>(bits) : t == DType::f32 ? std::bit_cast<float>(static_cast<std::uint32_t>(bits))
-       : static_cast<double>(static_cast<std::int64_t>(bits));
+  return t == DType::f64   ? std::bit_cast<double>(bits)
+         : t == DType::f32 ? std::bit_cast<float>(static_cast<std::uint32_t>(bits))
+                           : static_cast<double>(static_cast<std::int64_t>(bits));
 }
 std::uint64_t bits(DType t, double v) {
   return t == DType::f64 ? std::bit_cast<std::uint64_t>(v) : std::bit_cast<std::uint32_t>(static_cast<float>(v));
@@ -73,7 +75,8 @@ FunctionPointer with_rules(const FunctionPointer& f, FunctionPointer vjp, Functi
       std::size_t cotangents = 0;
       for (ValueId v : f->terminator(f->body).operands) cotangents += has_float(f->type(v));
       const auto copy = [&](std::size_t from, std::size_t to) {
-        for (std::size_t p = from; p < to; ++p) w.scalar_parameter(reverse.type(reverse.parameters[p].value).dtype(), reverse.parameters[p].name);
+        for (std::size_t p = from; p < to; ++p)
+          w.scalar_parameter(reverse.type(reverse.parameters[p].value).dtype(), reverse.parameters[p].name);
       };
       const std::size_t n = reverse.parameters.size() - cotangents;
       copy(0, n);
@@ -134,7 +137,8 @@ void check_rules(const Function& f, const std::uint64_t* arguments, int n, Loc a
   const auto up = at_step(h), down = at_step(-h);
   std::size_t tangent = types.size(), seed = 0;
   for (std::size_t r = 0; r < types.size(); ++r) {
-    if (number(types[r], jy[r]) != number(types[r], y[r])) wrong = std::max(wrong, std::abs(number(types[r], jy[r]) - number(types[r], y[r])));
+    if (number(types[r], jy[r]) != number(types[r], y[r]))
+      wrong = std::max(wrong, std::abs(number(types[r], jy[r]) - number(types[r], y[r])));
     if (!is_float(types[r])) continue;
     const double t = number(types[r], jy[tangent++]);
     forward += t * w[seed];
@@ -148,9 +152,12 @@ void check_rules(const Function& f, const std::uint64_t* arguments, int n, Loc a
   }
   const double close = single ? 1e-4 : 1e-9, near = single ? 2e-2 : 1e-6;
   // Not-a-number fails every comparison, so ask for agreement.
-  if (!(wrong <= near * (1 + size)) || !(std::abs(forward - reverse) <= close * size) || !(std::abs(forward - difference) <= near * (1e-3 + size)))
-    throw KernelError(at, fmt::format("the rules of \"{}\" do not fit: along one direction jvp gives {}, vjp {}, differences of the function {}; "
-                                      "its value is off by {} in jvp", f.name, forward, reverse, difference, wrong));
+  if (!(wrong <= near * (1 + size)) || !(std::abs(forward - reverse) <= close * size) ||
+      !(std::abs(forward - difference) <= near * (1e-3 + size)))
+    throw KernelError(
+        at, fmt::format("the rules of \"{}\" do not fit: along one direction jvp gives {}, vjp {}, differences of the function {}; "
+                        "its value is off by {} in jvp",
+                        f.name, forward, reverse, difference, wrong));
 }
 
 }  // namespace fluxion::detail

@@ -37,7 +37,7 @@ std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& 
 /// One queued run of compiled code. It holds what it uses until it is done.
 struct Work {
   std::shared_ptr<Executable> code;
-  std::shared_ptr<const Function> function;   // for its name; may be null
+  std::shared_ptr<const Function> function;  // for its name; may be null
   std::array<std::int64_t, 3> domain{1, 1, 1};
   std::vector<ArrayArgument> arrays;
   std::vector<std::uint64_t> scalars;
@@ -51,8 +51,8 @@ struct Work {
       else std::memset(to, 0, bytes);
     }
   };
-  std::vector<Copy> copies;                   // made just before the run: scratch that starts as a copy, or (from: null) as zeros
-  double cost = 0;                            // about how many scalar ops it runs; small work runs at once
+  std::vector<Copy> copies;  // made just before the run: scratch that starts as a copy, or (from: null) as zeros
+  double cost = 0;           // about how many scalar ops it runs; small work runs at once
 };
 void enqueue(const Device& device, Work work);
 /// Scalar ops of one run of the body, loops counted by their constant bounds or a guess.
@@ -61,7 +61,9 @@ double estimate_cost(const Function& f);
 Function item_checks(const Function& program);
 
 /// What FLUXION_DEBUG says now; kernels and programs look when they are made.
-struct DebugFlags { bool bounds = false, nan = false, inf = false, race = false, verify = false; };
+struct DebugFlags {
+  bool bounds = false, nan = false, inf = false, race = false, verify = false;
+};
 DebugFlags debug_flags();
 
 /// Set while a program is captured on this thread: launches and array creation go to it.
@@ -85,8 +87,8 @@ class Tracer {
   /// A finished program in the one under capture; for each of its parameters an array, a scalar's value, or (neither) zeros.
   /// What it writes gets new values; gives an array for each value that it returns, one element for a scalar.
   /// `call`: it has rules, which a call keeps for differentiation.
-  virtual std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program, std::span<const Argument> arguments,
-                                                         bool call, Loc at) = 0;
+  virtual std::vector<std::shared_ptr<ArrayState>> embed(const std::shared_ptr<const Function>& program,
+                                                         std::span<const Argument> arguments, bool call, Loc at) = 0;
   /// An element of an array of one axis, as a scalar of the program.
   virtual std::uint32_t item(const ArrayState& array, std::uint32_t index, Loc at) = 0;
   /// A captured scalar as an array of one element.

@@ -36,7 +36,8 @@ std::vector<Like> likes_of_vjp(const Function& f, std::span<const Like> likes, c
   for (std::size_t p = 0; p < likes.size() && p < passed; ++p) {
     if (likes[p].parameter < 0) continue;
     const int whose = primal[p] >= 0 ? primal[p] : cotangent[p], as = primal[static_cast<std::size_t>(likes[p].parameter)];
-    if (whose >= 0 && as >= 0 && out[static_cast<std::size_t>(whose)].parameter < 0) out[static_cast<std::size_t>(whose)] = {as, likes[p].tangents};
+    if (whose >= 0 && as >= 0 && out[static_cast<std::size_t>(whose)].parameter < 0)
+      out[static_cast<std::size_t>(whose)] = {as, likes[p].tangents};
   }
   return out;
 }

@@ -9,8 +9,8 @@
 namespace fluxion::detail {
 
 struct Like {
-  int parameter = -1;   // -1: of no other
-  int tangents = 0;     // jvp(k, n): n of them along a leading axis
+  int parameter = -1;  // -1: of no other
+  int tangents = 0;    // jvp(k, n): n of them along a leading axis
 };
 /// By parameter. `f` is what is differentiated, `likes` its own; `passed`: without the scratch at its end.
 std::vector<Like> likes_of_vjp(const Function& f, std::span<const Like> likes, const std::vector<int>& wrt, std::size_t passed);

@@ -29,7 +29,7 @@ class FnProblem final : public SparseHandle::Problem {
   std::vector<int> wrt_;
   std::vector<std::int64_t> column_;  // by parameter
   std::int64_t columns_ = 0;
-  std::vector<DType> types_;          // of the results
+  std::vector<DType> types_;  // of the results
   std::vector<std::uint64_t> x_;
   std::map<int, FunctionPointer> tangents_;
   FunctionPointer adjoint_;

@@ -70,9 +70,11 @@ class KernelProblem final : public SparseHandle::Problem {
       if (!a.array) throw ShapeError(at_, fmt::format("kernel \"{}\": argument {} (\"{}\") is an empty array", user.name, p + 1, q.name));
       storage_of(*a.array);  // memory, not a traced value
       if (a.array->element != user[q.memory].element || a.array->rank != user[q.memory].rank)
-        throw ShapeError(at_, fmt::format("kernel \"{}\": argument {} (\"{}\") has another element or number of axes than the kernel wants", user.name, p + 1, q.name));
+        throw ShapeError(at_, fmt::format("kernel \"{}\": argument {} (\"{}\") has another element or number of axes than the kernel wants",
+                                          user.name, p + 1, q.name));
       if (device_ && a.array->device != device_)
-        throw DeviceError(at_, fmt::format("kernel \"{}\": \"{}\" is on device {}, another array on {}", user.name, q.name, a.array->device.name(), device_.name()));
+        throw DeviceError(at_, fmt::format("kernel \"{}\": \"{}\" is on device {}, another array on {}", user.name, q.name,
+                                           a.array->device.name(), device_.name()));
       device_ = a.array->device;
       if (q.role != Role::in) results += a.array->count() * Leaves::floats(a.array->element);
     }
@@ -80,12 +82,16 @@ class KernelProblem final : public SparseHandle::Problem {
       for (std::size_t q = 0; q < call.arguments.size(); ++q)
         if (p != q && call.arguments[p].array && call.arguments[q].array && user.parameters[p].role != Role::in &&
             call.arguments[p].array->storage == call.arguments[q].array->storage)
-          throw KernelError(at_, fmt::format("a sparse derivative of kernel \"{}\" gets one array as \"{}\" and as \"{}\" and the kernel writes to it; "
-                                             "pass a copy", user.name, user.parameters[p].name, user.parameters[q].name));
+          throw KernelError(
+              at_, fmt::format("a sparse derivative of kernel \"{}\" gets one array as \"{}\" and as \"{}\" and the kernel writes to it; "
+                               "pass a copy",
+                               user.name, user.parameters[p].name, user.parameters[q].name));
     if (!device_) device_ = Device::best();
     if (star_ && results != 1)
-      throw ShapeError(at_, fmt::format("sparse_hessian of kernel \"{}\": it writes {} floating point numbers here; a Hessian belongs to one: make "
-                                        "the result an Accum of one element", user.name, results));
+      throw ShapeError(
+          at_, fmt::format("sparse_hessian of kernel \"{}\": it writes {} floating point numbers here; a Hessian belongs to one: make "
+                           "the result an Accum of one element",
+                           user.name, results));
     domain_ = user_.domain(call.domain, call.rank, call.arguments, at_);
     rank_ = std::max(1, user.domain_rank);
     std::string key;
@@ -96,7 +102,8 @@ class KernelProblem final : public SparseHandle::Problem {
         a = call.arguments[static_cast<std::size_t>(from_[p])];
       } else if (from_[p] == -1) {
         const auto one = std::find_if(call.arguments.begin(), call.arguments.end(), [&](const Argument& x) {
-          return x.array && user.parameters[static_cast<std::size_t>(&x - call.arguments.data())].role != Role::in && has_float(Type::array(x.array->element, {}));
+          return x.array && user.parameters[static_cast<std::size_t>(&x - call.arguments.data())].role != Role::in &&
+                 has_float(Type::array(x.array->element, {}));
         });
         a.array = kept('1', p, 0, 0, layout(p), Array(one->array).shape()).shared();
       } else {
@@ -186,7 +193,8 @@ class KernelProblem final : public SparseHandle::Problem {
   void read(const Array& from, std::size_t p, int n, std::int64_t row, Products& products, int first) {
     const std::vector<std::byte> bytes = bytes_of(*from.shared(), at_);
     const Leaves l{from.element(), arguments_[p].array->count()};
-    for (int t = 0; t < n; ++t) l.read(bytes.data() + static_cast<std::size_t>(t) * l.bytes(), products[static_cast<std::size_t>(first + t)].data() + row);
+    for (int t = 0; t < n; ++t)
+      l.read(bytes.data() + static_cast<std::size_t>(t) * l.bytes(), products[static_cast<std::size_t>(first + t)].data() + row);
   }
 
   int width() const override {
@@ -272,13 +280,14 @@ std::vector<int> columns_of(const Function& f, std::vector<int> wrt, bool old_co
   const auto can = [&](std::size_t p) {
     const Parameter& q = f.parameters[p];
     if (q.kind != Parameter::Kind::memory) return is_float(f.type(q.value).dtype());
-    return has_float(Type::array(f[q.memory].element, {})) && !f[q.memory].scratch && (q.role == Role::in || (old_contents && q.role == Role::inout));
+    return has_float(Type::array(f[q.memory].element, {})) && !f[q.memory].scratch &&
+           (q.role == Role::in || (old_contents && q.role == Role::inout));
   };
   for (const int p : wrt)
     if (!can(static_cast<std::size_t>(p)))
-      throw KernelError(f.loc, fmt::format("{} of kernel \"{}\": wrt names \"{}\", which is {}; name a floating point In{} or scalar", what, f.name,
-                                           f.parameters[static_cast<std::size_t>(p)].name, text_of(f.parameters[static_cast<std::size_t>(p)]),
-                                           old_contents ? ", InOut" : ""));
+      throw KernelError(f.loc, fmt::format("{} of kernel \"{}\": wrt names \"{}\", which is {}; name a floating point In{} or scalar", what,
+                                           f.name, f.parameters[static_cast<std::size_t>(p)].name,
+                                           text_of(f.parameters[static_cast<std::size_t>(p)]), old_contents ? ", InOut" : ""));
   if (wrt.empty())
     for (std::size_t p = 0; p < f.parameters.size(); ++p)
       if (can(p)) wrt.push_back(static_cast<int>(p));
@@ -298,7 +307,8 @@ SparseHandle SparseHandle::jacobian(const KernelHandle& k, std::vector<int> wrt)
   const Function& f = *k.function();
   std::vector<int> from;
   for (std::size_t p = 0; p < passed(f); ++p) from.push_back(static_cast<int>(p));
-  return SparseHandle(std::make_shared<KernelProblem>(k, k, columns_of(f, std::move(wrt), true, "sparse_jacobian"), std::move(from), false));
+  return SparseHandle(
+      std::make_shared<KernelProblem>(k, k, columns_of(f, std::move(wrt), true, "sparse_jacobian"), std::move(from), false));
 }
 SparseHandle SparseHandle::hessian(const KernelHandle& k, std::vector<int> wrt) {
   const Function& f = *k.function();

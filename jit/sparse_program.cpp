@@ -22,11 +22,11 @@ class ProgramProblem final : public SparseHandle::Problem {
   // ---- of the call
   BoundProgram bound_;
   std::vector<Argument> arguments_;
-  std::vector<char> written_;              // by argument
+  std::vector<char> written_;  // by argument
   std::vector<std::vector<std::byte>> integers_;
-  std::vector<std::int64_t> column_;       // by argument
-  std::vector<Type> results_;              // what it returns
-  std::vector<char> wanted_;               // of those: a row for each number
+  std::vector<std::int64_t> column_;  // by argument
+  std::vector<Type> results_;         // what it returns
+  std::vector<char> wanted_;          // of those: a row for each number
   bool reversible_ = true;
   Loc at_;
 
@@ -52,8 +52,10 @@ class ProgramProblem final : public SparseHandle::Problem {
       }
       if (q.role != Role::in) {
         if (position < 0)
-          throw KernelError(at_, fmt::format("a sparse derivative of program \"{}\", which writes the array \"{}\" outside of it; work on a copy, or "
-                                             "make it a parameter", f().name, q.name));
+          throw KernelError(
+              at_, fmt::format("a sparse derivative of program \"{}\", which writes the array \"{}\" outside of it; work on a copy, or "
+                               "make it a parameter",
+                               f().name, q.name));
         written_[static_cast<std::size_t>(position)] = 1;
         reversible_ = false;
       }
@@ -115,7 +117,8 @@ class ProgramProblem final : public SparseHandle::Problem {
     }
     return list;
   }
-  Argument seed(const Sweep& s, LayoutId element, std::span<const std::int64_t> shape, bool scalar, const Device& device, std::int64_t first) const {
+  Argument seed(const Sweep& s, LayoutId element, std::span<const std::int64_t> shape, bool scalar, const Device& device,
+                std::int64_t first) const {
     Argument a;
     if (scalar) {
       a.bits = float_bits(element.scalar(), first >= 0 && s.slot(first) == 0 ? 1 : 0);
@@ -164,7 +167,8 @@ class ProgramProblem final : public SparseHandle::Problem {
     std::int64_t row = 0;
     for (const Type& t : results_) {
       if (!has_float(t)) continue;
-      list.push_back(seed(s, adjoint_layout(t.element), {t.shape.data(), static_cast<std::size_t>(std::max<int>(t.rank, 0))}, t.is_scalar(), device(), row));
+      list.push_back(seed(s, adjoint_layout(t.element), {t.shape.data(), static_cast<std::size_t>(std::max<int>(t.rank, 0))}, t.is_scalar(),
+                          device(), row));
       row += t.count() * Leaves::floats(t.element);
     }
     const std::vector<Array> out = adjoint_.call(list, at_);

@@ -30,15 +30,16 @@ std::atomic<std::uint64_t> from_memory{0}, from_disk{0}, compiled{0};
 void add_text(std::string& to, const Function& f, const PrintOptions& options) { to += print(f, options); }  // with its callees
 
 std::string text_of(const CompileOptions& o) {
-  return fmt::format("width {} bounds {} nan {} inf {} race {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.inf, o.race, o.relaxed, o.fast,
-                     o.features);
+  return fmt::format("width {} bounds {} nan {} inf {} race {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.inf,
+                     o.race, o.relaxed, o.fast, o.features);
 }
 
 std::shared_ptr<Executable> make(const Function& f, const CompileOptions& options, const Device& device) {
   Backend& backend = *device.state().backend;
   if (dump_wanted("captured")) dump_stage("captured", f.name, print(f));
   const Function lowered = lower(f, backend.name(), options.nan || options.inf);
-  std::string key = fmt::format("library {}\nbackend {} {}\n{}", library_id(), backend.name(), backend.fingerprint(options), text_of(options));
+  std::string key =
+      fmt::format("library {}\nbackend {} {}\n{}", library_id(), backend.name(), backend.fingerprint(options), text_of(options));
   add_text(key, lowered, {});
   std::shared_ptr<Executable> code;
   if (const auto object = cache_load(key)) code = backend.load(lowered, options, *object);
@@ -110,9 +111,9 @@ std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& 
 void enqueue(const Device& device, Work work) {
   constexpr double kSmall = 4e6;  // scalar ops: some tens of microseconds of SIMD code; waking a thread costs about five
   const bool small = work.cost < kSmall;
-  const std::string name = work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel",
-                                                       work.function->name)
-                                         : std::string();
+  const std::string name =
+      work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel", work.function->name)
+                    : std::string();
   const auto run = [](const Work& w, FailureSlot& failure) {
     for (const Work::Copy& c : w.copies) c.make();
     w.code->run({w.domain, w.arrays, w.scalars}, failure);

@@ -27,13 +27,9 @@ void call_guarded(void (*call)(void*, FailureSlot&), void* f, FailureSlot& slot)
   };
   try {
     call(f, slot);
-  } catch (const ShapeError& e) {
-    slot.set(Kind::shape, e.where(), text(e));
-  } catch (const DeviceError& e) {
+  } catch (const ShapeError& e) { slot.set(Kind::shape, e.where(), text(e)); } catch (const DeviceError& e) {
     slot.set(Kind::device, e.where(), text(e));
-  } catch (const Error& e) {
-    slot.set(Kind::kernel, e.where(), text(e));
-  } catch (const std::exception& e) {
+  } catch (const Error& e) { slot.set(Kind::kernel, e.where(), text(e)); } catch (const std::exception& e) {
     slot.set(Kind::device, Loc{}, e.what());
   }
 }
@@ -70,7 +66,8 @@ void Stream::run_front(std::unique_lock<std::mutex>& lock) {
 }
 
 void Stream::refuse_inside() {
-  if (inside_external()) throw KernelError({}, "a host function that kernels call cannot launch, copy or wait on a device; compute in plain C++");
+  if (inside_external())
+    throw KernelError({}, "a host function that kernels call cannot launch, copy or wait on a device; compute in plain C++");
 }
 
 void Stream::submit(const std::string& name, Task task, bool small) {
@@ -108,13 +105,9 @@ void Stream::wait() {
   failed_.clear();
   try {
     failure_.rethrow();
-  } catch (const KernelError& e) {
+  } catch (const KernelError& e) { throw_named(e, name); } catch (const ShapeError& e) {
     throw_named(e, name);
-  } catch (const ShapeError& e) {
-    throw_named(e, name);
-  } catch (const DeviceError& e) {
-    throw_named(e, name);
-  }
+  } catch (const DeviceError& e) { throw_named(e, name); }
 }
 
 }  // namespace fluxion::detail

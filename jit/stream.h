@@ -34,7 +34,10 @@ class Stream {
   void finish();
 
  private:
-  struct Entry { std::string name; Task task; };
+  struct Entry {
+    std::string name;
+    Task task;
+  };
   /// Throws KernelError on a thread that is in a host function: what it waits for might be the launch that called it.
   static void refuse_inside();
   void run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f);
@@ -44,11 +47,11 @@ class Stream {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Entry> queue_;
-  bool busy_ = false;       // a task is running, on whatever thread
+  bool busy_ = false;  // a task is running, on whatever thread
   bool stopping_ = false;
   FailureSlot failure_;
-  std::string failed_;      // the name of the task that failed first
-  std::thread thread_;      // started by the first task that is not run inline
+  std::string failed_;  // the name of the task that failed first
+  std::thread thread_;  // started by the first task that is not run inline
 };
 
 }  // namespace fluxion::detail

@@ -19,8 +19,17 @@ namespace {
 class Walk {
  public:
   Walk(const Function& f, std::span<const std::uint64_t> scalars)
-      : f_(f), bits_(f.values.size()), unknown_(f.values.size()), needed_(f.values.size()), region_(f.ops.size()), owner_(f.regions.size()), still_(f.regions.size()),
-        memory_needed_(f.memories.size()), count_(f.memories.size()), most_(f.memories.size()), content_(f.memories.size()),
+      : f_(f),
+        bits_(f.values.size()),
+        unknown_(f.values.size()),
+        needed_(f.values.size()),
+        region_(f.ops.size()),
+        owner_(f.regions.size()),
+        still_(f.regions.size()),
+        memory_needed_(f.memories.size()),
+        count_(f.memories.size()),
+        most_(f.memories.size()),
+        content_(f.memories.size()),
         scopes_(f.regions.size()) {
     for (std::size_t v = 0; v < f.values.size(); ++v) bits_[v] = f.values[v].bits;
     std::size_t n = 0;
@@ -44,7 +53,8 @@ class Walk {
     for (std::size_t m = 0; m < f_.memories.size(); ++m) {
       const Memory& memory = f_.memories[m];
       if (memory.space != Memory::Space::buffer) continue;
-      const double bytes = static_cast<double>(layout_of(memory.element).size) * static_cast<double>(memory.shape[0] * memory.shape[1] * memory.shape[2]);
+      const double bytes =
+          static_cast<double>(layout_of(memory.element).size) * static_cast<double>(memory.shape[0] * memory.shape[1] * memory.shape[2]);
       out.bytes += memory.records ? static_cast<double>(most_[m]) * bytes : bytes;
     }
     return out;
@@ -53,7 +63,7 @@ class Walk {
  private:
   const Function& f_;
   std::vector<std::uint64_t> bits_;
-  std::vector<char> unknown_;     // by value: depends on the numbers of an array
+  std::vector<char> unknown_;  // by value: depends on the numbers of an array
   std::vector<char> needed_;
   std::vector<RegionId> region_;  // by op
   std::vector<OpId> owner_;       // by region
@@ -64,7 +74,7 @@ class Walk {
   std::vector<std::vector<std::uint32_t>> scopes_;
   std::vector<std::vector<OpId>> stores_;
   Values work_;
-  std::vector<double> loops_;     // by number: most trips
+  std::vector<double> loops_;  // by number: most trips
 
   std::int32_t i32(ValueId v) const { return static_cast<std::int32_t>(bits_[v.index]); }
   void need(ValueId v) {
@@ -154,8 +164,10 @@ class Walk {
   std::vector<std::pair<std::uint64_t, char>> scratch_;
   void known(const Op& op, ValueId v) const {
     if (unknown_[v.index])
-      throw KernelError(op.loc, "how much memory this program takes depends on the numbers of an array (fx::item), so that it is not known before it "
-                                "runs; leave the budget out");
+      throw KernelError(
+          op.loc,
+          "how much memory this program takes depends on the numbers of an array (fx::item), so that it is not known before it "
+          "runs; leave the budget out");
   }
   bool collects(RegionId r, RegionId loop) const {
     for (OpId id : f_[r].ops) {
@@ -176,11 +188,14 @@ class Walk {
   double op(const Op& op) {
     switch (op.code) {
       case Opcode::run: return 1;
-      case Opcode::yield: case Opcode::print: case Opcode::check: return 0;
+      case Opcode::yield:
+      case Opcode::print:
+      case Opcode::check: return 0;
       case Opcode::buffer_zero:
         if (memory_needed_[op.buffers[0].index])
           for (std::int64_t k = 0; k < i32(op.operands[1]); ++k)
-            for (std::size_t leaf = 0; leaf < leaves(op.buffers[0]); ++leaf) element(op.loc, op.buffers[0], i32(op.operands[0]) + k, leaf) = 0;
+            for (std::size_t leaf = 0; leaf < leaves(op.buffers[0]); ++leaf)
+              element(op.loc, op.buffers[0], i32(op.operands[0]) + k, leaf) = 0;
         return 0;
       case Opcode::buffer_copy:
         if (memory_needed_[op.buffers[0].index])
@@ -267,7 +282,10 @@ class Walk {
         for (ValueId v : op.results) any |= needed_[v.index] != 0;
         if (!any) return 0;
         if (is_impure(*f_.callees[op.ref]))
-          throw KernelError(op.loc, fmt::format("external \"{}\" is impure and decides how the program goes on, which a memory budget must know in advance", f_.callees[op.ref]->name));
+          throw KernelError(
+              op.loc,
+              fmt::format("external \"{}\" is impure and decides how the program goes on, which a memory budget must know in advance",
+                          f_.callees[op.ref]->name));
         char unknown = 0;
         for (ValueId v : op.operands) x.push_back(bits_[v.index]), unknown |= unknown_[v.index];
         for (ValueId r : op.results) unknown_[r.index] = unknown;

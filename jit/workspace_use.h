@@ -10,8 +10,8 @@
 namespace fluxion {
 
 struct WorkspaceUse {
-  double bytes = 0;  // buffers, and stacks of records when they are highest
-  double runs = 0;   // of kernels
+  double bytes = 0;             // buffers, and stacks of records when they are highest
+  double runs = 0;              // of kernels
   std::vector<double> trips{};  // of the loops that revolve, by number: in strips
 };
 /// `scalars`: bits of the scalar parameters, in order. The result is a walk of the loops: what does not depend on the turn

@@ -27,7 +27,8 @@ class Sums {
   /// of the domain, as long as it, or is gone through by constants and loops.
   bool once(const Values& domain, const Function& caller) {
     const auto& leaves = layout_of(k_[m_].element).leaves;
-    if (k_.has_groups() || k_.external || std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); })) return false;
+    if (k_.has_groups() || k_.external || std::any_of(leaves.begin(), leaves.end(), [](const Leaf& l) { return is_half(l.dtype); }))
+      return false;
     std::vector<OpId> loops;
     if (!collect(k_.body, loops) || places_.empty()) return false;
     const auto point = [](const Place::Axis& a) { return a.kind == Place::Axis::Kind::point; };
@@ -95,7 +96,9 @@ class Sums {
     }
     for (std::size_t a = 0; a < place.axes.size(); ++a)  // a diagonal is not the whole
       for (std::size_t c = 0; c < a; ++c)
-        if (place.axes[a].kind == Place::Axis::Kind::loop && place.axes[c].kind == Place::Axis::Kind::loop && place.axes[a].which == place.axes[c].which) return false;
+        if (place.axes[a].kind == Place::Axis::Kind::loop && place.axes[c].kind == Place::Axis::Kind::loop &&
+            place.axes[a].which == place.axes[c].which)
+          return false;
     places_.push_back(std::move(place));
     return used == loops.size();  // every loop around it moves it on
   }
@@ -105,7 +108,8 @@ class Sums {
       const Op& op = k_[o];
       if (op.regions[0].index != region) continue;
       const Value &lo = k_[op.operands[0]], &hi = k_[op.operands[1]];
-      return lo.kind == Value::Kind::constant && lo.bits == 0 && hi.kind == Value::Kind::constant && static_cast<std::int64_t>(hi.bits) == extent;
+      return lo.kind == Value::Kind::constant && lo.bits == 0 && hi.kind == Value::Kind::constant &&
+             static_cast<std::int64_t>(hi.bits) == extent;
     }
     return false;
   }

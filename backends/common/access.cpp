@@ -48,7 +48,8 @@ DomainForm form_of(const Function& f, const Uniformity& u, ValueId v, int& fuel)
     return a;
   };
   switch (op.code) {
-    case Opcode::add: case Opcode::sub: {
+    case Opcode::add:
+    case Opcode::sub: {
       DomainForm a = form_of(f, u, op.operands[0], fuel);
       if (!a.known) return r;
       DomainForm b = form_of(f, u, op.operands[1], fuel);
@@ -91,7 +92,10 @@ bool follows_slowest_axis(const DomainForm& d) {
 std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity& u) {
   std::vector<Accumulates> out(f.memories.size());
   std::vector<std::vector<DomainForm>> first(f.memories.size());
-  struct Span { bool known = true; std::int64_t low = 0, high = 0; };
+  struct Span {
+    bool known = true;
+    std::int64_t low = 0, high = 0;
+  };
   std::vector<Span> spans(f.memories.size());
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
@@ -118,8 +122,7 @@ std::vector<Accumulates> analyse_accumulates(const Function& f, const Uniformity
       }
       first[op.memory.index] = forms;
     }
-    for (std::size_t k = 0; k < forms.size(); ++k)
-      a.own &= forms[k].known && forms[k] == first[op.memory.index][k];
+    for (std::size_t k = 0; k < forms.size(); ++k) a.own &= forms[k].known && forms[k] == first[op.memory.index][k];
     span.known &= follows_slowest_axis(forms[0]) && forms[0].symbol == first[op.memory.index][0].symbol;
     span.low = std::min(span.low, forms[0].constant);
     span.high = std::max(span.high, forms[0].constant);

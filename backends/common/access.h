@@ -31,10 +31,10 @@ DomainForm domain_form(const Function& f, const Uniformity& u, ValueId v);
 /// Accumulates on one memory parameter.
 struct Accumulates {
   int sites = 0;
-  bool own = false;         // no two points of the domain accumulate to one element
+  bool own = false;  // no two points of the domain accumulate to one element
   /// Indices wrap: `own` holds while no axis of the domain is longer than 2^(32 - shift).
   int shift = 0;
-  bool only = true;         // nothing else touches the memory
+  bool only = true;  // nothing else touches the memory
   /// Every site adds at (index of the slowest axis + constant, ...): how far the constants lie apart; else -1.
   std::int64_t halo = -1;
 };

@@ -65,8 +65,12 @@ class Gatherer {
     r.hook = [this](Rewriter& rw, OpId o) {
       const Op& op = f_[o];
       switch (op.code) {
-        case Opcode::store: case Opcode::accumulate: case Opcode::print: case Opcode::check: return true;
-        case Opcode::add: case Opcode::sub: {
+        case Opcode::store:
+        case Opcode::accumulate:
+        case Opcode::print:
+        case Opcode::check: return true;
+        case Opcode::add:
+        case Opcode::sub: {
           // (i + 1) - 1 is i: then equal loads of neighbours are one.
           if (!(f_.type(op.results[0]) == Type(DType::i32)) || !f_.is_constant(op.operands[1])) return false;
           const auto k = static_cast<std::uint32_t>(f_[op.operands[1]].bits);
@@ -180,9 +184,7 @@ class Gatherer {
     for (const GatherSite& s : g.sites) easy &= speculable(s);
     if (!easy) return slow();
     std::map<Offset, Rewriter> threads;
-    const auto at = [&](const GatherSite& s) -> Rewriter& {
-      return threads.try_emplace(s.offset, thread(s.offset)).first->second;
-    };
+    const auto at = [&](const GatherSite& s) -> Rewriter& { return threads.try_emplace(s.offset, thread(s.offset)).first->second; };
     // Offsets of sources are those of sites with the other sign.
     ValueId all = away_from_border(minus(g.most), minus(g.least));
     for (const GatherSite& s : g.sites) all = both(all, taken(at(s), s));
@@ -195,8 +197,14 @@ class Gatherer {
       add_up(sums);
       return Values{};
     };
-    if (!all.valid()) { fast(); return; }
-    b_.if_(all, fast, [&] { slow(); return Values{}; });
+    if (!all.valid()) {
+      fast();
+      return;
+    }
+    b_.if_(all, fast, [&] {
+      slow();
+      return Values{};
+    });
   }
   void slow() {
     const Gatherable& g = *g_;
@@ -213,10 +221,13 @@ class Gatherer {
       state[g.keys.size() + s.key] = part[1];
     }
     for (std::size_t k = 0; k < g.keys.size(); ++k)
-      b_.if_(state[g.keys.size() + k], [&] {
-        add_one(k, state[k]);
-        return Values{};
-      }, [] { return Values{}; });
+      b_.if_(
+          state[g.keys.size() + k],
+          [&] {
+            add_one(k, state[k]);
+            return Values{};
+          },
+          [] { return Values{}; });
   }
   void add_one(std::size_t key, ValueId sum) {
     const Gatherable& g = *g_;
@@ -224,7 +235,10 @@ class Gatherer {
     Rewriter r = thread({});
     Values at;
     for (std::size_t a = 0; a < static_cast<std::size_t>(f_[g.memory].rank); ++a) {
-      if (g.axis[a] < 0) { at.push_back(need(r, first.operands[a])); continue; }
+      if (g.axis[a] < 0) {
+        at.push_back(need(r, first.operands[a]));
+        continue;
+      }
       ValueId i = own_[static_cast<std::size_t>(g.axis[a])];
       if (g.symbol[a].valid()) i = b_.add(i, need(r, g.symbol[a]));
       at.push_back(plus(i, g.base[a]));
@@ -237,19 +251,21 @@ class Gatherer {
     const Gatherable& g = *g_;
     const ValueId stays = away_from_border(g.least, g.most);
     if (!stays.valid()) return;
-    b_.if_(stays, [] { return Values{}; }, [&] {
-      for (const GatherSite& s : g.sites) {
-        const ValueId there = inside(s.offset);
-        if (!there.valid()) continue;  // the thread's own
-        under(thread({}), s, b_.emit(Opcode::bit_not, {there}), {}, [&](Rewriter& r) {
-          Values at;
-          for (std::size_t a = 0; a < static_cast<std::size_t>(f_[g.memory].rank); ++a) at.push_back(need(r, f_[s.op].operands[a]));
-          b_.accumulate(main_(g.memory), at, need(r, f_[s.op].operands.back()), f_[s.op].leaf);
+    b_.if_(
+        stays, [] { return Values{}; },
+        [&] {
+          for (const GatherSite& s : g.sites) {
+            const ValueId there = inside(s.offset);
+            if (!there.valid()) continue;  // the thread's own
+            under(thread({}), s, b_.emit(Opcode::bit_not, {there}), {}, [&](Rewriter& r) {
+              Values at;
+              for (std::size_t a = 0; a < static_cast<std::size_t>(f_[g.memory].rank); ++a) at.push_back(need(r, f_[s.op].operands[a]));
+              b_.accumulate(main_(g.memory), at, need(r, f_[s.op].operands.back()), f_[s.op].leaf);
+              return Values{};
+            });
+          }
           return Values{};
         });
-      }
-      return Values{};
-    });
   }
 };
 

@@ -13,9 +13,12 @@ namespace fluxion {
 struct GatherSite {
   OpId op;
   std::array<int, 3> offset{};  // by axis of the domain, relative to what the thread owns (Gatherable::base)
-  struct Arm { OpId op; int arm; };
-  std::vector<Arm> path;        // the ifs around it, outermost first
-  std::size_t key = 0;          // sites of one key are one sum
+  struct Arm {
+    OpId op;
+    int arm;
+  };
+  std::vector<Arm> path;  // the ifs around it, outermost first
+  std::size_t key = 0;    // sites of one key are one sum
 };
 
 /// The accumulates on one memory: thread i owns the element at i + symbol + base along the axes that move.
@@ -25,8 +28,8 @@ struct Gatherable {
   std::array<ValueId, 3> symbol{};      // by axis of the memory, launch-invariant; may be invalid
   std::array<std::int32_t, 3> base{};   // by axis of the memory
   std::vector<GatherSite> sites;
-  std::vector<OpId> keys;               // by key: the first site of it
-  std::array<int, 3> least{}, most{};   // of the offsets, by axis of the domain
+  std::vector<OpId> keys;              // by key: the first site of it
+  std::array<int, 3> least{}, most{};  // of the offsets, by axis of the domain
 };
 
 /// The memories whose accumulates can be turned around and, unless `always`, those where it pays.

@@ -43,8 +43,8 @@ class Finder {
   const Function& f_;
   const Uniformity u_;
   const bool always_;
-  std::vector<std::uint32_t> order_;        // by op: when it comes, regions inside their op
-  std::vector<std::vector<OpId>> writes_;   // by memory
+  std::vector<std::uint32_t> order_;       // by op: when it comes, regions inside their op
+  std::vector<std::vector<OpId>> writes_;  // by memory
 
   void number(RegionId r, std::uint32_t& next) {
     for (OpId o : f_[r].ops) {
@@ -132,7 +132,10 @@ class Finder {
       GatherSite& site = g.sites[s];
       std::vector<DomainForm> fixed;
       for (std::size_t k = 0; k < forms[s].size(); ++k) {
-        if (g.axis[k] < 0) { fixed.push_back(forms[s][k]); continue; }
+        if (g.axis[k] < 0) {
+          fixed.push_back(forms[s][k]);
+          continue;
+        }
         const auto a = static_cast<std::size_t>(g.axis[k]);
         site.offset[a] = static_cast<std::int32_t>(static_cast<std::uint32_t>(forms[s][k].constant)) - g.base[k];
         g.least[a] = s == 0 ? site.offset[a] : std::min(g.least[a], site.offset[a]);
@@ -180,10 +183,16 @@ class Finder {
       switch (op.code) {
         case Opcode::load: return fresh(o);
         // Inside of an if or a loop whose result is needed: dropped where that is made again.
-        case Opcode::store: case Opcode::accumulate: case Opcode::print: case Opcode::check:
-          return !op.memory.valid() || f_[op.memory].space == Memory::Space::parameter;
-        case Opcode::atomic: case Opcode::barrier: case Opcode::subgroup: case Opcode::group_index: case Opcode::launch: case Opcode::run:
-          return false;
+        case Opcode::store:
+        case Opcode::accumulate:
+        case Opcode::print:
+        case Opcode::check: return !op.memory.valid() || f_[op.memory].space == Memory::Space::parameter;
+        case Opcode::atomic:
+        case Opcode::barrier:
+        case Opcode::subgroup:
+        case Opcode::group_index:
+        case Opcode::launch:
+        case Opcode::run: return false;
         case Opcode::call: return !has_effect(f_, o) && !has_external(*f_.callees[op.ref]);
         default: return true;
       }
@@ -213,9 +222,15 @@ class Finder {
     if (uniform) return 0;
     switch (op.code) {
       case Opcode::load: return times * (classify(f_, u_, op).kind == Access::Kind::contiguous ? kLoad : kFarLoad);
-      case Opcode::div: case Opcode::rem: case Opcode::sdiv: case Opcode::sqrt: case Opcode::rsqrt: return times * 0.2;
+      case Opcode::div:
+      case Opcode::rem:
+      case Opcode::sdiv:
+      case Opcode::sqrt:
+      case Opcode::rsqrt: return times * 0.2;
       case Opcode::call: return times * 8 * kCall;
-      case Opcode::extent: case Opcode::domain: case Opcode::yield: return 0;
+      case Opcode::extent:
+      case Opcode::domain:
+      case Opcode::yield: return 0;
       default:
         if (!is_elementwise(op.code)) return times * kExact;
         if (u_(op.results[0]) == Uniformity::Class::affine) return 0;
@@ -232,7 +247,12 @@ class Finder {
     double scatter = 0, gather = kFrame;
     std::set<OpId> all;
     for (const GatherSite& s : g.sites) {
-      const auto add_to = [&](double& sum) { return [&](OpId o) { sum += cost(o); return true; }; };
+      const auto add_to = [&](double& sum) {
+        return [&](OpId o) {
+          sum += cost(o);
+          return true;
+        };
+      };
       of_site(s, all, add_to(scatter));
       std::set<OpId> seen;
       of_site(s, seen, add_to(gather));

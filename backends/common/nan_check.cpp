@@ -23,8 +23,15 @@ bool odd(const std::byte* p, DType t, bool inf) {
     case DType::bf16: return of(static_cast<float>(at<bfloat16>(p)));
     case DType::f32: return of(at<float>(p));
     case DType::f64: return of(at<double>(p));
-    case DType::boolean: case DType::i8: case DType::i16: case DType::i32: case DType::i64:
-    case DType::u8: case DType::u16: case DType::u32: case DType::u64: break;
+    case DType::boolean:
+    case DType::i8:
+    case DType::i16:
+    case DType::i32:
+    case DType::i64:
+    case DType::u8:
+    case DType::u16:
+    case DType::u32:
+    case DType::u64: break;
   }
   return false;
 }
@@ -67,7 +74,8 @@ std::byte* NanCheck::kept(std::size_t k) {
   return static_cast<std::byte*>(arrays_[k].data);
 }
 
-bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure, const std::string& place, Loc at) {
+bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure,
+                      const std::string& place, Loc at) {
   std::string where;
   std::int64_t element = -1;
   const std::byte* again_at = nullptr;  // where the evaluator puts that element
@@ -88,8 +96,9 @@ bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const
         element = i;
         again_at = kept(k) + offset;
         type = leaf.dtype;
-        where = m.rank == 1 ? fmt::format("{}[{}]", p.name, i) : m.rank == 2 ? fmt::format("{}[{}, {}]", p.name, i / e[1], i % e[1])
-                                                               : fmt::format("{}[{}, {}, {}]", p.name, i / e[2] / e[1], i / e[2] % e[1], i % e[2]);
+        where = m.rank == 1   ? fmt::format("{}[{}]", p.name, i)
+                : m.rank == 2 ? fmt::format("{}[{}, {}]", p.name, i / e[1], i % e[1])
+                              : fmt::format("{}[{}, {}, {}]", p.name, i / e[2] / e[1], i / e[2] % e[1], i % e[2]);
         if (nan) break;
       }
   });
@@ -101,8 +110,7 @@ bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const
   again.print = [](std::string_view) {};
   if (!kernel_.has_groups() && element < domain[0] * domain[1] * domain[2]) again.first_thread = element;  // often that thread's own
   std::vector<EvalMemory> memories;
-  for (std::size_t k = 0; k < arrays_.size(); ++k)
-    memories.push_back({kept(k), arrays_[k].extent});
+  for (std::size_t k = 0; k < arrays_.size(); ++k) memories.push_back({kept(k), arrays_[k].extent});
   try {
     evaluate_kernel(kernel_, domain, memories, scalars, again);
   } catch (const KernelError& e) {
@@ -112,7 +120,8 @@ bool NanCheck::passes(const std::array<std::int64_t, 3>& domain, std::span<const
   }
   // What the evaluator leaves as well without a word was written as such: a literal.
   if (!nan || odd(again_at, type, false)) return true;
-  failure.set(FailureSlot::Kind::kernel, kernel_.loc ? kernel_.loc : at, fmt::format("{}kernel \"{}\": {} became NaN, in native code only", place, kernel_.name, where));
+  failure.set(FailureSlot::Kind::kernel, kernel_.loc ? kernel_.loc : at,
+              fmt::format("{}kernel \"{}\": {} became NaN, in native code only", place, kernel_.name, where));
   return false;
 }
 

@@ -16,7 +16,8 @@ class NanCheck {
   NanCheck(const Function& kernel, std::span<const ArrayArgument> arrays, bool inf);
   /// After it. False when there is a new one; the failure is in the slot then, `place` in front. To be called once. `at`: of a kernel
   /// that has no line itself.
-  bool passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure, const std::string& place, Loc at);
+  bool passes(const std::array<std::int64_t, 3>& domain, std::span<const std::uint64_t> scalars, FailureSlot& failure,
+              const std::string& place, Loc at);
 
  private:
   const Function& kernel_;

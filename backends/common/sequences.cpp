@@ -13,8 +13,11 @@ struct Use {
 
 bool consumes(const Op& op, std::uint32_t operand) {
   switch (op.code) {
-    case Opcode::seq_set: case Opcode::seq_add_at: return operand == 0;
-    case Opcode::for_: case Opcode::while_: case Opcode::yield: return true;
+    case Opcode::seq_set:
+    case Opcode::seq_add_at: return operand == 0;
+    case Opcode::for_:
+    case Opcode::while_:
+    case Opcode::yield: return true;
     default: return false;
   }
 }
@@ -45,8 +48,7 @@ bool comes_last(const Function& f, const Nesting& n, const Use& use, const Use& 
 
 }  // namespace
 
-Nesting::Nesting(const Function& f)
-    : owner(f.regions.size()), region(f.ops.size()), position(f.ops.size()), defined(f.values.size()) {
+Nesting::Nesting(const Function& f) : owner(f.regions.size()), region(f.ops.size()), position(f.ops.size()), defined(f.values.size()) {
   for (std::uint32_t r = 0; r < f.regions.size(); ++r) {
     for (ValueId v : f.regions[r].arguments) defined[v.index] = RegionId{r};
     for (std::uint32_t k = 0; k < f.regions[r].ops.size(); ++k) {
@@ -82,7 +84,9 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
     parent[y] = x;
     tangled[x] |= tangled[y];
   };
-  const auto tangle = [&](ValueId a) { if (f.type(a).is_seq()) tangled[find(a.index)] = 1; };
+  const auto tangle = [&](ValueId a) {
+    if (f.type(a).is_seq()) tangled[find(a.index)] = 1;
+  };
   std::vector<std::vector<Use>> uses(f.values.size());
   bool any = false;
   for (std::uint32_t r = 0; r < f.regions.size(); ++r)
@@ -92,12 +96,19 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
         if (f.type(op.operands[k]).is_seq()) uses[op.operands[k].index].push_back({o, k});
       for (ValueId v : op.results) any |= f.type(v).is_seq();
       switch (op.code) {
-        case Opcode::seq_set: case Opcode::seq_add_at:
+        case Opcode::seq_set:
+        case Opcode::seq_add_at:
           join(op.results[0], op.operands[0]);
-          if (op.operands.size() > 2) { join(op.results[0], op.operands[2]); tangle(op.operands[2]); }
+          if (op.operands.size() > 2) {
+            join(op.results[0], op.operands[2]);
+            tangle(op.operands[2]);
+          }
           break;
         case Opcode::seq_get:
-          if (f.type(op.results[0]).is_seq()) { join(op.results[0], op.operands[0]); tangle(op.results[0]); }
+          if (f.type(op.results[0]).is_seq()) {
+            join(op.results[0], op.operands[0]);
+            tangle(op.results[0]);
+          }
           break;
         case Opcode::if_:
           for (RegionId arm : op.regions)
@@ -111,7 +122,10 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
             join(op.results[k], f[op.regions[0]].arguments[1 + k]);
             join(op.results[k], end.operands[k]);
           }
-          for (std::size_t k = n; k < end.operands.size(); ++k) { join(op.results[k], end.operands[k]); tangle(end.operands[k]); }
+          for (std::size_t k = n; k < end.operands.size(); ++k) {
+            join(op.results[k], end.operands[k]);
+            tangle(end.operands[k]);
+          }
           break;
         }
         case Opcode::while_: {
@@ -124,7 +138,10 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
             join(op.results[k], f[op.regions[1]].arguments[k]);
             join(op.results[k], end.operands[k]);
           }
-          for (std::size_t k = n; k < end.operands.size(); ++k) { join(op.results[k], end.operands[k]); tangle(end.operands[k]); }
+          for (std::size_t k = n; k < end.operands.size(); ++k) {
+            join(op.results[k], end.operands[k]);
+            tangle(end.operands[k]);
+          }
           break;
         }
         case Opcode::select:
@@ -156,7 +173,10 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
       if (!consumes(f[use.op], use.operand)) continue;
       for (RegionId at = nesting.region[use.op.index]; at != home;) {  // in a loop it would happen again
         const OpId up = nesting.owner[at.index];
-        if (!up.valid() || f[up].code != Opcode::if_) { linear[of[v]] = 0; break; }
+        if (!up.valid() || f[up].code != Opcode::if_) {
+          linear[of[v]] = 0;
+          break;
+        }
         at = nesting.region[up.index];
       }
       for (std::size_t j = 0; j < uses[v].size(); ++j)
@@ -167,7 +187,9 @@ Sequences::Sequences(const Function& f, const Nesting& nesting) : of(f.values.si
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
     if (op.results.empty() || !nesting.region[o].valid()) continue;
-    const auto add = [&](ValueId v) { if (of[v.index] != ~0u) sources[of[v.index]].push_back(OpId{o}); };
+    const auto add = [&](ValueId v) {
+      if (of[v.index] != ~0u) sources[of[v.index]].push_back(OpId{o});
+    };
     if (op.code == Opcode::zeros || op.code == Opcode::seq_get || (is_elementwise(op.code) && op.code != Opcode::select) ||
         op.code == Opcode::convert || op.code == Opcode::bitcast)
       add(op.results[0]);

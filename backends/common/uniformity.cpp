@@ -31,9 +31,17 @@ struct Analysis {
   }
   void raise_length(ValueId v, Class c) {
     if (c == Class::affine) c = Class::varying;
-    if (c > u.length[v.index]) { u.length[v.index] = c; changed = true; }
+    if (c > u.length[v.index]) {
+      u.length[v.index] = c;
+      changed = true;
+    }
   }
-  void diverge(OpId o) { if (!u.divergent[o.index]) { u.divergent[o.index] = 1; changed = true; } }
+  void diverge(OpId o) {
+    if (!u.divergent[o.index]) {
+      u.divergent[o.index] = 1;
+      changed = true;
+    }
+  }
   std::vector<char> seen;
 
   /// `to` may be `from`: along a yield, a carry. At least uniform, since it may change from trip to trip.
@@ -60,7 +68,8 @@ struct Analysis {
         return;
       }
       raise(r, Class::uniform);
-      for (ValueId v : op.operands) if (f.type(v).is_seq()) raise_length(r, u.length[v.index]);
+      for (ValueId v : op.operands)
+        if (f.type(v).is_seq()) raise_length(r, u.length[v.index]);
       return;
     }
     Class c = Class::launch;
@@ -86,7 +95,9 @@ struct Analysis {
     raise(r, fits ? Class::affine : Class::varying, static_cast<std::int32_t>(s));
   }
 
-  void region(RegionId r) { for (OpId o : f[r].ops) visit(o); }
+  void region(RegionId r) {
+    for (OpId o : f[r].ops) visit(o);
+  }
 
   void visit(OpId o) {
     const Op& op = f[o];
@@ -94,17 +105,21 @@ struct Analysis {
     switch (op.code) {
       case Opcode::load: {
         Class c = Class::uniform;
-        for (ValueId v : op.operands) if (at(v) > Class::uniform) c = Class::varying;
+        for (ValueId v : op.operands)
+          if (at(v) > Class::uniform) c = Class::varying;
         if (f[op.memory].space == Memory::Space::local) c = Class::varying;
         return raise(op.results[0], c);
       }
-      case Opcode::extent: case Opcode::domain: return;  // launch
+      case Opcode::extent:
+      case Opcode::domain: return;  // launch
       case Opcode::group_index: return raise(op.results[0], Class::uniform);
-      case Opcode::atomic: case Opcode::subgroup: return raise(op.results[0], Class::varying);
+      case Opcode::atomic:
+      case Opcode::subgroup: return raise(op.results[0], Class::varying);
       case Opcode::call: {
         // What counts its calls is called for each thread, whatever it is given.
         Class c = f.kind != Function::Kind::program && is_impure(*f.callees[op.ref]) ? Class::varying : Class::uniform;
-        for (ValueId v : op.operands) if (at(v) > Class::uniform) c = Class::varying;
+        for (ValueId v : op.operands)
+          if (at(v) > Class::uniform) c = Class::varying;
         for (ValueId v : op.results) raise(v, c);
         return;
       }
@@ -166,7 +181,8 @@ struct Analysis {
         if (f.type(r).is_seq()) raise_length(r, Class::varying);
         return;
       }
-      case Opcode::seq_set: case Opcode::seq_add_at:
+      case Opcode::seq_set:
+      case Opcode::seq_add_at:
         raise(op.results[0], u.sequences.in_place(op.results[0]) ? at(op.operands[0]) : Class::uniform);
         raise_length(op.results[0], u.length[op.operands[0].index]);
         return;
@@ -189,8 +205,12 @@ int group_threads(const Function& f) {
 }
 
 Uniformity::Uniformity(const Function& kernel, bool varying)
-    : nesting(kernel), sequences(kernel, nesting), of(kernel.values.size(), Class::launch), stride(kernel.values.size()),
-      length(kernel.values.size(), Class::launch), divergent(kernel.ops.size()) {
+    : nesting(kernel),
+      sequences(kernel, nesting),
+      of(kernel.values.size(), Class::launch),
+      stride(kernel.values.size()),
+      length(kernel.values.size(), Class::launch),
+      divergent(kernel.ops.size()) {
   Analysis a{kernel, *this, false, std::vector<char>(kernel.values.size())};
   const auto& indices = kernel[kernel.body].arguments;
   const int threads = group_threads(kernel);
@@ -198,7 +218,8 @@ Uniformity::Uniformity(const Function& kernel, bool varying)
     // The lanes of a group are its threads: its last axis is the fastest, but only when it is the one axis with
     // more than one thread do they lie in a line.
     const bool line = k + 1 == static_cast<std::size_t>(kernel.domain_rank);
-    if (kernel.has_groups()) a.raise(indices[k], kernel.group[k] == 1 ? Class::uniform : threads == kernel.group[k] ? Class::affine : Class::varying, 1);
+    if (kernel.has_groups())
+      a.raise(indices[k], kernel.group[k] == 1 ? Class::uniform : threads == kernel.group[k] ? Class::affine : Class::varying, 1);
     else a.raise(indices[k], line ? Class::affine : Class::uniform, 1);
   }
   if (varying)

@@ -25,9 +25,9 @@ struct KernelArray {
 static_assert(sizeof(KernelArray) == 32);
 
 struct KernelArgs {
-  std::int64_t domain[3] = {1, 1, 1};  // slowest axis first, unused ones 1; a rank-1 launch is {n, 1, 1}
-  std::int64_t segment = 0;            // points of the fastest axis in a unit
-  std::int64_t segments = 1;           // units in a row
+  std::int64_t domain[3] = {1, 1, 1};      // slowest axis first, unused ones 1; a rank-1 launch is {n, 1, 1}
+  std::int64_t segment = 0;                // points of the fastest axis in a unit
+  std::int64_t segments = 1;               // units in a row
   const KernelArray* arrays = nullptr;     // the memory parameters in order
   const std::uint64_t* scalars = nullptr;  // the scalar parameters in order, bits zero-extended
 };
@@ -38,8 +38,8 @@ static_assert(offsetof(KernelArgs, segment) == 24 && offsetof(KernelArgs, arrays
 struct Site {
   Opcode code{};
   Loc loc;
-  std::string text;              // check, print: the format; memory ops: the memory's name
-  std::vector<DType> operands;   // of the values handed over
+  std::string text;                                    // check, print: the format; memory ops: the memory's name
+  std::vector<DType> operands;                         // of the values handed over
   std::shared_ptr<const External> external = nullptr;  // call: the host function
 };
 
@@ -51,8 +51,8 @@ struct ThreadContext {
   FailureSlot* failure = nullptr;
   const std::vector<Site>* sites = nullptr;
   const char* kernel = "";
-  struct RaceState* races = nullptr;  // of the launch, while races are looked for
-  const struct KernelPlan* plan = nullptr;    // the same
+  struct RaceState* races = nullptr;        // of the launch, while races are looked for
+  const struct KernelPlan* plan = nullptr;  // the same
   const KernelArray* arrays = nullptr;
   std::jmp_buf escape;  // a failure leaves the kernel through here
 };
@@ -62,7 +62,8 @@ static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) 
 using KernelFn = void (*)(const KernelArgs*, std::int64_t begin, std::int64_t end, ThreadContext*);
 
 /// Calls the host function of a site as fluxion_cpu_external does. False after a failure, which is in the slot.
-bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out, FailureSlot& failure);
+bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out,
+               FailureSlot& failure);
 
 /// Calls the host function that a kernel stands for. False after a failure, which is in the slot.
 bool launch_host(const Function& kernel, const KernelArray* arrays, const std::uint64_t* scalars, FailureSlot& failure);
@@ -81,24 +82,30 @@ inline bool reports(const CompileOptions& o) { return o.bounds || o.nan || o.inf
 struct KernelPlan {
   std::string name;
   int rank = 1;
-  int width = 16;             // lanes
-  double cost = 0;            // estimated nanoseconds a point
-  double adds = 0;            // accumulates to merged memory a point
-  bool may_fail = false;      // has checks, sequences or bounds checks: the launch sets up an escape
-  bool ordered = false;       // one chunk
-  bool relaxed = false;       // sums may be taken in any order
+  int width = 16;                                // lanes
+  double cost = 0;                               // estimated nanoseconds a point
+  double adds = 0;                               // accumulates to merged memory a point
+  bool may_fail = false;                         // has checks, sequences or bounds checks: the launch sets up an escape
+  bool ordered = false;                          // one chunk
+  bool relaxed = false;                          // sums may be taken in any order
   std::int64_t longest = std::int64_t{1} << 32;  // an axis beyond this is one chunk: indices that wrap may meet
-  std::vector<Sharing> sharing;     // by memory parameter
+  std::vector<Sharing> sharing;                  // by memory parameter
   /// When all merged memory is added to near the point's own place along the slowest axis: how far apart at most; else
   /// -1. Chunks of that many rows then meet their neighbours' only: every other chunk runs, then the rest, in place.
   std::int64_t halo = -1;
-  std::vector<LayoutId> elements;   // by memory parameter
-  std::array<int, 3> group{};       // threads of a group along each axis; zeros: no groups. A unit is then a group
+  std::vector<LayoutId> elements;  // by memory parameter
+  std::array<int, 3> group{};      // threads of a group along each axis; zeros: no groups. A unit is then a group
   Loc loc;
   std::vector<Site> sites;
   /// While races are looked for, by memory: whether it is watched, its place among the arrays (-1: shared), how many leaves, and
   /// elements of a shared one.
-  struct Watched { bool on = false; int array = -1; int leaves = 1; std::int64_t length = 0; WatchedMemory what; };
+  struct Watched {
+    bool on = false;
+    int array = -1;
+    int leaves = 1;
+    std::int64_t length = 0;
+    WatchedMemory what;
+  };
   bool race = false;
   std::vector<Watched> watched;
 };
@@ -128,8 +135,8 @@ class RunScope {
 
 /// Runs a kernel over `domain` and returns when it is done: on the calling thread when the work is small
 /// (no locks, no allocation), else on the pool. Call inside a RunScope. Returns false after a failure.
-bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain,
-            const KernelArray* arrays, const std::uint64_t* scalars);
+bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
+            const std::uint64_t* scalars);
 
 /// True when some array is too large for 32-bit offsets: the kernel emitted with `wide` must be run.
 bool needs_wide(const KernelPlan& plan, const KernelArray* arrays);

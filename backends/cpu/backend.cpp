@@ -30,7 +30,11 @@ std::vector<Function> phases_of(const Function& f, const CompileOptions& options
 class KernelCode final : public Executable {
  public:
   KernelCode(const Function& f, const CompileOptions& options, std::string_view object)
-      : phases_(phases_of(f, options)), f_(phases_[0]), options_(options), plans_(plans()), plan_(plans_[0]),
+      : phases_(phases_of(f, options)),
+        f_(phases_[0]),
+        options_(options),
+        plans_(plans()),
+        plan_(plans_[0]),
         object_(object.empty() ? make(false, false).object : std::string(object)) {
     code_ = link_object(object_);
     kernels_ = linked(*code_);
@@ -40,8 +44,8 @@ class KernelCode final : public Executable {
   void run(const Launch& launch, FailureSlot& failure) override {
     if (launch.arrays.size() != plan_.elements.size() || launch.scalars.size() != scalars_)
       return failure.set(FailureSlot::Kind::shape, f_.loc,
-                         fmt::format("kernel \"{}\" takes {} arrays and {} scalars; it was given {} and {}", f_.name,
-                                     plan_.elements.size(), scalars_, launch.arrays.size(), launch.scalars.size()));
+                         fmt::format("kernel \"{}\" takes {} arrays and {} scalars; it was given {} and {}", f_.name, plan_.elements.size(),
+                                     scalars_, launch.arrays.size(), launch.scalars.size()));
     for (int k = 0; k < plan_.rank; ++k)
       if (launch.domain[k] > 0x7fffffff)
         return failure.set(FailureSlot::Kind::shape, f_.loc,

@@ -20,11 +20,19 @@ std::vector<int> number_sites(const Function& f) {
     for (OpId o : f[r].ops) {
       const Op& op = f[o];
       switch (op.code) {
-        case Opcode::load: case Opcode::store: case Opcode::accumulate: case Opcode::check: case Opcode::print:
-        case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: case Opcode::zeros:
-        case Opcode::for_: case Opcode::while_: case Opcode::atomic: case Opcode::barrier:
-          sites[o.index] = next++;
-          break;
+        case Opcode::load:
+        case Opcode::store:
+        case Opcode::accumulate:
+        case Opcode::check:
+        case Opcode::print:
+        case Opcode::seq_get:
+        case Opcode::seq_set:
+        case Opcode::seq_add_at:
+        case Opcode::zeros:
+        case Opcode::for_:
+        case Opcode::while_:
+        case Opcode::atomic:
+        case Opcode::barrier: sites[o.index] = next++; break;
         case Opcode::call:
           if (f.callees[op.ref]->external) sites[o.index] = next++;
           break;
@@ -40,7 +48,8 @@ std::vector<int> number_sites(const Function& f) {
 int choose_width(const Function& f, const CompileOptions& options) {
   if (const int threads = group_threads(f); threads > 0) {
     if (threads > kGroup)
-      throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large; at most " + std::to_string(kGroup) + " run in step");
+      throw KernelError(f.loc, "cpu: groups of " + std::to_string(threads) + " threads are too large; at most " + std::to_string(kGroup) +
+                                   " run in step");
     return static_cast<int>(std::bit_ceil(static_cast<unsigned>(threads)));
   }
   std::vector<const Function*> all = called(f);
@@ -54,16 +63,26 @@ int choose_width(const Function& f, const CompileOptions& options) {
   return options.width;
 }
 
-llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol,
-                            const EmitOptions& options) {
+llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol, const EmitOptions& options) {
   Calls calls(f);
   return Emitter(module, f, options, &calls).run(symbol);
 }
 
 Emitter::Emitter(llvm::Module& module, const Function& f, const EmitOptions& options, Calls* calls, bool varying)
-    : c(module.getContext()), module_(module), calls_(calls), f(f), u(f, varying), opt(options), W(static_cast<unsigned>(options.width)), b(c),
-      values_(f.values.size()), uses_(f.values.size()), sites_(number_sites(f)), memories_(f.memories.size()),
-      accumulates_(analyse_accumulates(f, u)), region_planned_(f.regions.size()),
+    : c(module.getContext()),
+      module_(module),
+      calls_(calls),
+      f(f),
+      u(f, varying),
+      opt(options),
+      W(static_cast<unsigned>(options.width)),
+      b(c),
+      values_(f.values.size()),
+      uses_(f.values.size()),
+      sites_(number_sites(f)),
+      memories_(f.memories.size()),
+      accumulates_(analyse_accumulates(f, u)),
+      region_planned_(f.regions.size()),
       threads_meet_(options.relaxed || !atomics_need_order(f, u)) {
   if (calls_)
     if (const auto first = calls_->first_site.find(&f); first != calls_->first_site.end())
@@ -129,7 +148,8 @@ void Emitter::make_scopes(const std::string& name) {
   for (std::size_t k = 0; k <= f.memories.size(); ++k) scopes.push_back(md.createAnonymousAliasScope(domain));
   for (std::size_t k = 0; k < scopes.size(); ++k) {
     std::vector<llvm::Metadata*> rest;
-    for (std::size_t j = 0; j < scopes.size(); ++j) if (j != k) rest.push_back(scopes[j]);
+    for (std::size_t j = 0; j < scopes.size(); ++j)
+      if (j != k) rest.push_back(scopes[j]);
     scope_.push_back(llvm::MDNode::get(c, {scopes[k]}));
     others_.push_back(rest.empty() ? nullptr : llvm::MDNode::get(c, rest));
   }
@@ -340,7 +360,8 @@ void Emitter::emit_op(OpId o) {
     return f.type(op.results[0]).is_seq() ? seq_elementwise(o) : elementwise(op);
   switch (op.code) {
     case Opcode::load: return load(o);
-    case Opcode::store: case Opcode::accumulate: {
+    case Opcode::store:
+    case Opcode::accumulate: {
       check_bounds(o);
       if (f[op.memory].space == Memory::Space::local) return local_access(o);
       const std::vector<OpId> group = grouped();
@@ -359,12 +380,13 @@ void Emitter::emit_op(OpId o) {
     case Opcode::call: return emit_call(o);
     case Opcode::yield: return;
     case Opcode::seq_get: return seq_get(o);
-    case Opcode::seq_set: case Opcode::seq_add_at: return seq_write(o);
+    case Opcode::seq_set:
+    case Opcode::seq_add_at: return seq_write(o);
     case Opcode::seq_len: return set(op.results[0], seq(op.operands[0]).length);
     case Opcode::zeros: return seq_zeros(o);
-    case Opcode::print: case Opcode::check: return report(o);
-    default:
-      throw KernelError(op.loc, std::string("cpu: `") + name_of(op.code) + "` cannot stand in a kernel");
+    case Opcode::print:
+    case Opcode::check: return report(o);
+    default: throw KernelError(op.loc, std::string("cpu: `") + name_of(op.code) + "` cannot stand in a kernel");
   }
 }
 
@@ -379,8 +401,7 @@ llvm::Type* Emitter::scalar_type(DType t) {
 llvm::Type* Emitter::memory_type(DType t) { return is_bool(t) ? b.getInt8Ty() : scalar_type(t); }
 
 Node* Emitter::constant(DType t, std::uint64_t bits) {
-  if (t == DType::f32)
-    return llvm::ConstantFP::get(c, llvm::APFloat(llvm::APFloat::IEEEsingle(), llvm::APInt(32, bits & 0xffffffffu)));
+  if (t == DType::f32) return llvm::ConstantFP::get(c, llvm::APFloat(llvm::APFloat::IEEEsingle(), llvm::APInt(32, bits & 0xffffffffu)));
   if (t == DType::f64) return llvm::ConstantFP::get(c, llvm::APFloat(llvm::APFloat::IEEEdouble(), llvm::APInt(64, bits)));
   if (is_bool(t)) return b.getInt1(bits != 0);
   const unsigned width = static_cast<unsigned>(size_of(t)) * 8;
@@ -433,8 +454,7 @@ llvm::AllocaInst* Emitter::slot(llvm::Type* t, Node* count, unsigned align) {
   return a;
 }
 
-llvm::FunctionCallee Emitter::runtime(const char* name, llvm::Type* result, llvm::ArrayRef<llvm::Type*> arguments,
-                                      bool leaves) {
+llvm::FunctionCallee Emitter::runtime(const char* name, llvm::Type* result, llvm::ArrayRef<llvm::Type*> arguments, bool leaves) {
   auto callee = module_.getOrInsertFunction(name, llvm::FunctionType::get(result, arguments, false));
   auto* fun = llvm::cast<llvm::Function>(callee.getCallee());
   fun->addFnAttr(llvm::Attribute::NoUnwind);

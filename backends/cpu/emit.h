@@ -14,21 +14,20 @@ class Function;
 namespace fluxion::cpu {
 
 struct EmitOptions {
-  int width = 16;         // lanes
-  bool bounds = false;    // check every index
-  bool wide = false;      // 64-bit offsets in gathers
-  bool fast = false;      // LLVM's fast-math flags
+  int width = 16;           // lanes
+  bool bounds = false;      // check every index
+  bool wide = false;        // 64-bit offsets in gathers
+  bool fast = false;        // LLVM's fast-math flags
   bool masks_in_k = false;  // the target has mask registers (AVX-512)
-  bool f16c = false;      // the target converts f16
+  bool f16c = false;        // the target converts f16
   bool fma = false;
-  bool relaxed = false;   // the order of the threads may show
-  bool race = false;      // accesses are told to the race checker
+  bool relaxed = false;  // the order of the threads may show
+  bool race = false;     // accesses are told to the race checker
 };
 
 /// Adds a function of type KernelFn named `symbol` to `module`. `f` has been through math_lowering.
 /// The kernel's memory parameters must not overlap at run time, unless none of the overlapping ones is written.
-llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol,
-                            const EmitOptions& options);
+llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol, const EmitOptions& options);
 
 /// Lanes for `f` under `options`: the wish, or 16; one where points must print in order.
 int choose_width(const Function& f, const CompileOptions& options);

@@ -51,7 +51,8 @@ void Emitter::for_active_lanes(const std::function<void(Node*)>& body, unsigned 
 Node* Emitter::changed(Atomic kind, DType t, Node* old, llvm::ArrayRef<Node*> x) {
   switch (kind) {
     case Atomic::add: return add(t, old, x[0]);
-    case Atomic::min: case Atomic::max: {
+    case Atomic::min:
+    case Atomic::max: {
       const bool least = kind == Atomic::min;
       Node* r = compute(least ? Opcode::min : Opcode::max, t, {old, x[0]});
       if (!is_float(t)) return r;
@@ -126,7 +127,10 @@ void Emitter::atomic(OpId o) {
   llvm::SmallVector<Node*, 2> values;
   const auto rank = static_cast<std::size_t>(f[op.memory].rank);
   for (std::size_t k = rank; k < op.operands.size(); ++k) {
-    if (u.uniform(op.operands[k])) { values.push_back(scalar(op.operands[k])); continue; }
+    if (u.uniform(op.operands[k])) {
+      values.push_back(scalar(op.operands[k]));
+      continue;
+    }
     auto* list = slot(vec(type), nullptr, 64);
     b.CreateStore(vector(op.operands[k]), list);
     values.push_back(list);

@@ -19,8 +19,7 @@ llvm::Type* Emitter::type_of(ValueId v, Class k) {
 Emitter::Slot Emitter::make_slot(ValueId like) {
   Slot s;
   s.v = phi(type_of(like, u(like)));
-  if (f.type(like).is_seq())
-    s.length = phi(u.length[like.index] == Class::varying ? vec(b.getInt32Ty()) : b.getInt32Ty());
+  if (f.type(like).is_seq()) s.length = phi(u.length[like.index] == Class::varying ? vec(b.getInt32Ty()) : b.getInt32Ty());
   return s;
 }
 
@@ -54,9 +53,13 @@ int Emitter::blend_cost(RegionId r) {
   for (OpId o : f[r].ops) {
     const Op& op = f[o];
     if (op.code == Opcode::yield) break;
-    for (ValueId v : op.results) if (f.type(v).is_seq()) return kNever;
+    for (ValueId v : op.results)
+      if (f.type(v).is_seq()) return kNever;
     switch (op.code) {
-      case Opcode::div: case Opcode::sdiv: case Opcode::sqrt: case Opcode::rsqrt: sum += 4; break;
+      case Opcode::div:
+      case Opcode::sdiv:
+      case Opcode::sqrt:
+      case Opcode::rsqrt: sum += 4; break;
       case Opcode::rem: sum += is_float(f.type(op.results[0]).dtype()) ? kNever : 6; break;
       case Opcode::fma: sum += opt.fma ? 1 : kNever; break;
       case Opcode::load:
@@ -64,7 +67,10 @@ int Emitter::blend_cost(RegionId r) {
         sum += classify(f, u, op).kind == Access::Kind::contiguous ? 2 : 5;
         break;
       case Opcode::if_: sum += 1 + blend_cost(op.regions[0]) + blend_cost(op.regions[1]); break;
-      case Opcode::convert: case Opcode::bitcast: case Opcode::extent: case Opcode::domain: sum += 1; break;
+      case Opcode::convert:
+      case Opcode::bitcast:
+      case Opcode::extent:
+      case Opcode::domain: sum += 1; break;
       default:
         if (!is_elementwise(op.code)) return kNever;
         sum += (info(op.code).flags & flag::exact) != 0 || op.code == Opcode::select ? 1 : kNever;
@@ -257,8 +263,7 @@ void Emitter::emit_for_divergent(OpId o) {
     const Held now{slots[k].v, slots[k].length};
     next[k] = held_as(end.operands[k], args[1 + k]);
     if ((op.down || (used(op.results[k]) && !kept[k].v)) && !planted(testing::Mutant::for_no_blend)) next[k] = blend(active, next[k], now);
-    out[k] = kept[k].v ? blend(active, held_as(end.operands[k], op.results[k]), Held{kept[k].v, kept[k].length})
-                       : next[k];
+    out[k] = kept[k].v ? blend(active, held_as(end.operands[k], op.results[k]), Held{kept[k].v, kept[k].length}) : next[k];
   }
   if (reset) set_arena_top(top);
   Node* step = op.down ? b.CreateSub(t, b.getInt32(1)) : b.CreateAdd(t, b.getInt32(1));
@@ -363,7 +368,8 @@ void Emitter::emit_while(OpId o) {
   std::vector<Held> next(n);
   for (std::size_t k = 0; k < n; ++k) {
     next[k] = held_as(end.operands[k], before_args[k]);
-    if (parts && used(op.results[k]) && in_place(k) && !planted(testing::Mutant::while_no_blend)) next[k] = blend(on, next[k], Held{slots[k].v, slots[k].length});
+    if (parts && used(op.results[k]) && in_place(k) && !planted(testing::Mutant::while_no_blend))
+      next[k] = blend(on, next[k], Held{slots[k].v, slots[k].length});
   }
   // Records of this loop: capacity doubles when it is used up; the old block stays behind in the arena.
   if (collected) {
@@ -413,7 +419,8 @@ void Emitter::emit_while(OpId o) {
   b.CreateBr(head);
   b.SetInsertPoint(after);
   mask_ = outer;
-  for (std::size_t k = 0; k < n; ++k) if (used(op.results[k])) set(op.results[k], left[k]);
+  for (std::size_t k = 0; k < n; ++k)
+    if (used(op.results[k])) set(op.results[k], left[k]);
   for (std::size_t k = 0; k < collected; ++k) set(op.results[n + k], Held{starts[k], trips_now});
   set(trips, trips_now);
 }

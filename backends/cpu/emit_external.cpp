@@ -19,14 +19,16 @@ void Emitter::emit_external(OpId o) {
   for (std::size_t k = 0; k < op.operands.size(); ++k) {
     const ValueId v = op.operands[k];
     Node* x = uniform ? scalar(v) : vector(v);
-    if (const DType t = f.type(v).dtype(); is_float(t) && !is_half(t)) x = b.CreateBitCast(x, wide(b.getIntNTy(static_cast<unsigned>(size_of(t)) * 8)));
+    if (const DType t = f.type(v).dtype(); is_float(t) && !is_half(t))
+      x = b.CreateBitCast(x, wide(b.getIntNTy(static_cast<unsigned>(size_of(t)) * 8)));
     b.CreateAlignedStore(b.CreateZExt(x, wide(word)), part(in, k), llvm::Align(8));
   }
   if (!uniform && mask_) {
     mask = slot(llvm::ArrayType::get(b.getInt8Ty(), W), nullptr, 8);
     b.CreateAlignedStore(to_memory(DType::boolean, mask_), mask, llvm::Align(1));
   }
-  auto callee = runtime("fluxion_cpu_external", b.getVoidTy(), {b.getPtrTy(), b.getInt32Ty(), b.getPtrTy(), b.getInt32Ty(), b.getPtrTy(), b.getPtrTy()});
+  auto callee = runtime("fluxion_cpu_external", b.getVoidTy(),
+                        {b.getPtrTy(), b.getInt32Ty(), b.getPtrTy(), b.getInt32Ty(), b.getPtrTy(), b.getPtrTy()});
   b.CreateCall(callee, {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), mask, b.getInt32(n), in, out});
   for (std::size_t k = 0; k < op.results.size(); ++k) {
     const DType t = f.type(op.results[k]).dtype();

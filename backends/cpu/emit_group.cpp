@@ -58,7 +58,8 @@ void Emitter::emit_groups() {
       stride /= size(k);
       llvm::SmallVector<llvm::Constant*, 64> own;
       for (int lane = 0; lane < static_cast<int>(W); ++lane) own.push_back(b.getInt32(static_cast<std::uint32_t>(lane / stride % size(k))));
-      Node* at = b.CreateAdd(splat(b.CreateMul(group_[k], b.getInt32(static_cast<std::uint32_t>(size(k))))), llvm::ConstantVector::get(own));
+      Node* at =
+          b.CreateAdd(splat(b.CreateMul(group_[k], b.getInt32(static_cast<std::uint32_t>(size(k))))), llvm::ConstantVector::get(own));
       thread = b.CreateAdd(b.CreateMul(thread, splat(domain_[k])), at);
     }
     note_threads(b.getInt64(0), thread);
@@ -71,7 +72,8 @@ void Emitter::emit_groups() {
         set(indices[k], first);
       } else {
         llvm::SmallVector<llvm::Constant*, 64> own;
-        for (int lane = 0; lane < static_cast<int>(W); ++lane) own.push_back(b.getInt32(static_cast<std::uint32_t>(lane / inner % size(k))));
+        for (int lane = 0; lane < static_cast<int>(W); ++lane)
+          own.push_back(b.getInt32(static_cast<std::uint32_t>(lane / inner % size(k))));
         set(indices[k], b.CreateAdd(splat(first), llvm::ConstantVector::get(own)));
       }
     }
@@ -108,7 +110,9 @@ std::uint64_t Emitter::identity(Subgroup kind, DType t) {
   const std::uint64_t ones = size_of(t) == 8 ? ~std::uint64_t{0} : (std::uint64_t{1} << (8 * size_of(t))) - 1;
   const std::uint64_t top = is_bool(t) ? 1 : std::uint64_t{1} << (8 * size_of(t) - 1);
   switch (kind) {
-    case Subgroup::add: case Subgroup::scan_add: case Subgroup::scan_add_back: return is_float(t) ? top : 0;  // -0 + x is x
+    case Subgroup::add:
+    case Subgroup::scan_add:
+    case Subgroup::scan_add_back: return is_float(t) ? top : 0;  // -0 + x is x
     case Subgroup::min:
       if (t == DType::f32) return 0x7fc00000u;
       if (t == DType::f64) return 0x7ff8000000000000u;
@@ -117,7 +121,10 @@ std::uint64_t Emitter::identity(Subgroup kind, DType t) {
       if (is_float(t)) return identity(Subgroup::min, t);
       return is_signed(t) ? top : 0;
     case Subgroup::bit_and: return ones;
-    case Subgroup::bit_or: case Subgroup::bit_xor: case Subgroup::shuffle: case Subgroup::scatter_add: break;
+    case Subgroup::bit_or:
+    case Subgroup::bit_xor:
+    case Subgroup::shuffle:
+    case Subgroup::scatter_add: break;
   }
   return 0;
 }
@@ -143,7 +150,8 @@ void Emitter::subgroup(OpId o) {
   Node* v = vector(op.operands[0]);
   if (mask_ && !planted(testing::Mutant::subgroup_unmasked)) v = b.CreateSelect(mask_, v, splat(constant(t, identity(kind, t))));
   switch (kind) {
-    case Subgroup::shuffle: return set(op.results[0], shuffled_lanes(v, u.uniform(op.operands[1]) ? scalar(op.operands[1]) : vector(op.operands[1])));
+    case Subgroup::shuffle:
+      return set(op.results[0], shuffled_lanes(v, u.uniform(op.operands[1]) ? scalar(op.operands[1]) : vector(op.operands[1])));
     case Subgroup::scatter_add: return set(op.results[0], scattered_sum(t, v, vector(op.operands[1])));
     case Subgroup::scan_add_back:
       v = backwards(v);

@@ -21,9 +21,7 @@ void Emitter::tag_memory(llvm::Instruction* inst, std::size_t index) {
 }
 
 Node* Emitter::to_memory(DType t, Node* n) { return is_bool(t) ? b.CreateZExt(n, like(n, b.getInt8Ty())) : n; }
-Node* Emitter::from_memory(DType t, Node* n) {
-  return is_bool(t) ? b.CreateICmpNE(n, llvm::Constant::getNullValue(n->getType())) : n;
-}
+Node* Emitter::from_memory(DType t, Node* n) { return is_bool(t) ? b.CreateICmpNE(n, llvm::Constant::getNullValue(n->getType())) : n; }
 
 bool Emitter::packed_layout(LayoutId id, int& n, DType& t) {
   const Layout& layout = layout_of(id);
@@ -229,7 +227,8 @@ void Emitter::plan_loads(RegionId r) {
       if (!op.regions.empty() || op.code == Opcode::barrier) break;
       if (op.memory != head.memory || op.code == Opcode::extent) continue;
       if (op.code != Opcode::load) break;
-      if (!rows_.count(ops[j].index) && std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin())) same.push_back(ops[j]);
+      if (!rows_.count(ops[j].index) && std::equal(op.operands.begin(), op.operands.begin() + rank, head.operands.begin()))
+        same.push_back(ops[j]);
     }
     // Rows of 2 or 4 leaves around the first load.
     for (int width : {4, 2}) {
@@ -483,7 +482,10 @@ void Emitter::local_access(OpId o) {
     set(op.results[0], old);
   }
   if (op.code == Opcode::accumulate && !planted(testing::Mutant::local_sum)) v = add(t, read(), v);
-  if (!fixed) { b.CreateMaskedScatter(v, p, align, mask_or_all()); return; }
+  if (!fixed) {
+    b.CreateMaskedScatter(v, p, align, mask_or_all());
+    return;
+  }
   b.CreateAlignedStore(mask_ && !planted(testing::Mutant::local_unmasked) ? b.CreateSelect(mask_, v, read()) : v, p, align);
 }
 

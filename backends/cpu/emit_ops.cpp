@@ -10,8 +10,8 @@ namespace fluxion::cpu {
 using llvm::Intrinsic::ID;
 
 Node* Emitter::same(Node* n, llvm::Type* t, double value) {
-  llvm::Constant* k = t->isFloatingPointTy() ? llvm::ConstantFP::get(t, value)
-                                             : llvm::ConstantInt::getSigned(t, static_cast<std::int64_t>(value));
+  llvm::Constant* k =
+      t->isFloatingPointTy() ? llvm::ConstantFP::get(t, value) : llvm::ConstantInt::getSigned(t, static_cast<std::int64_t>(value));
   if (!n->getType()->isVectorTy()) return k;
   return llvm::ConstantVector::getSplat(llvm::ElementCount::getFixed(W), k);
 }
@@ -64,7 +64,8 @@ Node* Emitter::compute(Opcode code, DType t, llvm::ArrayRef<Node*> x) {
     // minps(d, a) is "d < a ? d : a"; only a NaN in a is left to mend.
     case Opcode::min:
       if (!real) return b.CreateBinaryIntrinsic(sign ? llvm::Intrinsic::smin : llvm::Intrinsic::umin, a, d);
-      return b.CreateSelect(b.CreateFCmpUNO(a, a), d, b.CreateSelect(planted(testing::Mutant::native_min) ? b.CreateFCmpOGT(d, a) : b.CreateFCmpOLT(d, a), d, a));
+      return b.CreateSelect(b.CreateFCmpUNO(a, a), d,
+                            b.CreateSelect(planted(testing::Mutant::native_min) ? b.CreateFCmpOGT(d, a) : b.CreateFCmpOLT(d, a), d, a));
     case Opcode::max:
       if (!real) return b.CreateBinaryIntrinsic(sign ? llvm::Intrinsic::smax : llvm::Intrinsic::umax, a, d);
       return b.CreateSelect(b.CreateFCmpUNO(a, a), d, b.CreateSelect(b.CreateFCmpOGT(d, a), d, a));
@@ -162,9 +163,8 @@ Node* Emitter::by_call(Opcode code, DType t, llvm::ArrayRef<Node*> x) {
 Node* Emitter::convert(Node* a, DType from, DType to) {
   if (from == to) return a;
   if (is_half(from)) {
-    Node* wide = from == DType::f16
-                     ? half_to_float(a)
-                     : b.CreateBitCast(b.CreateShl(b.CreateZExt(a, like(a, b.getInt32Ty())), 16), like(a, b.getFloatTy()));
+    Node* wide = from == DType::f16 ? half_to_float(a)
+                                    : b.CreateBitCast(b.CreateShl(b.CreateZExt(a, like(a, b.getInt32Ty())), 16), like(a, b.getFloatTy()));
     return convert(wide, DType::f32, to);
   }
   if (to == DType::f16) return float_to_half(convert(a, from, DType::f32));
@@ -186,8 +186,7 @@ Node* Emitter::convert(Node* a, DType from, DType to) {
   }
   if (is_float(from)) {
     if (is_float(to)) return b.CreateFPCast(a, type);
-    return b.CreateIntrinsic(is_signed(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat,
-                             {type, a->getType()}, {a});
+    return b.CreateIntrinsic(is_signed(to) ? llvm::Intrinsic::fptosi_sat : llvm::Intrinsic::fptoui_sat, {type, a->getType()}, {a});
   }
   if (is_float(to)) return is_signed(from) ? b.CreateSIToFP(a, type) : b.CreateUIToFP(a, type);
   return b.CreateIntCast(a, type, is_signed(from));

@@ -107,11 +107,13 @@ class ProgramEmitter final : public Emitter {
         // A failure would leave by the kernels' exit, which a program does not have.
         for (const Function* g : called(f))
           if (may_leave(*g))
-            throw KernelError(op.loc, "cpu: a program calls \"" + f.callees[op.ref]->name + "\", which is too large to become part of it and has checks, "
-                              "prints, host functions or loops that keep values; call it in a kernel");
+            throw KernelError(op.loc, "cpu: a program calls \"" + f.callees[op.ref]->name +
+                                          "\", which is too large to become part of it and has checks, "
+                                          "prints, host functions or loops that keep values; call it in a kernel");
         return emit_call(o);
       }
-      case Opcode::print: case Opcode::check: return report(o);
+      case Opcode::print:
+      case Opcode::check: return report(o);
       default: return Emitter::emit_op(o);
     }
   }
@@ -135,7 +137,8 @@ class ProgramEmitter final : public Emitter {
   }
   void tell(OpId loop, std::uint32_t what, Node* step) {
     llvm::Type* i32 = b.getInt32Ty();
-    b.CreateCall(runtime("fluxion_cpu_loop", b.getVoidTy(), {b.getPtrTy(), i32, i32, i32}), {state_, site_number(loop), b.getInt32(what), step});
+    b.CreateCall(runtime("fluxion_cpu_loop", b.getVoidTy(), {b.getPtrTy(), i32, i32, i32}),
+                 {state_, site_number(loop), b.getInt32(what), step});
   }
   Node* at(Node* base, std::uint64_t offset) { return b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), base, offset); }
   Node* word(Node* base, std::uint64_t offset) { return b.CreateAlignedLoad(b.getPtrTy(), at(base, offset), llvm::Align(8)); }
@@ -217,7 +220,8 @@ class ProgramEmitter final : public Emitter {
       ++buffer;
     }
     if (k.external) {
-      Node* failed = b.CreateCall(runtime("fluxion_cpu_program_host", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}), {state_, b.getInt32(op.ref), table, numbers});
+      Node* failed = b.CreateCall(runtime("fluxion_cpu_program_host", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}),
+                                  {state_, b.getInt32(op.ref), table, numbers});
       return leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
     }
     Node* failed = nullptr;
@@ -236,7 +240,8 @@ class ProgramEmitter final : public Emitter {
     llvm::AllocaInst *in = room(op.operands.size()), *out = room(op.results.size());
     for (std::size_t k = 0; k < op.operands.size(); ++k) b.CreateAlignedStore(to_bits(op.operands[k]), at(in, 8 * k), llvm::Align(8));
     llvm::Type* p = b.getPtrTy();
-    Node* failed = b.CreateCall(runtime("fluxion_cpu_program_external", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}), {state_, site_number(o), in, out});
+    Node* failed =
+        b.CreateCall(runtime("fluxion_cpu_program_external", b.getInt32Ty(), {p, b.getInt32Ty(), p, p}), {state_, site_number(o), in, out});
     leave_if(b.CreateICmpNE(failed, b.getInt32(0)));
     for (std::size_t k = 0; k < op.results.size(); ++k) set(op.results[k], from_bits(f.type(op.results[k]).dtype(), load_i64(out, 8 * k)));
   }

@@ -11,9 +11,11 @@ std::vector<char> watched_memories(const Function& f) {
       const Op& op = f[o];
       if (!op.memory.valid() || op.code == Opcode::extent) continue;
       const Memory& m = f[op.memory];
-      if (m.space == Memory::Space::local || (m.space == Memory::Space::parameter && (m.role == Role::in || m.role == Role::accum))) continue;
+      if (m.space == Memory::Space::local || (m.space == Memory::Space::parameter && (m.role == Role::in || m.role == Role::accum)))
+        continue;
       // An Out that is read back may be read before it is stored.
-      bool own = m.space == Memory::Space::parameter && point.size() == static_cast<std::size_t>(m.rank) && (m.role == Role::inout || op.code == Opcode::store);
+      bool own = m.space == Memory::Space::parameter && point.size() == static_cast<std::size_t>(m.rank) &&
+                 (m.role == Role::inout || op.code == Opcode::store);
       for (std::size_t k = 0; own && k < point.size(); ++k) own = op.operands[k] == point[k];
       if (!own) on[op.memory.index] = 1;
     }
@@ -34,7 +36,8 @@ void Emitter::touch(OpId o) {
   std::uint32_t kind = touch::kRead;
   if (op.code == Opcode::store) kind = touch::kWrite;
   else if (op.code == Opcode::accumulate) kind = touch::kAdd;
-  else if (op.code == Opcode::atomic) kind = op.kind == static_cast<int>(Atomic::add) && !used(op.results[0]) ? touch::kLooseAdd : touch::kAtomic;
+  else if (op.code == Opcode::atomic)
+    kind = op.kind == static_cast<int>(Atomic::add) && !used(op.results[0]) ? touch::kLooseAdd : touch::kAtomic;
   llvm::Type* wide = vec(b.getInt64Ty());
   Node* at = nullptr;
   for (int k = 0; k < f[op.memory].rank; ++k) {
@@ -47,8 +50,9 @@ void Emitter::touch(OpId o) {
   b.CreateStore(b.CreateZExt(mask_or_all(), vec(b.getInt8Ty())), active);
   llvm::Type *i32 = b.getInt32Ty(), *p = b.getPtrTy();
   b.CreateCall(runtime("fluxion_cpu_touch", b.getVoidTy(), {p, i32, i32, i32, p, p, p, i32, i32}),
-               {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), b.getInt32(op.memory.index), b.getInt32(kind | static_cast<std::uint32_t>(op.leaf) << 8),
-                elements, threads_, active, b.getInt32(W), group_number_ ? group_number_ : b.getInt32(0)});
+               {thread_, b.getInt32(static_cast<std::uint32_t>(site(o))), b.getInt32(op.memory.index),
+                b.getInt32(kind | static_cast<std::uint32_t>(op.leaf) << 8), elements, threads_, active, b.getInt32(W),
+                group_number_ ? group_number_ : b.getInt32(0)});
 }
 
 void Emitter::next_phase() {

@@ -57,7 +57,8 @@ void Emitter::store_row(llvm::ArrayRef<OpId> group) {
     for (std::size_t k = 0; k < group.size(); ++k) {
       const std::int64_t offset = (peel(f[group[k]].operands[rank - 1]).second - low) * static_cast<std::int64_t>(layout.size);
       Node* v = b.CreateLoad(type, b.CreateConstGEP1_64(type, from, k * W));
-      tag(b.CreateAlignedStore(v, b.CreateGEP(b.getInt8Ty(), to, b.getInt64(static_cast<std::uint64_t>(offset))), llvm::Align(size_of(t))), head.memory);
+      tag(b.CreateAlignedStore(v, b.CreateGEP(b.getInt8Ty(), to, b.getInt64(static_cast<std::uint64_t>(offset))), llvm::Align(size_of(t))),
+          head.memory);
     }
   };
   BasicBlock *before = b.GetInsertBlock(), *loop = block("row.lane"), *after = block("row.stored");

@@ -38,7 +38,8 @@ bool Emitter::resets(const Op& loop, RegionId body) {
   if (!uses_arena_) return false;
   for (ValueId v : loop.results)
     if (f.type(v).is_seq()) {
-      for (RegionId r : loop.regions) if (u.sequences.allocated_in(v, r, u.nesting)) return false;
+      for (RegionId r : loop.regions)
+        if (u.sequences.allocated_in(v, r, u.nesting)) return false;
     }
   bool takes = false;
   for (RegionId r : loop.regions)
@@ -46,8 +47,7 @@ bool Emitter::resets(const Op& loop, RegionId body) {
       if (!u.nesting.region[o].valid() || !u.nesting.inside(u.nesting.region[o], r)) continue;
       for (ValueId v : f.ops[o].results) takes |= f.type(v).is_seq();
     }
-  for (std::uint32_t m = 0; m < f.memories.size(); ++m)
-    takes |= memories_[m].in_arena && u.nesting.inside(f.memories[m].scope, body);
+  for (std::uint32_t m = 0; m < f.memories.size(); ++m) takes |= memories_[m].in_arena && u.nesting.inside(f.memories[m].scope, body);
   return takes;
 }
 
@@ -116,7 +116,10 @@ void Emitter::write_item(const Held& s, Node* index, const Type& item, Node* val
                      : seq_addresses(s, index, item);
   const auto write = [&](Node* v, Node* to, std::uint64_t size) {
     const llvm::Align align(size);
-    if (!together) { tag_arena(b.CreateMaskedScatter(v, to, align, mask_or_all())); return; }
+    if (!together) {
+      tag_arena(b.CreateMaskedScatter(v, to, align, mask_or_all()));
+      return;
+    }
     // Other lanes' items are this thread's own: a blend is cheaper than a masked store.
     if (mask_) v = b.CreateSelect(mask_, v, tag_arena(b.CreateAlignedLoad(v->getType(), to, align)));
     tag_arena(b.CreateAlignedStore(v, to, align));
@@ -291,7 +294,7 @@ void Emitter::seq_elementwise(OpId o) {
   Node* unused = nullptr;
   for (ValueId v : op.operands) x.push_back(f.type(v).is_seq() ? read_item(seq(v), i, f.type(v).item(), unused) : vector(v));
   const DType from = op.operands.size() ? f.type(op.operands[0]).element.scalar() : item.dtype();
-  Node* v = op.code == Opcode::select   ? b.CreateSelect(x[0], x[1], x[2])
+  Node* v = op.code == Opcode::select    ? b.CreateSelect(x[0], x[1], x[2])
             : op.code == Opcode::convert ? convert(x[0], from, item.dtype())
             : op.code == Opcode::bitcast ? b.CreateBitCast(x[0], vec(scalar_type(item.dtype())))
                                          : compute(op.code, from, x);

@@ -14,7 +14,8 @@ void Emitter::plan_stencils() {
   const auto& ops = f[f.body].ops;
   std::vector<char> taken(ops.size());
   const auto usable = [&](const Op& op) {
-    if (op.code != Opcode::accumulate || f[op.memory].space != Memory::Space::parameter || !accumulates_[op.memory.index].only) return false;
+    if (op.code != Opcode::accumulate || f[op.memory].space != Memory::Space::parameter || !accumulates_[op.memory.index].only)
+      return false;
     int n = 0;
     DType t;
     if (!packed_layout(f[op.memory].element, n, t) || n != 1 || is_half(t) || is_bool(t)) return false;

@@ -13,7 +13,9 @@ namespace fluxion::cpu {
 namespace {
 constexpr std::uint64_t kWideBytes = 128 << 10;  // what wide sums of one memory may take of the stack
 // Vectors lie side by side, so each is aligned to its own size at most.
-llvm::Align wide_align(unsigned width, DType t) { return llvm::Align(std::min<std::uint64_t>(64, width * static_cast<std::uint64_t>(size_of(t)))); }
+llvm::Align wide_align(unsigned width, DType t) {
+  return llvm::Align(std::min<std::uint64_t>(64, width * static_cast<std::uint64_t>(size_of(t))));
+}
 }  // namespace
 
 /// True for what is made by pure ops of the indices of the slower axes alone.
@@ -69,8 +71,9 @@ double Emitter::adds_a_point(RegionId r, std::uint32_t memory) const {
     if (op.code == Opcode::accumulate && op.memory.index == memory) ++adds;
     double times = op.code == Opcode::if_ ? 0.5 : 8;
     if (op.code == Opcode::for_ && f.is_constant(op.operands[0]) && f.is_constant(op.operands[1]))
-      times = std::clamp(static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) -
-                             static_cast<std::int32_t>(f[op.operands[0]].bits), 0.0, 1e6);
+      times = std::clamp(
+          static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) - static_cast<std::int32_t>(f[op.operands[0]].bits), 0.0,
+          1e6);
     for (RegionId inner : op.regions) adds += times * adds_a_point(inner, memory);
   }
   return adds;
@@ -121,7 +124,10 @@ llvm::Constant* Emitter::no_sum(DType t) {
 Node* Emitter::fold_lanes(DType t, Node* v, unsigned lanes) {
   for (unsigned half = llvm::cast<llvm::FixedVectorType>(v->getType())->getNumElements() / 2; half >= lanes; half /= 2) {
     llvm::SmallVector<int, 32> low, high;
-    for (unsigned k = 0; k < half; ++k) { low.push_back(k); high.push_back(half + k); }
+    for (unsigned k = 0; k < half; ++k) {
+      low.push_back(k);
+      high.push_back(half + k);
+    }
     v = add(t, b.CreateShuffleVector(v, v, low), b.CreateShuffleVector(v, v, high));
   }
   return v;

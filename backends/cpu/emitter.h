@@ -65,12 +65,12 @@ class Emitter {
   Held seq_as(ValueId v, Class place, Class length);
   void set(ValueId v, Node* n) { values_[v.index].v = n; }
   Node* splat(Node* n) { return b.CreateVectorSplat(W, n); }
-  Node* lanes();            // <0, 1, 2, ...> : i32
+  Node* lanes();  // <0, 1, 2, ...> : i32
   Node* all_ones() { return llvm::Constant::getAllOnesValue(vec(b.getInt1Ty())); }
   Node* mask_or_all() { return mask_ ? mask_ : all_ones(); }
   Node* both(Node* a, Node* c) { return !a ? c : !c ? a : b.CreateAnd(a, c); }
-  Node* bits_of(Node* mask);  // iW
-  Node* any(Node* mask);      // i1
+  Node* bits_of(Node* mask);     // iW
+  Node* any(Node* mask);         // i1
   Node* first_lane(Node* mask);  // i64
   Node* last_lane(Node* mask);
   Node* blend(Node* mask, Node* yes, Node* no) { return mask ? b.CreateSelect(mask, yes, no) : yes; }
@@ -96,9 +96,9 @@ class Emitter {
   Node* minus_zero(DType t, bool vector);
 
   // ---- emit_memory.cpp: loads, stores, accumulates, locals
-  struct Place {             // where an access goes
+  struct Place {  // where an access goes
     Access::Kind kind = Access::Kind::gather;
-    Node* pointer = nullptr; // of lane 0 for uniform and contiguous
+    Node* pointer = nullptr;   // of lane 0 for uniform and contiguous
     Node* pointers = nullptr;  // <W x ptr> for gather
   };
   Place place(const Op& op, int leaf);
@@ -118,7 +118,10 @@ class Emitter {
   void plan_loads(RegionId r);
   void load_rows(llvm::ArrayRef<OpId> group);
   Node* deinterleave(llvm::ArrayRef<Node*> blocks, int leaf);
-  template <class I> I* tag(I* inst, MemoryId m) { tag_memory(inst, m.index); return inst; }
+  template <class I> I* tag(I* inst, MemoryId m) {
+    tag_memory(inst, m.index);
+    return inst;
+  }
   void tag_memory(llvm::Instruction* inst, std::size_t index);
   Node* to_memory(DType t, Node* n);
   Node* from_memory(DType t, Node* n);
@@ -195,7 +198,7 @@ class Emitter {
   Held held_as(ValueId v, ValueId like);  // v in the representation that `like` has
   Held blend(Node* mask, const Held& yes, const Held& no);
   void set(ValueId v, const Held& h) { values_[v.index] = h; }
-  Node* store_mask(Node* mask);           // what a mask is between blocks: i32 lanes without mask registers
+  Node* store_mask(Node* mask);  // what a mask is between blocks: i32 lanes without mask registers
   Node* load_mask(Node* stored);
 
   // ---- emit_call.cpp
@@ -215,10 +218,13 @@ class Emitter {
   void seq_zeros(OpId o);
   void seq_elementwise(OpId o);
   Node* seq_addresses(const Held& s, Node* index, const Type& item);  // <W x ptr>
-  Node* longest(Node* length);  // over the active lanes
+  Node* longest(Node* length);                                        // over the active lanes
   Held sum_of(const Held& old, const Held& more, const Type& t, OpId o);
   Held copy_seq(const Held& s, const Type& t, OpId o);
-  template <class I> I* tag_arena(I* inst) { tag_memory(inst, f.memories.size()); return inst; }
+  template <class I> I* tag_arena(I* inst) {
+    tag_memory(inst, f.memories.size());
+    return inst;
+  }
   Node* read_item(const Held& s, Node* index, const Type& item, Node*& length);
   void write_item(const Held& s, Node* index, const Type& item, Node* value, Node* length);
 
@@ -241,7 +247,7 @@ class Emitter {
 
   struct Mem {
     Node* data = nullptr;
-    Node* extent[3] = {};    // i64
+    Node* extent[3] = {};  // i64
     Node* extent32[3] = {};
     std::vector<Node*> leaves;  // locals: where each leaf's lanes are
     bool in_arena = false;
@@ -251,13 +257,13 @@ class Emitter {
   std::vector<llvm::MDNode*> scope_, others_;  // by memory; one more for the arenas
   Node* domain_[3] = {};
   Node* domain64_[3] = {};
-  Node* group_[3] = {};    // group_index
-  Node* row_ = nullptr;    // i64, of units: the row that runs
-  Node* group_number_ = nullptr;  // i32
+  Node* group_[3] = {};                  // group_index
+  Node* row_ = nullptr;                  // i64, of units: the row that runs
+  Node* group_number_ = nullptr;         // i32
   llvm::AllocaInst* threads_ = nullptr;  // of the race checker: linear numbers
   std::vector<char> watched_;
   Node* whole_ = nullptr;  // the mask of all threads of a group; null where they fill the lanes
-  struct Register {  // a sum a copy of the body; `row`: for a row of the domain, not for the chunk
+  struct Register {        // a sum a copy of the body; `row`: for a row of the domain, not for the chunk
     OpId op;
     bool row;
     std::vector<llvm::AllocaInst*> sums;
@@ -280,14 +286,14 @@ class Emitter {
   };
   std::vector<Stencil> stencils_;
   std::map<std::uint32_t, std::size_t> stencil_of_;  // by op
-  Node* left_ = nullptr;  // points from the first of a masked body on
-  std::map<std::uint32_t, Register> registers_;  // by op
+  Node* left_ = nullptr;                             // points from the first of a masked body on
+  std::map<std::uint32_t, Register> registers_;      // by op
   bool narrow_sums_ = false;
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
-  std::map<std::uint32_t, std::vector<OpId>> rows_;  // by load: its group at the first load, nothing at the others
+  std::map<std::uint32_t, std::vector<OpId>> rows_;    // by load: its group at the first load, nothing at the others
   std::vector<char> region_planned_;
   bool uses_arena_ = false;
-  const bool threads_meet_;  // atomics on parameters: several host threads run this
+  const bool threads_meet_;         // atomics on parameters: several host threads run this
   unsigned copies_ = 1, copy_ = 0;  // bodies in a row, and which one is being emitted
 };
 

@@ -17,8 +17,8 @@
 namespace fluxion::cpu {
 namespace {
 
-constexpr double kInline = 5e3;       // nanoseconds of work below which threads do not pay
-constexpr double kChunk = 20e3;       // nanoseconds a chunk should last at least
+constexpr double kInline = 5e3;  // nanoseconds of work below which threads do not pay
+constexpr double kChunk = 20e3;  // nanoseconds a chunk should last at least
 constexpr int kMaxChunks = 64;
 constexpr int kMaxCopies = 16;
 
@@ -103,13 +103,18 @@ template <class T> void add_to(std::byte* to, const std::byte* from, std::size_t
 void add_leaves(DType t, std::byte* to, const std::byte* from, std::size_t stride, std::size_t n) {
   switch (t) {
     case DType::boolean: return;
-    case DType::i8: case DType::u8: return add_to<std::uint8_t>(to, from, stride, n);
-    case DType::i16: case DType::u16: return add_to<std::uint16_t>(to, from, stride, n);
-    case DType::i32: case DType::u32: return add_to<std::uint32_t>(to, from, stride, n);
-    case DType::i64: case DType::u64: return add_to<std::uint64_t>(to, from, stride, n);
+    case DType::i8:
+    case DType::u8: return add_to<std::uint8_t>(to, from, stride, n);
+    case DType::i16:
+    case DType::u16: return add_to<std::uint16_t>(to, from, stride, n);
+    case DType::i32:
+    case DType::u32: return add_to<std::uint32_t>(to, from, stride, n);
+    case DType::i64:
+    case DType::u64: return add_to<std::uint64_t>(to, from, stride, n);
     case DType::f32: return add_to<float>(to, from, stride, n);
     case DType::f64: return add_to<double>(to, from, stride, n);
-    case DType::f16: case DType::bf16:
+    case DType::f16:
+    case DType::bf16:
       for (std::size_t i = 0; i < n; ++i, to += stride, from += stride) {
         const auto sum = [&](auto a, auto d) {
           std::memcpy(&a, to, 2);
@@ -131,7 +136,8 @@ void add_elements(LayoutId id, std::byte* to, const std::byte* from, std::size_t
     offset += static_cast<std::uint32_t>(size_of(leaf.dtype));
   }
   if (packed && offset == layout.size)
-    return add_leaves(layout.leaves[0].dtype, to, from, static_cast<std::size_t>(size_of(layout.leaves[0].dtype)), n * layout.leaves.size());
+    return add_leaves(layout.leaves[0].dtype, to, from, static_cast<std::size_t>(size_of(layout.leaves[0].dtype)),
+                      n * layout.leaves.size());
   for (const Leaf& leaf : layout.leaves) add_leaves(leaf.dtype, to + leaf.offset, from + leaf.offset, layout.size, n);
 }
 
@@ -220,8 +226,8 @@ bool needs_wide(const KernelPlan& plan, const KernelArray* arrays) {
   return false;
 }
 
-bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain,
-            const KernelArray* arrays, const std::uint64_t* scalars) {
+bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
+            const std::uint64_t* scalars) {
   KernelArgs args;
   for (int k = 0; k < plan.rank; ++k) {
     args.domain[k] = domain[k];
@@ -229,9 +235,11 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
   }
   for (int k = 0; k < plan.rank && plan.group[0] > 0; ++k)
     if (const int n = plan.group[static_cast<std::size_t>(k)]; domain[k] % n != 0) {
-      context->failure->set(FailureSlot::Kind::shape, plan.loc,
-                            fmt::format("kernel \"{}\" runs in groups of {} threads along axis {}, but the launch has {}: launch a multiple, "
-                                        "and leave out the rest by a condition", plan.name, n, k, domain[k]));
+      context->failure->set(
+          FailureSlot::Kind::shape, plan.loc,
+          fmt::format("kernel \"{}\" runs in groups of {} threads along axis {}, but the launch has {}: launch a multiple, "
+                      "and leave out the rest by a condition",
+                      plan.name, n, k, domain[k]));
       return false;
     }
   const Cut c = cut(plan, args.domain, arrays);
@@ -263,7 +271,8 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
     const int copies = (c.any_order ? std::min(c.chunks, cpu_threads()) : c.chunks) - 1;
     job.copies = static_cast<std::byte*>(std::aligned_alloc(64, std::max<std::size_t>(64, job.bytes * static_cast<std::size_t>(copies))));
     if (!job.copies) {
-      context->failure->set(FailureSlot::Kind::device, {}, fmt::format("kernel \"{}\": no memory for {} private copies of {} bytes", plan.name, copies, job.bytes));
+      context->failure->set(FailureSlot::Kind::device, {},
+                            fmt::format("kernel \"{}\": no memory for {} private copies of {} bytes", plan.name, copies, job.bytes));
       return false;
     }
   }
@@ -281,7 +290,10 @@ bool launch(ThreadContext* context, const KernelPlan& plan, KernelFn kernel, con
 namespace {
 thread_local ThreadContext* idle_context = nullptr;
 struct ContextOwner {
-  ~ContextOwner() { if (idle_context) free_context(idle_context); idle_context = nullptr; }
+  ~ContextOwner() {
+    if (idle_context) free_context(idle_context);
+    idle_context = nullptr;
+  }
 };
 thread_local ContextOwner owner;
 }  // namespace
@@ -321,7 +333,8 @@ bool launch_host(const Function& kernel, const KernelArray* arrays, const std::u
   return false;
 }
 
-bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out, FailureSlot& failure) {
+bool call_host(const Site& site, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in, std::uint64_t* out,
+               FailureSlot& failure) {
   const HostControl control;
   const External& e = *site.external;
   const auto n = static_cast<std::size_t>(lanes);
@@ -368,7 +381,8 @@ void fluxion_cpu_fail(ThreadContext* context, std::int32_t number, const std::ui
         place += fmt::format("{}{}", k ? ", " : "", index(k));
         shape += fmt::format("{}{}", k ? " x " : "", index(rank + k));
       }
-      message = fmt::format("kernel \"{}\": {}[{}] is outside {}, which has {} elements", context->kernel, site.text, place, site.text, shape);
+      message =
+          fmt::format("kernel \"{}\": {}[{}] is outside {}, which has {} elements", context->kernel, site.text, place, site.text, shape);
     } else {
       message = fmt::format("kernel \"{}\": item {} of a sequence of {}", context->kernel, index(0), index(1));
     }
@@ -389,8 +403,8 @@ void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t number, std::uin
   std::longjmp(context->escape, 1);
 }
 
-void fluxion_cpu_external(ThreadContext* context, std::int32_t number, const std::uint8_t* mask, std::int32_t lanes, const std::uint64_t* in,
-                          std::uint64_t* out) {
+void fluxion_cpu_external(ThreadContext* context, std::int32_t number, const std::uint8_t* mask, std::int32_t lanes,
+                          const std::uint64_t* in, std::uint64_t* out) {
   const Site& site = (*context->sites)[static_cast<std::size_t>(number)];
   if (!call_host(site, mask, lanes, in, out, *context->failure)) std::longjmp(context->escape, 1);
 }

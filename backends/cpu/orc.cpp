@@ -39,9 +39,7 @@ namespace fluxion::cpu {
 namespace {
 namespace orc = llvm::orc;
 
-[[noreturn]] void bug(const std::string& what, llvm::Error e) {
-  throw Bug({}, "cpu: " + what + ": " + llvm::toString(std::move(e)));
-}
+[[noreturn]] void bug(const std::string& what, llvm::Error e) { throw Bug({}, "cpu: " + what + ": " + llvm::toString(std::move(e))); }
 
 void initialize() {
   static const bool once = [] {
@@ -111,7 +109,8 @@ Target make_target(std::string_view forced) {
   // CPUID (with the operating system's word on the wide registers), not the name of the CPU.
   const llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
   const auto has = [&](std::initializer_list<const char*> list) {
-    for (const char* name : list) if (!host.lookup(name)) return false;
+    for (const char* name : list)
+      if (!host.lookup(name)) return false;
     return true;
   };
   const bool avx2 = has({"avx2", "fma", "f16c", "bmi", "bmi2", "lzcnt", "popcnt", "movbe"});
@@ -137,8 +136,8 @@ std::unique_ptr<llvm::TargetMachine> make_machine(const Target& target) {
   if (!found) throw Bug({}, "cpu: " + error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;  // fma is an op of the IR, never made downstream
-  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(
-      triple, "x86-64", target.features, options, llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(triple, "x86-64", target.features, options, llvm::Reloc::PIC_,
+                                                                         llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
 }
 
 void optimise(llvm::Module& module, llvm::TargetMachine& machine) {

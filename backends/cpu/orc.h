@@ -22,7 +22,7 @@ EmitOptions emit_options(const CompileOptions& options, const Target& target, in
 /// An object file and, on request, the texts it came from.
 struct CompiledObject {
   std::string object;
-  std::string llvm;      // IR after the passes
+  std::string llvm;  // IR after the passes
   std::string assembly;
 };
 /// Fills a fresh module by `fill`, runs the short pipeline and generates code. `texts`: also llvm and assembly.

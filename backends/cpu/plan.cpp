@@ -23,7 +23,8 @@ struct Estimate {
       const Op& op = f[o];
       double inner = times;
       switch (op.code) {
-        case Opcode::load: case Opcode::store: cost += times * access(op, 0.08, 0.6); break;
+        case Opcode::load:
+        case Opcode::store: cost += times * access(op, 0.08, 0.6); break;
         case Opcode::accumulate: {
           const Accumulates& a = accumulates[op.memory.index];
           cost += times * access(op, 0.15, 2);
@@ -32,18 +33,25 @@ struct Estimate {
         }
         case Opcode::atomic: cost += times * 4; break;
         case Opcode::subgroup: cost += times; break;
-        case Opcode::div: case Opcode::rem: case Opcode::sdiv: case Opcode::sqrt: case Opcode::rsqrt: cost += times * 0.2; break;
+        case Opcode::div:
+        case Opcode::rem:
+        case Opcode::sdiv:
+        case Opcode::sqrt:
+        case Opcode::rsqrt: cost += times * 0.2; break;
         case Opcode::for_: {
           double trips = 8;
           if (f.is_constant(op.operands[0]) && f.is_constant(op.operands[1]))
-            trips = std::clamp(static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) -
-                                   static_cast<std::int32_t>(f[op.operands[0]].bits), 0.0, 1e6);
+            trips = std::clamp(
+                static_cast<double>(static_cast<std::int32_t>(f[op.operands[1]].bits)) - static_cast<std::int32_t>(f[op.operands[0]].bits),
+                0.0, 1e6);
           inner *= trips;
           break;
         }
         case Opcode::while_: inner *= 8; break;
         case Opcode::call: cost += times * (f.callees[op.ref]->external ? kExternal : of_callee(*f.callees[op.ref])); break;
-        case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: cost += times * 0.2; break;
+        case Opcode::seq_get:
+        case Opcode::seq_set:
+        case Opcode::seq_add_at: cost += times * 0.2; break;
         default:
           if (is_elementwise(op.code)) cost += times * (info(op.code).flags & flag::exact || op.code == Opcode::select ? 0.03 : 0.4);
       }
@@ -69,7 +77,10 @@ void watch_memories(const Function& f, KernelPlan& plan) {
   for (std::size_t m = 0; m < f.memories.size(); ++m) {
     const Memory& memory = f.memories[m];
     const bool shared = memory.space == Memory::Space::shared;
-    plan.watched.push_back({on[m] != 0, -1, static_cast<int>(layout_of(memory.element).leaves.size()), memory.length,
+    plan.watched.push_back({on[m] != 0,
+                            -1,
+                            static_cast<int>(layout_of(memory.element).leaves.size()),
+                            memory.length,
                             {memory.name, shared ? Role::inout : memory.role, shared, f.has_groups()}});
   }
   int array = 0;
@@ -118,11 +129,15 @@ bool atomics_need_order(const Function& f, const Uniformity& u) {
     const Op& op = f.ops[o];
     if (!u.nesting.region[o].valid() || !op.memory.valid() || f[op.memory].space != Memory::Space::parameter) continue;
     if (op.code == Opcode::extent) continue;
-    if (op.code != Opcode::atomic) { others[op.memory.index] = 1; continue; }
+    if (op.code != Opcode::atomic) {
+      others[op.memory.index] = 1;
+      continue;
+    }
     const auto kind = static_cast<Atomic>(op.kind);
     // Operations of one kind on integers may come in any order, as long as nobody looks in between.
     const std::uint32_t before = static_cast<unsigned char>(atomics[op.memory.index]);
-    if (used[op.results[0].index] || kind >= Atomic::exchange || (kind == Atomic::add && is_float(f.type(op.results[0]).dtype()))) return true;
+    if (used[op.results[0].index] || kind >= Atomic::exchange || (kind == Atomic::add && is_float(f.type(op.results[0]).dtype())))
+      return true;
     if (before && before != op.kind + 1u) return true;
     atomics[op.memory.index] = static_cast<char>(op.kind + 1);
   }

@@ -38,7 +38,9 @@ class Pages {
  public:
   Pages() = default;
   Pages(Pages&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
-  ~Pages() { if (data_) munmap(data_, bytes_); }
+  ~Pages() {
+    if (data_) munmap(data_, bytes_);
+  }
   std::byte* data() const { return static_cast<std::byte*>(data_); }
   std::size_t bytes() const { return bytes_; }
   bool grow(std::size_t bytes) {
@@ -64,8 +66,8 @@ struct Workspace {
   std::vector<Pages> stacks;        // by memory
   std::vector<KernelArray> arrays;  // by memory
   std::vector<std::int64_t> counts;
-  std::vector<std::int64_t> most;   // records in use at once in this run, by memory
-  std::size_t total = 0;            // bytes of the stacks
+  std::vector<std::int64_t> most;  // records in use at once in this run, by memory
+  std::size_t total = 0;           // bytes of the stacks
 
   /// Bytes that have been in use; what is mapped beyond that has never been touched.
   std::int64_t used(const std::vector<std::size_t>& bytes) const {
@@ -90,7 +92,8 @@ std::unique_ptr<Workspace> make_workspace(const Function& f) {
     bytes += (array_bytes(f.memories[m]) + kAlign - 1) / kAlign * kAlign;
   }
   if (bytes > physical_memory() || !w->fixed.grow(bytes))
-    throw DeviceError(f.loc, fmt::format("program \"{}\" works on {} MB of its own arrays, more than this machine has", f.name, bytes >> 20));
+    throw DeviceError(f.loc,
+                      fmt::format("program \"{}\" works on {} MB of its own arrays, more than this machine has", f.name, bytes >> 20));
   for (std::size_t m = 0; m < f.memories.size(); ++m)
     if (f.memories[m].space == Memory::Space::buffer && !f.memories[m].records) w->arrays[m].data = w->fixed.data() + offset[m];
   return w;
@@ -101,7 +104,9 @@ class ProgramExecutable final : public Executable {
   ProgramExecutable(const Function& f, const CompileOptions& options, std::string object)
       : f_(f), options_(options), object_(std::move(object)), sites_(program_sites(f)), linked_(link_object(object_)) {
     for (const auto& callee : f_.callees)
-      plans_.push_back(callee->kind == Function::Kind::fn || callee->external ? KernelPlan{} : make_plan(*callee, options, choose_width(*callee, options)));
+      plans_.push_back(callee->kind == Function::Kind::fn || callee->external
+                           ? KernelPlan{}
+                           : make_plan(*callee, options, choose_width(*callee, options)));
     for (const KernelPlan& plan : plans_) plan_pointers_.push_back(&plan);
     for (std::size_t m = 0; m < f_.memories.size(); ++m) bytes_.push_back(array_bytes(f_.memories[m]));
     code_ = reinterpret_cast<ProgramFn>(linked_->symbol("program"));
@@ -115,15 +120,14 @@ class ProgramExecutable final : public Executable {
     }
     try {
       if (!w) w = make_workspace(f_);
-    } catch (const DeviceError& e) {
-      return failure.set(FailureSlot::Kind::device, {}, e.what());
-    }
+    } catch (const DeviceError& e) { return failure.set(FailureSlot::Kind::device, {}, e.what()); }
     std::fill(w->most.begin(), w->most.end(), 0);
     std::size_t array = 0;
     for (const Parameter& p : f_.parameters) {
       if (p.kind != Parameter::Kind::memory) continue;
       if (array >= launch.arrays.size() || launch.arrays[array].extent != f_[p.memory].shape)
-        return failure.set(FailureSlot::Kind::shape, f_.loc, fmt::format("program \"{}\": \"{}\" has another shape than it was compiled for", f_.name, p.name));
+        return failure.set(FailureSlot::Kind::shape, f_.loc,
+                           fmt::format("program \"{}\": \"{}\" has another shape than it was compiled for", f_.name, p.name));
       w->arrays[p.memory.index].data = launch.arrays[array++].data;
     }
     ProgramState state;
@@ -174,11 +178,14 @@ class ProgramExecutable final : public Executable {
       // A loop of known length asks once; a while asks each turn and gets twice as much.
       const std::size_t wish = std::max(needed, first > 0 ? 2 * pages.bytes() : 0), before = pages.bytes();
       const std::size_t limit = physical_memory();
-      bool grown = first + n <= 0x7fffffff && w.total - before + needed <= limit && pages.grow(w.total - before + wish <= limit ? wish : needed);
+      bool grown =
+          first + n <= 0x7fffffff && w.total - before + needed <= limit && pages.grow(w.total - before + wish <= limit ? wish : needed);
       if (!grown) {
-        state.failure->set(FailureSlot::Kind::device, sites_[static_cast<std::size_t>(site)].loc,
-                           fmt::format("the arrays that program \"{}\" keeps for its loops need over {} MB; this machine has {} MB: run fewer "
-                                       "steps at a time", f_.name, (w.total - before + needed) >> 20, limit >> 20));
+        state.failure->set(
+            FailureSlot::Kind::device, sites_[static_cast<std::size_t>(site)].loc,
+            fmt::format("the arrays that program \"{}\" keeps for its loops need over {} MB; this machine has {} MB: run fewer "
+                        "steps at a time",
+                        f_.name, (w.total - before + needed) >> 20, limit >> 20));
         return -1;
       }
       w.total += pages.bytes() - before;
@@ -293,8 +300,8 @@ void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what,
   else state->turns.back().step = step;
 }
 
-int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int32_t callee, KernelFn kernel, const std::int64_t* domain, const KernelArray* arrays,
-                               const std::uint64_t* scalars) {
+int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int32_t callee, KernelFn kernel, const std::int64_t* domain,
+                               const KernelArray* arrays, const std::uint64_t* scalars) {
   const auto& program = *static_cast<const ProgramExecutable*>(state->owner);
   const Function& f = *program.function().callees[static_cast<std::size_t>(callee)];
   std::vector<ArrayArgument> list;
@@ -309,7 +316,8 @@ int fluxion_cpu_watched_launch(ProgramState* state, std::int32_t site, std::int3
   NanCheck check(f, list, program.options().inf);
   if (!launch(state->context, *state->plans[callee], kernel, domain, arrays, scalars)) return 1;
   const Loc at = (*state->sites)[static_cast<std::size_t>(site)].loc;
-  std::string place = fmt::format("program \"{}\", launch {}{}", program.function().name, state->launches, at ? " at " + to_string(at) : "");
+  std::string place =
+      fmt::format("program \"{}\", launch {}{}", program.function().name, state->launches, at ? " at " + to_string(at) : "");
   for (const ProgramState::Turn& t : state->turns) {
     const Site& s = (*state->sites)[static_cast<std::size_t>(t.site)];
     place += fmt::format(", step {} of the loop at {}{}", t.step, to_string(s.loc), s.text.empty() ? "" : " (backwards)");

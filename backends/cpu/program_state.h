@@ -7,10 +7,10 @@ namespace fluxion::cpu {
 
 /// One run of a program. Arrays are numbered as the memories of the Function.
 struct ProgramState {
-  KernelArray* arrays = nullptr;               // of a stack of records: where it begins, and one record's extents
-  const std::uint64_t* scalars = nullptr;      // the scalar parameters in order
-  std::int64_t* counts = nullptr;              // records in use, by memory
-  const KernelPlan* const* plans = nullptr;    // by callee
+  KernelArray* arrays = nullptr;             // of a stack of records: where it begins, and one record's extents
+  const std::uint64_t* scalars = nullptr;    // the scalar parameters in order
+  std::int64_t* counts = nullptr;            // records in use, by memory
+  const KernelPlan* const* plans = nullptr;  // by callee
   ThreadContext* context = nullptr;
   // ---- not seen by generated code
   FailureSlot* failure = nullptr;
@@ -18,8 +18,10 @@ struct ProgramState {
   void* workspace = nullptr;
   const void* owner = nullptr;
   // ---- of watched programs
-  struct Turn { std::int32_t site, step; };
-  std::vector<Turn> turns;                     // the loops that run, outermost first
+  struct Turn {
+    std::int32_t site, step;
+  };
+  std::vector<Turn> turns;  // the loops that run, outermost first
   std::int64_t launches = 0;
 };
 static_assert(offsetof(ProgramState, scalars) == 8 && offsetof(ProgramState, counts) == 16);

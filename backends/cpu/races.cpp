@@ -24,13 +24,15 @@ void fluxion_cpu_touch(ThreadContext* context, std::int32_t site, std::int32_t m
   std::vector<Shadow>& shadows = state.shadows[m];
   const KernelPlan::Watched& w = context->plan->watched[m];
   const int leaf = kind >> 8;
-  WatchedAccess access{static_cast<std::uint32_t>(kind & 0xff), static_cast<std::uint32_t>(site), 0, static_cast<std::uint32_t>(group), state.phase};
+  WatchedAccess access{static_cast<std::uint32_t>(kind & 0xff), static_cast<std::uint32_t>(site), 0, static_cast<std::uint32_t>(group),
+                       state.phase};
   for (std::int32_t k = 0; k < lanes; ++k) {
     if (!active[k]) continue;
     access.thread = threads[k];
     Shadow& s = shadows[static_cast<std::size_t>(elements[k] * w.leaves + leaf)];
     const Meeting what = watch(s, w.what, access);
-    if (what == Meeting::fine) [[likely]] continue;
+    if (what == Meeting::fine) [[likely]]
+      continue;
     {
       const unsigned control = _mm_getcsr();
       const Site& here = (*context->sites)[static_cast<std::size_t>(site)];

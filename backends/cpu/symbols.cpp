@@ -15,10 +15,14 @@ template <class T> T even(T a) { return std::nearbyint(a); }
 }  // namespace
 
 const std::vector<Symbol>& runtime_symbols() {
-#define UNARY(op) \
-  {"fluxion_op_" #op "f", reinterpret_cast<void*>(&HostOps<float>::op)}, {"fluxion_op_" #op, reinterpret_cast<void*>(&HostOps<double>::op)}
-#define LIBM(name) \
-  {#name "f", reinterpret_cast<void*>(static_cast<float (*)(float)>(&std::name))}, {#name, reinterpret_cast<void*>(static_cast<double (*)(double)>(&std::name))}
+#define UNARY(op)                                                          \
+  {"fluxion_op_" #op "f", reinterpret_cast<void*>(&HostOps<float>::op)}, { \
+    "fluxion_op_" #op, reinterpret_cast<void*>(&HostOps<double>::op)       \
+  }
+#define LIBM(name)                                                                   \
+  {#name "f", reinterpret_cast<void*>(static_cast<float (*)(float)>(&std::name))}, { \
+    #name, reinterpret_cast<void*>(static_cast<double (*)(double)>(&std::name))      \
+  }
   static const std::vector<Symbol> symbols = {
       {"fluxion_cpu_launch", reinterpret_cast<void*>(&fluxion_cpu_launch)},
       {"fluxion_cpu_watched_launch", reinterpret_cast<void*>(&fluxion_cpu_watched_launch)},
@@ -36,13 +40,40 @@ const std::vector<Symbol>& runtime_symbols() {
       {"memcpy", reinterpret_cast<void*>(&std::memcpy)},
       {"memmove", reinterpret_cast<void*>(&std::memmove)},
       {"memset", reinterpret_cast<void*>(&std::memset)},
-      UNARY(rem), UNARY(fma), UNARY(cbrt), UNARY(exp), UNARY(exp2), UNARY(expm1), UNARY(log), UNARY(log2), UNARY(log10),
-      UNARY(log1p), UNARY(sin), UNARY(cos), UNARY(tan), UNARY(asin), UNARY(acos), UNARY(atan), UNARY(atan2), UNARY(sinh),
-      UNARY(cosh), UNARY(tanh), UNARY(asinh), UNARY(acosh), UNARY(atanh), UNARY(pow), UNARY(hypot), UNARY(erf),
+      UNARY(rem),
+      UNARY(fma),
+      UNARY(cbrt),
+      UNARY(exp),
+      UNARY(exp2),
+      UNARY(expm1),
+      UNARY(log),
+      UNARY(log2),
+      UNARY(log10),
+      UNARY(log1p),
+      UNARY(sin),
+      UNARY(cos),
+      UNARY(tan),
+      UNARY(asin),
+      UNARY(acos),
+      UNARY(atan),
+      UNARY(atan2),
+      UNARY(sinh),
+      UNARY(cosh),
+      UNARY(tanh),
+      UNARY(asinh),
+      UNARY(acosh),
+      UNARY(atanh),
+      UNARY(pow),
+      UNARY(hypot),
+      UNARY(erf),
       // without SSE4.1 LLVM rounds by calls
-      LIBM(floor), LIBM(ceil), LIBM(trunc),
-      {"roundevenf", reinterpret_cast<void*>(&even<float>)}, {"roundeven", reinterpret_cast<void*>(&even<double>)},
-      {"fmaf", reinterpret_cast<void*>(&host_fma<float>)}, {"fma", reinterpret_cast<void*>(&host_fma<double>)},
+      LIBM(floor),
+      LIBM(ceil),
+      LIBM(trunc),
+      {"roundevenf", reinterpret_cast<void*>(&even<float>)},
+      {"roundeven", reinterpret_cast<void*>(&even<double>)},
+      {"fmaf", reinterpret_cast<void*>(&host_fma<float>)},
+      {"fma", reinterpret_cast<void*>(&host_fma<double>)},
   };
 #undef UNARY
 #undef LIBM

@@ -22,9 +22,7 @@ class Interpreted final : public Executable {
       if (f_.kind == Function::Kind::kernel) run_kernel(launch);
       else if (memory_form()) evaluate_memory_form(f_, memories(launch), launch.scalars, options());
       else run_program(launch);
-    } catch (const KernelError& e) {
-      failure.set(FailureSlot::Kind::kernel, e.where(), text(e));
-    } catch (const ShapeError& e) {
+    } catch (const KernelError& e) { failure.set(FailureSlot::Kind::kernel, e.where(), text(e)); } catch (const ShapeError& e) {
       failure.set(FailureSlot::Kind::shape, e.where(), text(e));
     }
   }
@@ -41,9 +39,7 @@ class Interpreted final : public Executable {
     o.print = [](std::string_view line) { print_line(line); };
     return o;
   }
-  void run_kernel(const Launch& launch) const {
-    evaluate_kernel(f_, launch.domain, memories(launch), launch.scalars, options());
-  }
+  void run_kernel(const Launch& launch) const { evaluate_kernel(f_, launch.domain, memories(launch), launch.scalars, options()); }
   bool memory_form() const {
     for (const Parameter& p : f_.parameters)
       if (p.kind == Parameter::Kind::array) return false;

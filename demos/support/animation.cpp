@@ -25,9 +25,9 @@ Animation::Animation(std::string path, int width, int height, int frames_a_secon
   if (have_ffmpeg()) {
     std::signal(SIGPIPE, SIG_IGN);
     const std::string size = std::to_string(width) + "x" + std::to_string(height);
-    const std::string command =
-        "ffmpeg -loglevel error -y -f rawvideo -pix_fmt rgb24 -s " + size + " -r " + std::to_string(frames_a_second) +
-        " -i - -c:v libx264 -preset fast -crf 18 -pix_fmt yuv420p -movflags +faststart " + quoted(path_ + ".mp4");
+    const std::string command = "ffmpeg -loglevel error -y -f rawvideo -pix_fmt rgb24 -s " + size + " -r " +
+                                std::to_string(frames_a_second) +
+                                " -i - -c:v libx264 -preset fast -crf 18 -pix_fmt yuv420p -movflags +faststart " + quoted(path_ + ".mp4");
     pipe_ = popen(command.c_str(), "w");
   }
   if (!pipe_) {
@@ -41,8 +41,7 @@ Animation::~Animation() {
 }
 
 void Animation::add(const Image& frame) {
-  if (frame.width() != width_ || frame.height() != height_)
-    throw std::runtime_error("animation: a frame of another size");
+  if (frame.width() != width_ || frame.height() != height_) throw std::runtime_error("animation: a frame of another size");
   if (pipe_) {
     if (std::fwrite(frame.rgb().data(), 1, frame.rgb().size(), pipe_) != frame.rgb().size())
       throw std::runtime_error("animation: ffmpeg stopped early writing " + path_ + ".mp4");
@@ -56,8 +55,7 @@ void Animation::add(const Image& frame) {
 
 std::string Animation::finish() {
   if (!pipe_) return path_ + "/0000.png and on";
-  if (pclose(std::exchange(pipe_, nullptr)) != 0)
-    throw std::runtime_error("animation: ffmpeg failed on " + path_ + ".mp4");
+  if (pclose(std::exchange(pipe_, nullptr)) != 0) throw std::runtime_error("animation: ffmpeg failed on " + path_ + ".mp4");
   return path_ + ".mp4";
 }
 

@@ -92,14 +92,12 @@ void Image::line(float x0, float y0, float x1, float y1, float width, Color c, f
 }
 
 void Image::polyline(std::span<const std::array<float, 2>> points, float width, Color c, float alpha) {
-  for (std::size_t i = 1; i < points.size(); ++i)
-    line(points[i - 1][0], points[i - 1][1], points[i][0], points[i][1], width, c, alpha);
+  for (std::size_t i = 1; i < points.size(); ++i) line(points[i - 1][0], points[i - 1][1], points[i][0], points[i][1], width, c, alpha);
 }
 
 void Image::rectangle(float x0, float y0, float x1, float y1, Color c, float alpha) {
   for (int y = std::max(0, static_cast<int>(y0)); y < std::min(height_, static_cast<int>(y1)); ++y)
-    for (int x = std::max(0, static_cast<int>(x0)); x < std::min(width_, static_cast<int>(x1)); ++x)
-      blend(x, y, c, alpha);
+    for (int x = std::max(0, static_cast<int>(x0)); x < std::min(width_, static_cast<int>(x1)); ++x) blend(x, y, c, alpha);
 }
 
 void Image::polygon(std::span<const std::array<float, 2>> points, Color c, float alpha) {
@@ -179,12 +177,10 @@ void Image::write_png(const std::string& path) const {
 
 std::vector<float> text_mask(int width, int height, std::string_view text) {
   // As large as fits in four fifths of the picture.
-  const float size =
-      std::min(0.5f * static_cast<float>(height), 0.8f * static_cast<float>(width) / Image::text_width(1, text));
+  const float size = std::min(0.5f * static_cast<float>(height), 0.8f * static_cast<float>(width) / Image::text_width(1, text));
   Image image(width, height, {0, 0, 0});
   const float drawn = Image::text_width(size, text) - size * 0.28f;
-  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1},
-             0.22f);
+  image.text((static_cast<float>(width) - drawn) / 2, (static_cast<float>(height) - size) / 2, size, text, {1, 1, 1}, 0.22f);
   std::vector<float> mask(static_cast<std::size_t>(width) * height);
   for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = static_cast<float>(image.rgb()[i * 3]) / 255;
   return mask;

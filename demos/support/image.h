@@ -14,9 +14,7 @@ namespace demo {
 struct Color {
   float r = 0, g = 0, b = 0;  // 0..1, as displayed (no gamma is applied)
 };
-constexpr Color mix(Color a, Color b, float t) {
-  return {a.r + (b.r - a.r) * t, a.g + (b.g - a.g) * t, a.b + (b.b - a.b) * t};
-}
+constexpr Color mix(Color a, Color b, float t) { return {a.r + (b.r - a.r) * t, a.g + (b.g - a.g) * t, a.b + (b.b - a.b) * t}; }
 
 inline constexpr Color kPaper{0.985f, 0.98f, 0.965f};
 inline constexpr Color kNight{0.055f, 0.065f, 0.105f};

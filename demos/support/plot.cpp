@@ -24,8 +24,7 @@ double tick_step(double span, int wanted) {
 
 }  // namespace
 
-Image plot(const std::string& title, const std::string& x_label, const std::vector<Curve>& curves, int width,
-           int height) {
+Image plot(const std::string& title, const std::string& x_label, const std::vector<Curve>& curves, int width, int height) {
   double low = std::numeric_limits<double>::infinity(), high = -low;
   std::size_t count = 2;
   for (const Curve& c : curves) {
@@ -57,8 +56,7 @@ Image plot(const std::string& title, const std::string& x_label, const std::vect
     for (double e = bottom; e <= top + 1e-9; e += 1) y_tick(std::pow(10, e));
   } else {
     const double step = tick_step(top - bottom, 6);
-    for (double v = std::ceil(bottom / step) * step; v <= top + 1e-9 * step; v += step)
-      y_tick(std::abs(v) < 1e-9 * step ? 0 : v);
+    for (double v = std::ceil(bottom / step) * step; v <= top + 1e-9 * step; v += step) y_tick(std::abs(v) < 1e-9 * step ? 0 : v);
   }
   const double step = std::max(1.0, tick_step(static_cast<double>(count - 1), 8));
   for (double x = 0; x <= static_cast<double>(count - 1) + 1e-9; x += step) {

@@ -14,7 +14,6 @@ struct Curve {
 };
 
 /// The y axis is logarithmic when all values are positive and span more than a factor of 20.
-Image plot(const std::string& title, const std::string& x_label, const std::vector<Curve>& curves, int width = 860,
-           int height = 520);
+Image plot(const std::string& title, const std::string& x_label, const std::vector<Curve>& curves, int width = 860, int height = 520);
 
 }  // namespace demo

@@ -46,12 +46,9 @@ struct Run::Parameter {
     try {
       if (auto* const* d = std::get_if<double*>(&value)) **d = std::stod(text, &used);
       if (auto* const* i = std::get_if<int*>(&value)) **i = std::stoi(text, &used);
-    } catch (const std::logic_error&) {
-      used = 0;
-    }
+    } catch (const std::logic_error&) { used = 0; }
     if (used != text.size() || text.empty())
-      throw std::runtime_error("--set " + key + "=" + text + ": not a number of the right kind; the default is " +
-                               this->text());
+      throw std::runtime_error("--set " + key + "=" + text + ": not a number of the right kind; the default is " + this->text());
     if (auto* const* s = std::get_if<std::string*>(&value)) **s = text;
   }
 };
@@ -67,18 +64,14 @@ Run::~Run() = default;
 
 void Run::parameter(const char* key, double& value, const char* what) { parameters_.push_back({key, what, &value}); }
 void Run::parameter(const char* key, int& value, const char* what) { parameters_.push_back({key, what, &value}); }
-void Run::parameter(const char* key, std::string& value, const char* what) {
-  parameters_.push_back({key, what, &value});
-}
+void Run::parameter(const char* key, std::string& value, const char* what) { parameters_.push_back({key, what, &value}); }
 
 int Run::start(int argc, char** argv, const std::function<void()>& body) {
   CLI::App app(what_, name_);
   std::vector<std::string> settings;
   bool no_pictures = false;
   app.add_option("--device", device_, "where to run: cpu, reference, ... (the best there is)");
-  app.add_option("--iterations", iterations_, "number of updates")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
+  app.add_option("--iterations", iterations_, "number of updates")->check(CLI::Range(0, 1000000))->capture_default_str();
   app.add_option("--seed", seed_, "seed of what is random")->capture_default_str();
   app.add_option("--set", settings, "KEY=VALUE, any number of times; the keys are below");
   app.add_flag("--check", check_, "check the gradient in f64 against central differences, and stop");
@@ -93,16 +86,13 @@ int Run::start(int argc, char** argv, const std::function<void()>& body) {
   app.footer(keys);
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    return app.exit(e);
-  }
+  } catch (const CLI::ParseError& e) { return app.exit(e); }
   pictures_ = !no_pictures;
   begin_ = last_line_ = std::chrono::steady_clock::now();
   try {
     for (const std::string& s : settings) {
       const std::size_t equals = s.find('=');
-      auto p = std::find_if(parameters_.begin(), parameters_.end(),
-                            [&](const Parameter& q) { return q.key == s.substr(0, equals); });
+      auto p = std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& q) { return q.key == s.substr(0, equals); });
       if (equals == std::string::npos || p == parameters_.end())
         throw std::runtime_error("--set " + s + ": write KEY=VALUE with a KEY that --help lists");
       p->set(s.substr(equals + 1));
@@ -171,8 +161,7 @@ void Run::check_gradient(const std::function<double(const std::vector<double>&)>
     }
     const double difference = (f(up) - f(down)) / (2 * h);
     const double error = std::abs(slope - difference) / std::max(std::abs(difference), 1e-300);
-    std::printf("direction %d: gradient %.12g, central difference %.12g, relative difference %.2e\n", k, slope,
-                difference, error);
+    std::printf("direction %d: gradient %.12g, central difference %.12g, relative difference %.2e\n", k, slope, difference, error);
     worst = std::isfinite(error) ? std::max(worst, error) : std::numeric_limits<double>::infinity();
   }
   const bool good = worst < 1e-6;
@@ -184,8 +173,7 @@ void Run::check_gradient(const std::function<double(const std::vector<double>&)>
 void Run::finish() {
   if (!losses_.empty()) {
     progress(true);
-    std::printf("loss %.6g -> %.6g in %d iterations\n", losses_.front(), losses_.back(),
-                static_cast<int>(losses_.size()) - 1);
+    std::printf("loss %.6g -> %.6g in %d iterations\n", losses_.front(), losses_.back(), static_cast<int>(losses_.size()) - 1);
     if (pictures_ && losses_.size() > 1) {
       plot(name_, "iteration", {{"loss", losses_, kBlue}}).write_png(path("loss.png"));
       wrote(path("loss.png"));

@@ -21,8 +21,12 @@ thread_local std::vector<Probed> t_probed;
 
 void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std::uint64_t* results, int m) {
   if (recording() && is_impure(f))
-    throw KernelError(f.loc, fmt::format("\"{}\" is or calls an impure external, and with numbers of the host it would be called once, now, while \"{}\" is captured; "
-                                         "pass it captured values", f.name, recorded().name));
+    throw KernelError(
+        f.loc,
+        fmt::format(
+            "\"{}\" is or calls an impure external, and with numbers of the host it would be called once, now, while \"{}\" is captured; "
+            "pass it captured values",
+            f.name, recorded().name));
   const auto out = evaluate_fn(f, {arguments, static_cast<std::size_t>(n)});
   if (out.size() != static_cast<std::size_t>(m)) throw Bug(f.loc, "a function gives another number of results than its type");
   std::copy(out.begin(), out.end(), results);

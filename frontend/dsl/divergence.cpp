@@ -26,8 +26,7 @@ class Known {
     constexpr int kDeepest = 200;
     const Value& x = f_[v];
     if (x.kind == Value::Kind::constant) return x.bits;
-    if (x.kind == Value::Kind::argument)
-      return RegionId{x.owner} == f_.body ? std::optional(index_[x.slot]) : std::nullopt;
+    if (x.kind == Value::Kind::argument) return RegionId{x.owner} == f_.body ? std::optional(index_[x.slot]) : std::nullopt;
     if (x.kind != Value::Kind::result || depth > kDeepest || !x.type.is_scalar()) return std::nullopt;
     if (const auto it = known_.find(v.index); it != known_.end()) return it->second;
     return known_[v.index] = result(f_.ops[x.owner], depth);
@@ -71,9 +70,10 @@ class Search {
       else if (op.code == Opcode::for_) other = std::max(differs(op.operands[0]), differs(op.operands[1]));
       else other = differs(f_.terminator(op.regions[0]).operands[0]);
       if (other > 0)
-        throw KernelError(f_[barrier].loc, fmt::format("kernel \"{}\": this barrier is not reached by all threads of a group: {} at {} is not the same "
-                                                       "for threads 0 and {} of it; move the barrier to where all threads come by",
-                                                       f_.name, what, to_string(op.loc), other));
+        throw KernelError(f_[barrier].loc,
+                          fmt::format("kernel \"{}\": this barrier is not reached by all threads of a group: {} at {} is not the same "
+                                      "for threads 0 and {} of it; move the barrier to where all threads come by",
+                                      f_.name, what, to_string(op.loc), other));
       for (RegionId inner : op.regions) region(inner);
     }
   }

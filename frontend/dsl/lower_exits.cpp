@@ -62,8 +62,7 @@ class Lowering {
     return exits_[region.index] = e;
   }
   Exits of(const Op& op) {
-    if (is_exit(op.code))
-      return {op.code == Opcode::break_if, op.code == Opcode::continue_if, op.code == Opcode::return_if};
+    if (is_exit(op.code)) return {op.code == Opcode::break_if, op.code == Opcode::continue_if, op.code == Opcode::return_if};
     Exits e;
     for (RegionId r : op.regions) e = e | in(r);
     if (is_loop(op.code)) e.breaks = e.continues = false;
@@ -150,14 +149,28 @@ class Lowering {
       if (op.code == Opcode::if_) {
         if (!op.results.empty())
           throw KernelError(op.loc, "break_if, continue_if or return_if on the right side of && or ||; write an fx::if_");
-        const auto arm = [&](int n) { locals(op.regions[n]); ops(op.regions[n], 0, ctx); };
+        const auto arm = [&](int n) {
+          locals(op.regions[n]);
+          ops(op.regions[n], 0, ctx);
+        };
         // Where one arm surely leaves, what follows belongs to the other: no flag is needed for it.
         if (surely_exits(op.regions[0]) && !in(op.regions[1]).any()) {
-          emit_if(r_(op.operands[0]), op.loc, [&] { arm(0); }, [&] { arm(1); rest(); });
+          emit_if(
+              r_(op.operands[0]), op.loc, [&] { arm(0); },
+              [&] {
+                arm(1);
+                rest();
+              });
           return;
         }
         if (surely_exits(op.regions[1]) && !in(op.regions[0]).any()) {
-          emit_if(r_(op.operands[0]), op.loc, [&] { arm(0); rest(); }, [&] { arm(1); });
+          emit_if(
+              r_(op.operands[0]), op.loc,
+              [&] {
+                arm(0);
+                rest();
+              },
+              [&] { arm(1); });
           return;
         }
         emit_if(r_(op.operands[0]), op.loc, [&] { arm(0); }, [&] { arm(1); });
@@ -231,10 +244,13 @@ class Lowering {
       goes_on = r_(f_.terminator(op.regions[0]).operands[0]);
     } else {
       const ValueId answer = flag();
-      emit_if(negate(get(ctx.stop)), op.loc, [&] {
-        r_.copy_ops(op.regions[0]);
-        set(answer, r_(f_.terminator(op.regions[0]).operands[0]));
-      }, [] {});
+      emit_if(
+          negate(get(ctx.stop)), op.loc,
+          [&] {
+            r_.copy_ops(op.regions[0]);
+            set(answer, r_(f_.terminator(op.regions[0]).operands[0]));
+          },
+          [] {});
       goes_on = get(answer);
     }
     b_.loc = op.loc;

@@ -23,8 +23,7 @@ bool defined(ValueId v) { return v.index < kFirstReason; }
 class Promotion {
  public:
   explicit Promotion(const Function& f)
-      : f_(f), b_(out_), r_(f, b_), env_(f.values.size(), ValueId{kEnded}), assigned_(f.regions.size()),
-        slots_inside_(f.regions.size()) {}
+      : f_(f), b_(out_), r_(f, b_), env_(f.values.size(), ValueId{kEnded}), assigned_(f.regions.size()), slots_inside_(f.regions.size()) {}
 
   Function run() {
     bool any = false;
@@ -77,13 +76,16 @@ class Promotion {
     const std::string declared = to_string(f_.ops[f_[slot].owner].loc);
     if (v.index == kUnassigned)
       throw KernelError(at, fmt::format("a variable is read before it is assigned (declared at {}); "
-                                        "give it a value where it is declared", declared));
+                                        "give it a value where it is declared",
+                                        declared));
     if (v.index == kNotOnEveryPath)
       throw KernelError(at, fmt::format("a variable is read that is not assigned on every path (declared at {}): an arm, "
                                         "or a loop that may run zero times, leaves it without a value; "
-                                        "give it one where it is declared", declared));
+                                        "give it one where it is declared",
+                                        declared));
     throw KernelError(at, fmt::format("a variable is read after the loop or arm that declared it has ended "
-                                      "(declared at {}); declare it before", declared));
+                                      "(declared at {}); declare it before",
+                                      declared));
   }
 
   /// The ops of a region but its yield, into the current region of the new function.
@@ -107,11 +109,11 @@ class Promotion {
           break;
         case Opcode::var_set: env_[op.operands[0].index] = r_(op.operands[1]); break;
         case Opcode::var_get: r_.map(op.results[0], value(op.operands[0], op.loc)); break;
-        case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
-          throw Bug(op.loc, "mem2reg needs lower_exits first");
+        case Opcode::break_if:
+        case Opcode::continue_if:
+        case Opcode::return_if: throw Bug(op.loc, "mem2reg needs lower_exits first");
         default:
-          if (std::none_of(op.regions.begin(), op.regions.end(), [&](RegionId r) { return slots_inside_[r.index]; }))
-            r_.copy_op(o);
+          if (std::none_of(op.regions.begin(), op.regions.end(), [&](RegionId r) { return slots_inside_[r.index]; })) r_.copy_op(o);
           else if (op.code == Opcode::if_) if_(op);
           else if (op.code == Opcode::for_) for_(op);
           else while_(op);
@@ -272,8 +274,7 @@ class Promotion {
     for (std::size_t i = own; i < op.results.size(); ++i) types.push_back(f_.type(op.results[i]));  // seqs, trip count
     b_.loc = op.loc;
     const Values results = out_[b_.append(std::move(now), types)].results;
-    for (std::size_t i = 0; i < op.results.size(); ++i)
-      r_.map(op.results[i], results[i < own ? i : i + carried.size()]);
+    for (std::size_t i = 0; i < op.results.size(); ++i) r_.map(op.results[i], results[i < own ? i : i + carried.size()]);
     after_loop(late);
     for (std::size_t i = 0; i < carried.size(); ++i) env_[carried[i]] = results[own + i];
   }
@@ -282,9 +283,9 @@ class Promotion {
   Function out_;
   Builder b_;
   Rewriter r_;
-  Values env_;                         // by the index of the value that names the slot
-  std::vector<Slots> assigned_;        // by region
-  std::vector<bool> slots_inside_;     // by region: there are ops on slots, nested regions included
+  Values env_;                      // by the index of the value that names the slot
+  std::vector<Slots> assigned_;     // by region
+  std::vector<bool> slots_inside_;  // by region: there are ops on slots, nested regions included
 };
 
 }  // namespace

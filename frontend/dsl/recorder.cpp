@@ -12,7 +12,8 @@ namespace {
 ValueId slot_of(State& s, Handle h, Loc at) {
   if (h.epoch != s.epoch)
     throw KernelError(at, fmt::format("a value that belongs to another kernel or function is used in \"{}\"; "
-                                      "pass it as a parameter", s.f.name));
+                                      "pass it as a parameter",
+                                      s.f.name));
   const ValueId v{h.slot};
   if (const RegionId r = s.slot(v).region; !s.open[r.index]) {
     const Op& declared = s.f.ops[s.f[v].owner];
@@ -96,9 +97,7 @@ std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, Loc at) {
   s.b.loc = at;
   return s.b.emit(op, {ValueId{a}, ValueId{b}}).index;
 }
-Handle declare_result(Opcode op, std::uint32_t a, std::uint32_t b, Loc at) {
-  return declare_as(apply(op, a, b, at), at);
-}
+Handle declare_result(Opcode op, std::uint32_t a, std::uint32_t b, Loc at) { return declare_as(apply(op, a, b, at), at); }
 std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, std::uint32_t c, Loc at) {
   State& s = state(at);
   s.b.loc = at;
@@ -114,9 +113,7 @@ std::uint32_t bitcast(std::uint32_t value, DType to, Loc at) {
   s.b.loc = at;
   return s.b.bitcast({value}, to).index;
 }
-std::uint32_t round_to(std::uint32_t value, DType half_type, Loc at) {
-  return convert(convert(value, half_type, at), DType::f32, at);
-}
+std::uint32_t round_to(std::uint32_t value, DType half_type, Loc at) { return convert(convert(value, half_type, at), DType::f32, at); }
 void literal_does_not_fit(std::int64_t value, DType t, Loc at) {
   throw KernelError(at, fmt::format("the number {} does not fit into {}; use a wider type", value, name_of(t)));
 }
@@ -128,8 +125,7 @@ void record_effect(Opcode op, const char* text, const std::uint32_t* values, int
   for (const char* p = text; *p; ++p)
     if (p[0] == '{' && p[1] == '}') ++places;
   const int given = op == Opcode::check ? n - 1 : n;
-  if (places != given)
-    throw KernelError(at, fmt::format("\"{}\" has {} places {{}} for {} values", text, places, given));
+  if (places != given) throw KernelError(at, fmt::format("\"{}\" has {} places {{}} for {} values", text, places, given));
   Values operands;
   for (int k = 0; k < n; ++k) operands.push_back({values[k]});
   s.b.loc = at;

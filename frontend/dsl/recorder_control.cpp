@@ -78,8 +78,10 @@ std::uint32_t open_lanes(std::uint32_t n, Loc at) {
 void refuse_between_lanes(const State& s, RegionId declared, Loc where, Loc at) {
   for (auto frame = s.frames.rbegin(); frame != s.frames.rend() && frame->region != declared; ++frame)
     if (frame->kind == Frame::Kind::lanes_body)
-      throw KernelError(at, fmt::format("a variable declared outside of fx::lanes is assigned in it (declared at {}), but its rounds may run at "
-                                        "once; give each round its element of an fx::Local, or write fx::range", to_string(where)));
+      throw KernelError(
+          at, fmt::format("a variable declared outside of fx::lanes is assigned in it (declared at {}), but its rounds may run at "
+                          "once; give each round its element of an fx::Local, or write fx::range",
+                          to_string(where)));
 }
 
 void open_while(Loc at) {
@@ -112,8 +114,9 @@ void abandon_loops(int open, int before, Loc at) {
   State* s = innermost();
   if (!s || std::uncaught_exceptions() > before) return;  // the recording is being dropped anyway
   if (!s->misuse)
-    s->misuse.emplace(at, "a native break, return or goto leaves this captured loop; "
-                          "use fx::break_if(c), fx::continue_if(c) or fx::return_if(c)");
+    s->misuse.emplace(at,
+                      "a native break, return or goto leaves this captured loop; "
+                      "use fx::break_if(c), fx::continue_if(c) or fx::return_if(c)");
   while (open-- > 0 && !s->frames.empty()) {
     if (s->frames.back().kind == Frame::Kind::while_cond) open_while_body(s->b.boolean(false).index, at);
     close_loop();
@@ -174,7 +177,9 @@ void exit_if(Opcode kind, std::uint32_t cond, Loc at) {
       throw KernelError(at, fmt::format("{} inside the condition of a while; make it part of the condition's value", name));
     if (frame->kind == Frame::Kind::lanes_body) {
       if (kind != Opcode::continue_if)
-        throw KernelError(at, fmt::format("{} inside fx::lanes, whose rounds may run at once; end a round with fx::continue_if, or write fx::range", name));
+        throw KernelError(
+            at,
+            fmt::format("{} inside fx::lanes, whose rounds may run at once; end a round with fx::continue_if, or write fx::range", name));
       in_loop = true;
     }
     in_loop = in_loop || frame->kind == Frame::Kind::for_body || frame->kind == Frame::Kind::while_body;
@@ -207,8 +212,8 @@ std::uint32_t short_circuit(bool is_or, std::uint32_t lhs, Mark after_lhs, Handl
   bool plain = true;  // cheap and without effects: evaluate both sides
   for (std::size_t k = keep; k < s.f[here].ops.size() && plain; ++k) {
     const Opcode op = s.f[s.f[here].ops[k]].code;
-    plain = is_elementwise(op) || op == Opcode::convert || op == Opcode::bitcast || op == Opcode::var_get ||
-            op == Opcode::var_new || op == Opcode::extent || op == Opcode::domain;
+    plain = is_elementwise(op) || op == Opcode::convert || op == Opcode::bitcast || op == Opcode::var_get || op == Opcode::var_new ||
+            op == Opcode::extent || op == Opcode::domain;
   }
   if (plain) return apply(is_or ? Opcode::bit_or : Opcode::bit_and, lhs, read(rhs, at), at);
 

@@ -16,7 +16,8 @@ State& grouped(const char* what, Loc& at) {
     throw KernelError(at, fmt::format("{} outside of a kernel; it belongs into the lambda of fx::kernel", what));
   if (!s.f.has_groups())
     throw KernelError(at, fmt::format("{} in kernel \"{}\", whose threads are not in groups; give their size: "
-                                      "fx::kernel(\"{}\", fx::groups(64), ...)", what, s.f.name, s.f.name));
+                                      "fx::kernel(\"{}\", fx::groups(64), ...)",
+                                      what, s.f.name, s.f.name));
   s.b.loc = at;
   return s;
 }
@@ -37,8 +38,8 @@ void set_groups(const Groups& g) {
     threads *= g.size[k];
     if (g.size[k] < 1 || threads > kMostThreads)
       throw KernelError(g.loc, fmt::format("kernel \"{}\": groups of {}{}{} threads; a group has 1 to {}", s.f.name, g.size[0],
-                                           g.rank > 1 ? fmt::format(" x {}", g.size[1]) : "", g.rank > 2 ? fmt::format(" x {}", g.size[2]) : "",
-                                           kMostThreads));
+                                           g.rank > 1 ? fmt::format(" x {}", g.size[1]) : "",
+                                           g.rank > 2 ? fmt::format(" x {}", g.size[2]) : "", kMostThreads));
     s.f.group[static_cast<std::size_t>(k)] = g.size[k];
   }
   s.index_rank = s.f.domain_rank = g.rank;
@@ -48,8 +49,9 @@ void set_groups(const Groups& g) {
 MemoryHandle new_shared(const LeafSpec* leaves, int n, std::uint32_t size, std::int64_t length, Loc at) {
   State& s = grouped("a Shared", at);
   if (s.b.current() != s.f.body)
-    throw KernelError(at, "a Shared is declared inside a loop or an arm, but a group has it from its start to its end; declare it at the "
-                          "top of the kernel");
+    throw KernelError(at,
+                      "a Shared is declared inside a loop or an arm, but a group has it from its start to its end; declare it at the "
+                      "top of the kernel");
   Layout layout;
   for (int k = 0; k < n; ++k) layout.leaves.push_back({leaves[k].dtype, leaves[k].offset});
   layout.size = size;
@@ -105,7 +107,9 @@ std::uint32_t record_atomic(Atomic kind, std::uint32_t element, std::uint32_t le
     throw KernelError(at, fmt::format("atomic_{} on {}, which is {}; declare the parameter InOut, or use a Shared", name_of(kind),
                                       s.f[e.memory].name, name_of(s.f[e.memory].role)));
   const ValueId v[] = {{expected}, {value}};
-  return s.b.atomic(kind, e.memory, e.index, kind == Atomic::compare_exchange ? std::span(v) : std::span(v).subspan(1), static_cast<int>(leaf)).index;
+  return s.b
+      .atomic(kind, e.memory, e.index, kind == Atomic::compare_exchange ? std::span(v) : std::span(v).subspan(1), static_cast<int>(leaf))
+      .index;
 }
 
 }  // namespace fluxion::detail

@@ -20,7 +20,8 @@ MemoryId memory_of(State& s, MemoryHandle m, Loc at) {
   const Memory& mem = s.f[MemoryId{m.memory}];
   if (mem.space == Memory::Space::local && !s.open[mem.scope.index])
     throw KernelError(at, fmt::format("a Local declared inside a loop or an arm that has ended is used after it "
-                                      "(declared at {}); declare it before", to_string(mem.loc)));
+                                      "(declared at {}); declare it before",
+                                      to_string(mem.loc)));
   return {m.memory};
 }
 /// Whole-element operations pass no place: theirs is the line of x[i].
@@ -93,11 +94,10 @@ MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t size, std::i
 std::uint32_t index_value(int axis, int rank, Loc at) {
   State& s = state(at);
   if (s.f.kind != Function::Kind::kernel)
-    throw KernelError(at, fmt::format("index() in a {}: only kernels run over a domain; pass it as a parameter",
-                                      noun(s.f.kind)));
+    throw KernelError(at, fmt::format("index() in a {}: only kernels run over a domain; pass it as a parameter", noun(s.f.kind)));
   if (s.index_rank && s.index_rank != rank)
-    throw KernelError(at, fmt::format("index<{}>() in a kernel over {} axes (see {}); use one of them", rank,
-                                      s.index_rank, to_string(s.index_loc)));
+    throw KernelError(
+        at, fmt::format("index<{}>() in a kernel over {} axes (see {}); use one of them", rank, s.index_rank, to_string(s.index_loc)));
   if (!s.index_rank) s.index_loc = at;
   s.index_rank = s.f.domain_rank = rank;
   s.b.loc = at;

@@ -20,7 +20,8 @@ std::vector<std::uint32_t> inline_program(const Function& program, std::span<con
   return out;
 }
 
-std::vector<std::uint32_t> record_program_call(const std::shared_ptr<const Function>& program, std::span<const std::uint32_t> arguments, Loc at) {
+std::vector<std::uint32_t> record_program_call(const std::shared_ptr<const Function>& program, std::span<const std::uint32_t> arguments,
+                                               Loc at) {
   State& s = state(at);
   s.b.loc = at;
   Values operands;

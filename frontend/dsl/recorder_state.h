@@ -36,11 +36,11 @@ struct State {
   State* outer = nullptr;
   std::uint32_t epoch = 0;
   std::vector<Frame> frames;
-  std::vector<Slot> slots;           // by the index of the value that names the slot
-  std::vector<bool> open;            // by region
+  std::vector<Slot> slots;  // by the index of the value that names the slot
+  std::vector<bool> open;   // by region
   std::vector<ElementRef> elements;
-  std::optional<KernelError> misuse; // the first one that a destructor found
-  int index_rank = 0;                // what index<N>() was called with
+  std::optional<KernelError> misuse;  // the first one that a destructor found
+  int index_rank = 0;                 // what index<N>() was called with
   Loc index_loc;
   std::vector<std::pair<int, Loc>> domain_axes;
 

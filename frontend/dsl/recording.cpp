@@ -33,8 +33,10 @@ void warn_if_unrolled(const Function& f) {
   for (const auto& [line, entry] : count)
     if (entry.second > most.second || (entry.second == most.second && line < most.first.line)) most = entry;
   if (most.second < kUnrolled) return;
-  const std::string text = fmt::format("native loop unrolled at {}: {} operations were recorded from this line; "
-                                       "use for (auto i : fx::range(n))", to_string(most.first), most.second);
+  const std::string text = fmt::format(
+      "native loop unrolled at {}: {} operations were recorded from this line; "
+      "use for (auto i : fx::range(n))",
+      to_string(most.first), most.second);
   if (const WarningSink sink = g_sink) sink(most.first, text.c_str(), g_sink_user);
   else std::fprintf(stderr, "fluxion: warning: %s\n", text.c_str());
 }
@@ -46,7 +48,9 @@ void set_warning_sink(WarningSink sink, void* user) {
 }
 
 namespace detail {
-At::At(Loc at) : before_(t_at) { if (!t_at) t_at = at; }
+At::At(Loc at) : before_(t_at) {
+  if (!t_at) t_at = at;
+}
 At::~At() { t_at = before_; }
 
 State* innermost() { return t_state; }
@@ -57,8 +61,9 @@ State& state() {
 State& state(Loc& at) {
   if (t_at) at = t_at;
   if (!t_state)
-    throw KernelError(at, "a captured value (fx::Float, ...) is used outside of its kernel or function; "
-                          "use it inside the lambda of fx::kernel or fx::fn");
+    throw KernelError(at,
+                      "a captured value (fx::Float, ...) is used outside of its kernel or function; "
+                      "use it inside the lambda of fx::kernel or fx::fn");
   return *t_state;
 }
 
@@ -91,7 +96,8 @@ Recording::Recording(Function::Kind kind, std::string name, Loc at) {
   for (const State* s = t_state; s; s = s->outer) ++depth;
   if (depth >= kDeepest)
     throw KernelError(at, fmt::format("\"{}\" is captured inside {} other captures: functions cannot call themselves; write the "
-                                      "recursion as a loop, fx::while_ or fx::range", name, depth));
+                                      "recursion as a loop, fx::while_ or fx::range",
+                                      name, depth));
   auto* s = new State;
   s->f.kind = kind;
   s->f.name = std::move(name);
@@ -145,8 +151,7 @@ Function Recording::finish_raw(std::span<const std::uint32_t> yields) {
     if (s.f.domain_rank == 0) s.f.domain_rank = 1;
     for (auto [axis, loc] : s.domain_axes)
       if (axis < 0 || axis >= s.f.domain_rank)
-        throw KernelError(loc, fmt::format("domain({}) in a kernel over {} axes; index<N>() sets their number", axis,
-                                           s.f.domain_rank));
+        throw KernelError(loc, fmt::format("domain({}) in a kernel over {} axes; index<N>() sets their number", axis, s.f.domain_rank));
     s.b.index(0);
   }
   Values out;
@@ -191,12 +196,13 @@ std::vector<std::uint32_t> record_launch(std::shared_ptr<const Function> callee,
 std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function, std::span<const std::uint32_t> arguments, Loc at) {
   State& s = state(at);
   if (!function)
-    throw KernelError(at ? at : s.f.loc, "a function is called before it is made: functions cannot call themselves; write the recursion as a "
-                          "loop, fx::while_ or fx::range");
+    throw KernelError(at ? at : s.f.loc,
+                      "a function is called before it is made: functions cannot call themselves; write the recursion as a "
+                      "loop, fx::while_ or fx::range");
   const Function& callee = *function;
   if (callee.kind != Function::Kind::fn || callee.parameters.size() != arguments.size())
-    throw KernelError(at, fmt::format("function \"{}\" takes {} scalars, {} were given", callee.name,
-                                      callee.parameters.size(), arguments.size()));
+    throw KernelError(
+        at, fmt::format("function \"{}\" takes {} scalars, {} were given", callee.name, callee.parameters.size(), arguments.size()));
   s.b.loc = at;
   Values operands;
   for (std::size_t i = 0; i < arguments.size(); ++i)

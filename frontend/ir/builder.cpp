@@ -82,8 +82,7 @@ MemoryId Builder::shared(LayoutId element, std::int64_t length, std::string name
 }
 
 ValueId Builder::index(int axis) {
-  if (axis >= f_.domain_rank)
-    throw KernelError(loc, fmt::format("index({}) in a kernel over {} axes", axis, f_.domain_rank));
+  if (axis >= f_.domain_rank) throw KernelError(loc, fmt::format("index({}) in a kernel over {} axes", axis, f_.domain_rank));
   for (auto n = f_[f_.body].arguments.size(); n < static_cast<std::size_t>(f_.domain_rank); ++n) {
     const ValueId v = new_value(f_, DType::i32, Value::Kind::argument, f_.body.index, n);
     f_[f_.body].arguments.push_back(v);
@@ -91,9 +90,7 @@ ValueId Builder::index(int axis) {
   return f_[f_.body].arguments[axis];
 }
 
-ValueId Builder::constant(DType t, std::uint64_t bits) {
-  return new_value(f_, t, Value::Kind::constant, 0, 0, bits);
-}
+ValueId Builder::constant(DType t, std::uint64_t bits) { return new_value(f_, t, Value::Kind::constant, 0, 0, bits); }
 
 ValueId Builder::constant_float(DType t, double value) {
   switch (t) {
@@ -119,13 +116,9 @@ ValueId Builder::zero(const Type& t) {
   return f_[append(std::move(op), {&t, 1})].results[0];
 }
 
-ValueId Builder::zeros(const Type& t, ValueId n) {
-  return f_[append(with(Opcode::zeros, {&n, 1}), {&t, 1})].results[0];
-}
+ValueId Builder::zeros(const Type& t, ValueId n) { return f_[append(with(Opcode::zeros, {&n, 1}), {&t, 1})].results[0]; }
 
-ValueId Builder::emit(Opcode op, std::initializer_list<ValueId> operands) {
-  return emit(op, std::span(operands.begin(), operands.size()));
-}
+ValueId Builder::emit(Opcode op, std::initializer_list<ValueId> operands) { return emit(op, std::span(operands.begin(), operands.size())); }
 
 ValueId Builder::emit(Opcode code, std::span<const ValueId> operands) {
   Type t = f_.type(operands[code == Opcode::select ? 1 : 0]);
@@ -259,8 +252,7 @@ Builder::LoopResult Builder::for_(ValueId lo, ValueId hi, std::span<const ValueI
   return {Values(results.begin(), results.begin() + n), Values(results.begin() + n, results.end()), {}};
 }
 
-Builder::LoopResult Builder::while_(std::span<const ValueId> init,
-                                    const std::function<std::pair<ValueId, Values>(const Values&)>& cond,
+Builder::LoopResult Builder::while_(std::span<const ValueId> init, const std::function<std::pair<ValueId, Values>(const Values&)>& cond,
                                     const std::function<LoopYield(const Values&)>& body) {
   Op op = with(Opcode::while_, init);
   op.loc = loc;
@@ -289,8 +281,8 @@ Values Builder::call(std::shared_ptr<const Function> callee, std::span<const Val
   op.ref = add_callee(f_, std::move(callee));
   return f_[append(std::move(op), types)].results;
 }
-Values Builder::launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain,
-                       std::span<const ValueId> arguments, std::span<const Type> outs) {
+Values Builder::launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain, std::span<const ValueId> arguments,
+                       std::span<const Type> outs) {
   Op op = with(Opcode::launch, domain);
   op.operands.insert(op.operands.end(), arguments.begin(), arguments.end());
   std::vector<Type> types;
@@ -361,10 +353,22 @@ std::uint32_t add_callee(Function& f, std::shared_ptr<const Function> callee) {
 
 bool has_effect(Opcode op) {
   switch (op) {
-    case Opcode::store: case Opcode::accumulate: case Opcode::atomic: case Opcode::barrier: case Opcode::yield: case Opcode::print: case Opcode::check:
-    case Opcode::var_new: case Opcode::var_set: case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
-    case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
-      return true;
+    case Opcode::store:
+    case Opcode::accumulate:
+    case Opcode::atomic:
+    case Opcode::barrier:
+    case Opcode::yield:
+    case Opcode::print:
+    case Opcode::check:
+    case Opcode::var_new:
+    case Opcode::var_set:
+    case Opcode::break_if:
+    case Opcode::continue_if:
+    case Opcode::return_if:
+    case Opcode::buffer_alloc:
+    case Opcode::buffer_copy:
+    case Opcode::buffer_zero:
+    case Opcode::run: return true;
     default: return false;
   }
 }
@@ -387,7 +391,8 @@ bool reports(const Function& k, std::vector<const Function*>& seen) {
 bool has_effect(const Function& f, OpId id) {
   const Op& op = f[id];
   if (has_effect(op.code)) return true;
-  if (op.code == Opcode::launch || op.code == Opcode::call) {  // a kernel changes nothing but the versions it yields; print and check remain
+  if (op.code == Opcode::launch ||
+      op.code == Opcode::call) {        // a kernel changes nothing but the versions it yields; print and check remain
     std::vector<const Function*> seen;  // calls may be shared: each function once
     if (reports(*f.callees[op.ref], seen)) return true;
   }

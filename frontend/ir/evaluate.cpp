@@ -121,12 +121,12 @@ class Machine {
   std::vector<std::unique_ptr<Machine>> machines_;
   std::array<std::int64_t, 3> domain_{1, 1, 1};
   std::uint32_t thread_ = 0;
-  std::array<std::int64_t, 3> group_{};   // of the thread that runs, where there are groups
+  std::array<std::int64_t, 3> group_{};  // of the thread that runs, where there are groups
   std::uint32_t group_number_ = 0;
-  std::uint32_t phase_ = 0;               // counts barriers and groups
+  std::uint32_t phase_ = 0;  // counts barriers and groups
   Trace* trace_ = nullptr;
-  std::vector<std::uint32_t> made_;       // by value, while tracing: what made it
-  Turns turns_;                           // of programs
+  std::vector<std::uint32_t> made_;  // by value, while tracing: what made it
+  Turns turns_;                      // of programs
 
   void make_locals() {
     access_.resize(f_.memories.size());
@@ -147,7 +147,8 @@ class Machine {
     const Type& t = f_.type(p.value);
     const std::size_t bytes = static_cast<std::size_t>(t.count()) * layout_of(t.element).size;
     if (!v.array || v.array->size() != bytes)
-      throw ShapeError(f_.loc, fmt::format("\"{}\": {} is {}, {} bytes; got {}", f_.name, p.name, to_string(t), bytes, v.array ? v.array->size() : 0));
+      throw ShapeError(
+          f_.loc, fmt::format("\"{}\": {} is {}, {} bytes; got {}", f_.name, p.name, to_string(t), bytes, v.array ? v.array->size() : 0));
   }
 
   // ---- values
@@ -169,7 +170,8 @@ class Machine {
   [[noreturn]] void unwritten(OpId op, ValueId v) const {
     const Value& x = f_[v];
     const std::string name = x.kind == Value::Kind::parameter ? f_.parameters[x.owner].name : "an array";
-    throw KernelError(f_[op].loc, fmt::format("program \"{}\": {} is Out and is read before a launch has written it; declare it InOut", f_.name, name));
+    throw KernelError(f_[op].loc,
+                      fmt::format("program \"{}\": {} is Out and is read before a launch has written it; declare it InOut", f_.name, name));
   }
 
   // ---- control flow
@@ -339,7 +341,8 @@ class Machine {
       case Opcode::seq_get:
         if (const Type& t = f_.type(op.operands[0]); t.is_array()) {
           const std::int64_t i = as_i32(op.operands[1]);
-          if (i < 0 || i >= t.shape[0]) throw KernelError(op.loc, fmt::format("\"{}\": element {} of an array of {}", f_.name, i, t.shape[0]));
+          if (i < 0 || i >= t.shape[0])
+            throw KernelError(op.loc, fmt::format("\"{}\": element {} of an array of {}", f_.name, i, t.shape[0]));
           bits_[s.result] = load_bits(objects_[s.operand[0]].array->data() + i * size_of(t.dtype()), t.dtype());
           break;
         }
@@ -412,7 +415,8 @@ class Machine {
     std::vector<Trace::Written> out;
     for (const Parameter& p : f_.parameters)
       if (p.kind == Parameter::Kind::memory && p.role != Role::in && !f_[p.memory].scratch)
-        out.push_back({p.name, access_[p.memory.index].data, access_[p.memory.index].extent, f_[p.memory].rank, access_[p.memory.index].layout});
+        out.push_back(
+            {p.name, access_[p.memory.index].data, access_[p.memory.index].extent, f_[p.memory].rank, access_[p.memory.index].layout});
     return out;
   }
   std::string message(const Op& op, std::size_t from) const {
@@ -449,7 +453,9 @@ class Machine {
   void look_at(const Op& op, const std::vector<EvalValue>& x, const std::vector<Type>& types, const EvalValue& out) const {
     const Type& type = f_.type(op.results[0]);
     if (!type.element.is_scalar() || !is_float(type.dtype())) return;
-    const auto at = [](const EvalValue& v, const Type& t, std::int64_t e) { return t.is_scalar() ? v.bits : load_bits(v.array->data() + e * size_of(t.dtype()), t.dtype()); };
+    const auto at = [](const EvalValue& v, const Type& t, std::int64_t e) {
+      return t.is_scalar() ? v.bits : load_bits(v.array->data() + e * size_of(t.dtype()), t.dtype());
+    };
     for (std::int64_t e = 0; e < type.count(); ++e) {
       bool made = Trace::is_nan(type.dtype(), at(out, type, e));
       std::string list;
@@ -458,7 +464,9 @@ class Machine {
         made &= !Trace::is_nan(t, at(x[k], types[k], e));
         if (made) list += (k ? ", " : "") + format_value(t, at(x[k], types[k], e));
       }
-      if (made) throw turns_.placed(TracedError(op.loc, fmt::format("{} of ({}) is nan, at position {}", name_of(op.code), list, e)), f_.name, op.loc);
+      if (made)
+        throw turns_.placed(TracedError(op.loc, fmt::format("{} of ({}) is nan, at position {}", name_of(op.code), list, e)), f_.name,
+                            op.loc);
     }
   }
   EvalValue add(const Type& t, const EvalValue& a, const EvalValue& b) const {
@@ -493,7 +501,8 @@ class Machine {
     for (ValueId v : op.operands)
       if (is_float(f_.type(v).dtype()) && Trace::is_nan(f_.type(v).dtype(), bits_[v.index])) from = made_[v.index];
     for (ValueId v : op.results)
-      if (const DType t = f_.type(v).dtype(); is_float(t)) made_[v.index] = from && Trace::is_odd(t, bits_[v.index]) ? from : trace_->given(op, t, bits_[v.index]);
+      if (const DType t = f_.type(v).dtype(); is_float(t))
+        made_[v.index] = from && Trace::is_odd(t, bits_[v.index]) ? from : trace_->given(op, t, bits_[v.index]);
   }
   std::vector<EvalValue> call_host(const std::vector<EvalValue>& arguments, Loc at) const {
     std::vector<std::uint64_t> in, bits(f_.external->gives.size());
@@ -547,9 +556,7 @@ class Machine {
     try {
       ++turns_.launches;
       Machine(*callees_[op.ref], options).launch(domain, memories, scalars);
-    } catch (const TracedError& e) {
-      throw turns_.placed(e, f_.name, op.loc);
-    }
+    } catch (const TracedError& e) { throw turns_.placed(e, f_.name, op.loc); }
     for (std::size_t i = 0; i < written.size(); ++i) objects_[op.results[i].index] = std::move(held[written[i]]);
   }
 };

@@ -17,7 +17,8 @@ EvalValue make_zeros(const Type& t, std::int64_t n) {
   EvalValue out;
   if (t.is_seq()) {
     const Type item = t.item();
-    out.seq = std::make_shared<Items>(static_cast<std::size_t>(std::max<std::int64_t>(n, 0)), item.is_array() ? make_zeros(item, 0) : EvalValue{});
+    out.seq = std::make_shared<Items>(static_cast<std::size_t>(std::max<std::int64_t>(n, 0)),
+                                      item.is_array() ? make_zeros(item, 0) : EvalValue{});
   } else if (t.is_array()) {
     out.array = make_array(t, 0);
   }
@@ -92,7 +93,8 @@ EvalValue map_values(Opcode code, const Type& result, const std::vector<EvalValu
     for (std::size_t e = 0; e < n; ++e) {
       std::vector<EvalValue> y;
       for (std::size_t i = 0; i < x.size(); ++i) {
-        if (types[i].is_seq() && length(x[i]) != n) throw KernelError(loc, fmt::format("\"{}\": sequences of {} and {} meet", name, length(x[i]), n));
+        if (types[i].is_seq() && length(x[i]) != n)
+          throw KernelError(loc, fmt::format("\"{}\": sequences of {} and {} meet", name, length(x[i]), n));
         y.push_back(types[i].is_seq() ? (*x[i].seq)[e] : x[i]);
       }
       out.seq->push_back(map_values(code, result.item(), y, inner, f, loc, name));

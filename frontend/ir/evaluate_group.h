@@ -29,7 +29,8 @@ class Group {
       const std::int64_t g = f_.group[static_cast<std::size_t>(a)], n = domain[static_cast<std::size_t>(a)];
       if (n % g)
         throw ShapeError(f_.loc, fmt::format("kernel \"{}\": axis {} of the launch has {} points, which groups of {} do not divide; "
-                                             "launch over {} and leave out the rest with an fx::if_", f_.name, a, n, g, (n + g - 1) / g * g));
+                                             "launch over {} and leave out the rest with an fx::if_",
+                                             f_.name, a, n, g, (n + g - 1) / g * g));
       threads *= n, size *= g, groups *= n / g;
     }
     std::vector<std::vector<Place>> members(static_cast<std::size_t>(groups));
@@ -39,7 +40,8 @@ class Group {
       Place p{thread};
       std::array<std::int64_t, 3> at{};
       std::int64_t rest = thread;
-      for (int a = rank; a-- > 0;) at[static_cast<std::size_t>(a)] = rest % domain[static_cast<std::size_t>(a)], rest /= domain[static_cast<std::size_t>(a)];
+      for (int a = rank; a-- > 0;)
+        at[static_cast<std::size_t>(a)] = rest % domain[static_cast<std::size_t>(a)], rest /= domain[static_cast<std::size_t>(a)];
       std::int64_t group = 0;
       for (std::size_t a = 0; a < static_cast<std::size_t>(rank); ++a) {
         const std::int64_t g = f_.group[a];
@@ -82,7 +84,7 @@ class Group {
   const std::vector<std::uint64_t> base_;  // constants and scalars
   std::vector<char> meets_;                // by op: a barrier or subgroup op, or around one
   std::vector<Thread> threads_;
-  std::vector<Loc> parted_;                // where the threads went different ways on the way to here
+  std::vector<Loc> parted_;  // where the threads went different ways on the way to here
 
   bool find_meets(RegionId r) {
     bool any = false;
@@ -140,7 +142,9 @@ class Group {
       while (end < steps.size() && !meets_[steps[end].op.index]) ++end;
       if (end > i)
         for (std::uint32_t t : active)
-          as(t, [&] { for (std::size_t k = i; k < end; ++k) m_.execute(steps[k]); });
+          as(t, [&] {
+            for (std::size_t k = i; k < end; ++k) m_.execute(steps[k]);
+          });
       i = end;
       if (i < steps.size()) meet(steps[i++], active);
     }
@@ -174,10 +178,11 @@ class Group {
       std::vector<char> here(threads_.size());
       for (std::uint32_t t : active) here[t] = 1;
       const auto missing = static_cast<std::size_t>(std::find(here.begin(), here.end(), 0) - here.begin());
-      throw KernelError(op.loc, fmt::format("kernel \"{}\": thread {} reaches this barrier and thread {} of its group does not; they part at {}; "
-                                            "move the barrier to where all threads of a group come by", f_.name,
-                                            threads_[active.front()].place.thread, threads_[missing].place.thread,
-                                            parted_.empty() ? std::string("a branch") : to_string(parted_.front())));
+      throw KernelError(op.loc,
+                        fmt::format("kernel \"{}\": thread {} reaches this barrier and thread {} of its group does not; they part at {}; "
+                                    "move the barrier to where all threads of a group come by",
+                                    f_.name, threads_[active.front()].place.thread, threads_[missing].place.thread,
+                                    parted_.empty() ? std::string("a branch") : to_string(parted_.front())));
     }
     ++m_.phase_;
   }
@@ -210,7 +215,8 @@ class Group {
       run(body, now);
       for (std::uint32_t t : now)
         as(t, [&] {
-          for (std::size_t c = 0; c < collected; ++c) (*seqs[t][c])[static_cast<std::size_t>(position)] = m_.copy(f_[yield].operands[n + c]);
+          for (std::size_t c = 0; c < collected; ++c)
+            (*seqs[t][c])[static_cast<std::size_t>(position)] = m_.copy(f_[yield].operands[n + c]);
           m_.assign((op.down ? position == 0 : position + 1 == trips[t]) ? results : args, yield, 0);
         });
     }
@@ -259,7 +265,8 @@ class Group {
 
   void subgroup(const Step& s, const Op& op, const Active& active) {
     Active in_order = active;
-    std::sort(in_order.begin(), in_order.end(), [&](std::uint32_t a, std::uint32_t b) { return threads_[a].place.lane < threads_[b].place.lane; });
+    std::sort(in_order.begin(), in_order.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return threads_[a].place.lane < threads_[b].place.lane; });
     const auto kind = static_cast<Subgroup>(op.kind);
     constexpr auto kSize = static_cast<std::uint32_t>(kSubgroupSize);
     for (std::size_t from = 0; from < in_order.size();) {
@@ -278,7 +285,8 @@ class Group {
       for (std::uint32_t t : active)
         if (!made && m_.trace_->is_odd(s.from, bits(t, v))) made = threads_[t].made[v.index];
       const std::uint64_t own = bits(active[i], v);
-      threads_[active[i]].made[op.results[0].index] = m_.trace_->is_odd(s.from, own) || made ? made : m_.trace_->combined(op, s.from, own, 0, own, 0, out[i]);
+      threads_[active[i]].made[op.results[0].index] =
+          m_.trace_->is_odd(s.from, own) || made ? made : m_.trace_->combined(op, s.from, own, 0, own, 0, out[i]);
     }
   }
   void subgroup(Subgroup kind, const Step& s, const Op& op, std::span<const std::uint32_t> active) {

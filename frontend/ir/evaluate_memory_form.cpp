@@ -45,7 +45,8 @@ class Evaluator {
       if (given.extent != f[p.memory].shape)
         throw ShapeError(f.loc, fmt::format("program \"{}\": \"{}\" was planned for another shape", f.name, p.name));
       buffers_[p.memory.index].data = given.data;
-      if (p.role == Role::out) std::memset(given.data, static_cast<int>(kUnwritten), static_cast<std::size_t>(buffers_[p.memory.index].bytes));
+      if (p.role == Role::out)
+        std::memset(given.data, static_cast<int>(kUnwritten), static_cast<std::size_t>(buffers_[p.memory.index].bytes));
     }
   }
   void run() { region(f_.body); }
@@ -167,7 +168,8 @@ void Evaluator::op(const Op& op) {
       return;
     }
     case Opcode::run: return run_kernel(op);
-    case Opcode::print: case Opcode::check: {
+    case Opcode::print:
+    case Opcode::check: {
       const std::size_t first = op.code == Opcode::check;
       if (first && bits(op.operands[0])) return;
       std::vector<DType> types;

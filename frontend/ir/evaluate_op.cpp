@@ -30,32 +30,32 @@ template <class T> std::uint64_t to_bits(T v) {
 }
 
 template <Opcode> struct Row;
-#define OP1(name, dtypes, flags, meaning, da, doc)              \
-  template <> struct Row<Opcode::name> {                        \
-    static constexpr Operands kSet = Operands::dtypes;          \
-    static constexpr int kArity = 1;                            \
-    template <class T> static auto apply(T a) {                 \
-      [[maybe_unused]] typedef HostOps<T> F;                    \
-      return meaning;                                           \
-    }                                                           \
+#define OP1(name, dtypes, flags, meaning, da, doc)     \
+  template <> struct Row<Opcode::name> {               \
+    static constexpr Operands kSet = Operands::dtypes; \
+    static constexpr int kArity = 1;                   \
+    template <class T> static auto apply(T a) {        \
+      [[maybe_unused]] typedef HostOps<T> F;           \
+      return meaning;                                  \
+    }                                                  \
   };
-#define OP2(name, dtypes, flags, meaning, da, db, doc)          \
-  template <> struct Row<Opcode::name> {                        \
-    static constexpr Operands kSet = Operands::dtypes;          \
-    static constexpr int kArity = 2;                            \
-    template <class T> static auto apply(T a, T b) {            \
-      typedef HostOps<T> F;                                     \
-      return meaning;                                           \
-    }                                                           \
+#define OP2(name, dtypes, flags, meaning, da, db, doc) \
+  template <> struct Row<Opcode::name> {               \
+    static constexpr Operands kSet = Operands::dtypes; \
+    static constexpr int kArity = 2;                   \
+    template <class T> static auto apply(T a, T b) {   \
+      typedef HostOps<T> F;                            \
+      return meaning;                                  \
+    }                                                  \
   };
-#define OP3(name, dtypes, flags, meaning, da, db, dc, doc)      \
-  template <> struct Row<Opcode::name> {                        \
-    static constexpr Operands kSet = Operands::dtypes;          \
-    static constexpr int kArity = 3;                            \
-    template <class T> static auto apply(T a, T b, T c) {       \
-      typedef HostOps<T> F;                                     \
-      return meaning;                                           \
-    }                                                           \
+#define OP3(name, dtypes, flags, meaning, da, db, dc, doc) \
+  template <> struct Row<Opcode::name> {                   \
+    static constexpr Operands kSet = Operands::dtypes;     \
+    static constexpr int kArity = 3;                       \
+    template <class T> static auto apply(T a, T b, T c) {  \
+      typedef HostOps<T> F;                                \
+      return meaning;                                      \
+    }                                                      \
   };
 #include "fluxion/ops.def"
 
@@ -111,15 +111,24 @@ template <class F> auto with_type(DType t, F&& f) {
     case DType::u16: return f(std::uint16_t{});
     case DType::u32: return f(std::uint32_t{});
     case DType::u64: return f(std::uint64_t{});
-    case DType::f16: case DType::bf16: case DType::f32: return f(float{});
+    case DType::f16:
+    case DType::bf16:
+    case DType::f32: return f(float{});
     case DType::f64: return f(double{});
   }
   throw Bug({}, "a dtype that is not known");
 }
 std::uint64_t widen_half(DType t, std::uint64_t bits) {
   float v;
-  if (t == DType::f16) { half h; h.bits = static_cast<std::uint16_t>(bits); v = h; }
-  else { bfloat16 h; h.bits = static_cast<std::uint16_t>(bits); v = h; }
+  if (t == DType::f16) {
+    half h;
+    h.bits = static_cast<std::uint16_t>(bits);
+    v = h;
+  } else {
+    bfloat16 h;
+    h.bits = static_cast<std::uint16_t>(bits);
+    v = h;
+  }
   return to_bits(v);
 }
 std::uint64_t narrow_half(DType t, std::uint64_t f32) {
@@ -173,7 +182,8 @@ std::uint64_t evaluate_op(Opcode op, DType result, DType operand, std::span<cons
 std::string format_value(DType t, std::uint64_t bits) {
   if (is_half(t)) return fmt::format("{}", from_bits<float>(widen_half(t, bits)));
   return with_type(t, [&](auto x) {
-    if constexpr (sizeof(x) == 1 && !std::is_same_v<decltype(x), bool>) return fmt::format("{}", static_cast<int>(from_bits<decltype(x)>(bits)));
+    if constexpr (sizeof(x) == 1 && !std::is_same_v<decltype(x), bool>)
+      return fmt::format("{}", static_cast<int>(from_bits<decltype(x)>(bits)));
     else return fmt::format("{}", from_bits<decltype(x)>(bits));
   });
 }

@@ -44,8 +44,13 @@ Plan::Plan(const Function& f) : f(f), steps(f.regions.size()), locals(f.regions.
 }
 
 void Plan::find_last_uses() {
-  struct Place { std::uint32_t region = ~0u, position = 0; };
-  struct Last { std::uint32_t position = 0; bool any = false, nested = false; };
+  struct Place {
+    std::uint32_t region = ~0u, position = 0;
+  };
+  struct Last {
+    std::uint32_t position = 0;
+    bool any = false, nested = false;
+  };
   std::vector<Place> place(f.ops.size()), owner(f.regions.size());
   for (std::uint32_t r = 0; r < f.regions.size(); ++r)
     for (std::uint32_t p = 0; p < f.regions[r].ops.size(); ++p) {

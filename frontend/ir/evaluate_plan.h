@@ -22,11 +22,11 @@ struct Step {
 struct Plan {
   explicit Plan(const Function& f);
   const Function& f;
-  std::vector<std::vector<Step>> steps;        // by region, without the yield
-  std::vector<std::vector<MemoryId>> locals;   // by region
-  std::vector<std::uint64_t> bits;             // by value: the constants, elsewhere 0
-  std::vector<std::uint64_t> kills;            // by op: bit i set when operand i dies here
-  bool has_objects = false;                    // some value is a seq or an array
+  std::vector<std::vector<Step>> steps;       // by region, without the yield
+  std::vector<std::vector<MemoryId>> locals;  // by region
+  std::vector<std::uint64_t> bits;            // by value: the constants, elsewhere 0
+  std::vector<std::uint64_t> kills;           // by op: bit i set when operand i dies here
+  bool has_objects = false;                   // some value is a seq or an array
 
  private:
   void find_last_uses();

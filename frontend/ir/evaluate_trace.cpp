@@ -10,7 +10,9 @@
 namespace fluxion {
 namespace {
 
-struct Parts { std::uint64_t exponent, mantissa; };
+struct Parts {
+  std::uint64_t exponent, mantissa;
+};
 Parts parts(DType t, std::uint64_t bits) {
   switch (t) {
     case DType::f16: return {bits & 0x7c00u, bits & 0x3ffu};
@@ -29,10 +31,12 @@ std::string expression(const Op& op, DType t, std::span<const std::uint64_t> x) 
   const auto v = [&](std::size_t k) { return number(t, x[k]); };
   const auto infix = [&](const char* with) { return fmt::format("{} {} {}", v(0), with, v(1)); };
   switch (op.code) {
-    case Opcode::add: case Opcode::accumulate: return infix("+");
+    case Opcode::add:
+    case Opcode::accumulate: return infix("+");
     case Opcode::sub: return infix("-");
     case Opcode::mul:
-      return op.loc.product ? fmt::format("{} {} * partial {}", (op.loc.sweeps & 3) == static_cast<int>(Sweep::reverse) ? "cotangent" : "tangent", v(0), v(1))
+      return op.loc.product ? fmt::format("{} {} * partial {}",
+                                          (op.loc.sweeps & 3) == static_cast<int>(Sweep::reverse) ? "cotangent" : "tangent", v(0), v(1))
                             : infix("*");
     case Opcode::div: return infix("/");
     case Opcode::fma: return fmt::format("{} * {} + {}", v(0), v(1), v(2));
@@ -64,7 +68,8 @@ bool Trace::is_nan(DType t, std::uint64_t bits) {
 }
 bool Trace::is_odd(DType t, std::uint64_t bits) { return is_float(t) && parts(t, bits).exponent == top(t); }
 
-std::uint32_t Trace::computed(const Function& f, const Op& op, const std::vector<std::uint64_t>& bits, const std::vector<std::uint32_t>& made) {
+std::uint32_t Trace::computed(const Function& f, const Op& op, const std::vector<std::uint64_t>& bits,
+                              const std::vector<std::uint32_t>& made) {
   const ValueId r = op.results[0];
   const DType t = f.type(r).dtype();
   const std::uint64_t result = bits[r.index];
@@ -84,7 +89,8 @@ std::uint32_t Trace::computed(const Function& f, const Op& op, const std::vector
   return add(std::move(m));
 }
 
-std::uint32_t Trace::combined(const Op& op, DType t, std::uint64_t a, std::uint32_t made_a, std::uint64_t b, std::uint32_t made_b, std::uint64_t result) {
+std::uint32_t Trace::combined(const Op& op, DType t, std::uint64_t a, std::uint32_t made_a, std::uint64_t b, std::uint32_t made_b,
+                              std::uint64_t result) {
   if (!is_odd(t, result)) return 0;
   const bool nan = is_nan(t, result);
   if (is_nan(t, a) || (!nan && is_odd(t, a))) return made_a;
@@ -141,7 +147,9 @@ std::string Trace::written(const std::vector<Written>& arrays, const std::byte* 
 void Trace::check_lost(const std::vector<Written>& arrays) const {
   for (const auto& [p, made] : at_)
     if (const std::string where = made ? std::string() : written(arrays, p); !where.empty())
-      throw TracedError(kernel_.loc, fmt::format("kernel \"{}\": {} became NaN; it makes so many NaNs that this one has no trace, launch it over less", kernel_.name, where));
+      throw TracedError(kernel_.loc,
+                        fmt::format("kernel \"{}\": {} became NaN; it makes so many NaNs that this one has no trace, launch it over less",
+                                    kernel_.name, where));
 }
 
 std::uint32_t Trace::scalar(const std::string& name, DType t, std::uint64_t bits) {
@@ -179,7 +187,8 @@ void Trace::check(const std::vector<Written>& arrays, const std::array<std::int6
   const Made& m = *first;
   const std::string who = fmt::format("kernel \"{}\", thread ({})", kernel_.name, point(m.thread, domain));
   if (!m.passed.empty())
-    throw TracedError(loc_of(m), fmt::format("{}: {} was {} when the launch began, and goes on to {}", who, m.passed, number(m.type, m.result), where));
+    throw TracedError(
+        loc_of(m), fmt::format("{}: {} was {} when the launch began, and goes on to {}", who, m.passed, number(m.type, m.result), where));
   std::string text = fmt::format("{}: {}", who, describe(m));
   for (const Made* b = m.because ? &list_[m.because - 1] : nullptr; b; b = b->because ? &list_[b->because - 1] : nullptr) {
     text += b->passed.empty() ? fmt::format(", because of {}{}", loc_of(*b) ? to_string(loc_of(*b)) + ": " : "", describe(*b))

@@ -15,7 +15,9 @@
 namespace fluxion {
 
 /// Thrown for what a kernel left behind; a program that launched it adds where it was.
-class TracedError : public KernelError { using KernelError::KernelError; };
+class TracedError : public KernelError {
+  using KernelError::KernelError;
+};
 
 class Trace {
  public:
@@ -27,7 +29,8 @@ class Trace {
   /// By the ids of what made the operands, that of what made the result of an elementwise op, convert or bitcast on scalars.
   std::uint32_t computed(const Function& f, const Op& op, const std::vector<std::uint64_t>& bits, const std::vector<std::uint32_t>& made);
   /// The same where an op adds, or combines in another way, what it finds.
-  std::uint32_t combined(const Op& op, DType t, std::uint64_t a, std::uint32_t made_a, std::uint64_t b, std::uint32_t made_b, std::uint64_t result);
+  std::uint32_t combined(const Op& op, DType t, std::uint64_t a, std::uint32_t made_a, std::uint64_t b, std::uint32_t made_b,
+                         std::uint64_t result);
   /// `place`: how the element is written in messages.
   template <class Place> std::uint32_t loaded(const std::byte* p, DType t, std::uint64_t bits, const Op& op, const Place& place) {
     if (!is_odd(t, bits)) return 0;
@@ -37,7 +40,9 @@ class Trace {
     return at_[p] = add(std::move(m));
   }
   /// What a host function gave for arguments that are no NaNs.
-  std::uint32_t given(const Op& op, DType t, std::uint64_t bits) { return is_odd(t, bits) ? add({&op, caller(), thread_, t, t, {}, 0, bits, 0, {}}) : 0; }
+  std::uint32_t given(const Op& op, DType t, std::uint64_t bits) {
+    return is_odd(t, bits) ? add({&op, caller(), thread_, t, t, {}, 0, bits, 0, {}}) : 0;
+  }
   /// Of a scalar parameter; before anything else.
   std::uint32_t scalar(const std::string& name, DType t, std::uint64_t bits);
   void stores(const std::byte* p, DType t, std::uint64_t old, std::uint64_t now, std::uint32_t made);
@@ -57,7 +62,7 @@ class Trace {
 
  private:
   struct Made {
-    const Op* op;           // null: a scalar parameter
+    const Op* op;  // null: a scalar parameter
     Loc caller;
     std::uint32_t thread;
     DType type, result_type;
@@ -76,7 +81,7 @@ class Trace {
   std::unordered_set<const std::byte*> before_;             // was so when the launch began
   std::vector<const std::byte*> fresh_;                     // stored since the last check
 
-  std::size_t scalars_ = 0;                                 // how many of the list are those of scalar parameters
+  std::size_t scalars_ = 0;  // how many of the list are those of scalar parameters
   bool full_ = false;
 
   Loc loc_of(const Made& m) const { return m.op ? m.op->loc : kernel_.loc; }
@@ -96,7 +101,10 @@ class Trace {
 
 /// Where in a program: the loops that run, outermost first, and how many launches there were.
 struct Turns {
-  struct Turn { const Op* loop; std::int64_t step; };
+  struct Turn {
+    const Op* loop;
+    std::int64_t step;
+  };
   std::vector<Turn> loops;
   std::int64_t launches = 0;
 

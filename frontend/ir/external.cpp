@@ -27,7 +27,8 @@ thread_local int t_inside = 0;
 
 void describe(std::string& error, const External& e, const char* what) noexcept {
   try {
-    error = what ? fmt::format("external \"{}\" threw: {}", e.name, what) : fmt::format("external \"{}\" threw something that is no std::exception", e.name);
+    error = what ? fmt::format("external \"{}\" threw: {}", e.name, what)
+                 : fmt::format("external \"{}\" threw something that is no std::exception", e.name);
   } catch (...) {  // no memory for the text
   }
 }
@@ -109,9 +110,7 @@ template <class F> bool guarded(const External& e, std::string& error, const F& 
   try {
     call();
     return true;
-  } catch (const std::exception& x) {
-    describe(error, e, x.what());
-  } catch (...) {
+  } catch (const std::exception& x) { describe(error, e, x.what()); } catch (...) {
     describe(error, e, nullptr);
   }
   return false;
@@ -172,9 +171,11 @@ bool has_external(const Function& f) {
 }
 
 void refuse_external(const Function& f, Loc at) {
-  throw KernelError(at ? at : f.loc, fmt::format("external \"{}\" is called with numbers that depend on what is differentiated, and what a host function computes "
-                                                 "has no derivative of its own; give it a rule, .vjp(...) or .jvp(...), or pass it {} of its arguments", f.name,
-                                                 f.kind == Function::Kind::fn ? "stop_grad" : "stop_gradient"));
+  throw KernelError(
+      at ? at : f.loc,
+      fmt::format("external \"{}\" is called with numbers that depend on what is differentiated, and what a host function computes "
+                  "has no derivative of its own; give it a rule, .vjp(...) or .jvp(...), or pass it {} of its arguments",
+                  f.name, f.kind == Function::Kind::fn ? "stop_grad" : "stop_gradient"));
 }
 
 }  // namespace fluxion

@@ -36,8 +36,8 @@ class Parser {
     at = std::min(at, text_.size());
     const std::size_t start = at == 0 ? 0 : text_.rfind('\n', at - 1) + 1;  // npos + 1 is 0
     const std::size_t end = std::min(text_.find('\n', at), text_.size());
-    throw KernelError({}, fmt::format("line {}, column {}: {}\n{}\n{}^", line(at), at - start + 1, what,
-                                      text_.substr(start, end - start), std::string(at - start, ' ')));
+    throw KernelError({}, fmt::format("line {}, column {}: {}\n{}\n{}^", line(at), at - start + 1, what, text_.substr(start, end - start),
+                                      std::string(at - start, ' ')));
   }
   std::uint32_t line(std::size_t at) const {
     return 1 + static_cast<std::uint32_t>(std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(at), '\n'));
@@ -89,7 +89,10 @@ class Parser {
     std::string out;
     std::size_t i = at_ + 1;
     for (; i < text_.size() && text_[i] != '"'; ++i) {
-      if (text_[i] != '\\') { out += text_[i]; continue; }
+      if (text_[i] != '\\') {
+        out += text_[i];
+        continue;
+      }
       if (++i == text_.size()) break;
       out += text_[i] == 'n' ? '\n' : text_[i] == 't' ? '\t' : text_[i];
     }
@@ -162,7 +165,10 @@ class Parser {
   }
 
   // ---- constants
-  struct Literal { DType dtype; std::uint64_t bits; };
+  struct Literal {
+    DType dtype;
+    std::uint64_t bits;
+  };
   Literal literal() {
     const std::size_t start = at_;
     std::size_t end = at_;
@@ -265,9 +271,7 @@ struct Parser::FunctionParser {
     if (!same) p.fail_at(brace, "the body does not yield what the head says");
     try {
       verify(f);
-    } catch (const Bug& e) {
-      throw KernelError(e.where(), e.what());
-    }
+    } catch (const Bug& e) { throw KernelError(e.where(), e.what()); }
     return std::move(f);
   }
 
@@ -445,7 +449,8 @@ struct Parser::FunctionParser {
       default:
         if (p.take("&")) op.ref = static_cast<std::uint32_t>(p.integer());
     }
-    const bool buffers = op.code == Opcode::run || op.code == Opcode::buffer_alloc || op.code == Opcode::buffer_copy || op.code == Opcode::buffer_zero;
+    const bool buffers =
+        op.code == Opcode::run || op.code == Opcode::buffer_alloc || op.code == Opcode::buffer_copy || op.code == Opcode::buffer_zero;
     while (p.peek() == '@' && !p.new_line_) {
       if (buffers) op.buffers.push_back(memory_named());
       else op.memory = memory_named();

@@ -66,8 +66,7 @@ struct Callee {
 
 class Printer {
  public:
-  Printer(const Function& f, PrintOptions options, std::string& out, const std::vector<Callee>& callees,
-          std::vector<std::size_t>* op_at)
+  Printer(const Function& f, PrintOptions options, std::string& out, const std::vector<Callee>& callees, std::vector<std::size_t>* op_at)
       : f_(f), options_(options), out_(out), callees_(callees), op_at_(op_at), number_(f.values.size(), kUnset) {
     std::vector<std::string> taken;
     memory_names_.resize(f.memories.size());
@@ -146,9 +145,7 @@ class Printer {
     if (v.index < number_.size()) number_[v.index] = next_;
     ++next_;
   }
-  std::string type_of(ValueId v) const {
-    return v.index < f_.values.size() ? to_string(f_.type(v)) : std::string("?");
-  }
+  std::string type_of(ValueId v) const { return v.index < f_.values.size() ? to_string(f_.type(v)) : std::string("?"); }
   void value(ValueId v) {
     if (v.index >= f_.values.size()) {
       out_ += "%?";
@@ -238,7 +235,9 @@ class Printer {
         if (op.code == Opcode::atomic) put(" {}", op.kind < kAtomicCount ? name_of(static_cast<Atomic>(op.kind)) : "?");
         out_ += ' ';
         memory(op.memory);
-        const std::size_t stored = op.code == Opcode::load ? 0 : op.code == Opcode::atomic && op.kind == static_cast<int>(Atomic::compare_exchange) ? 2 : 1;
+        const std::size_t stored = op.code == Opcode::load                                                              ? 0
+                                   : op.code == Opcode::atomic && op.kind == static_cast<int>(Atomic::compare_exchange) ? 2
+                                                                                                                        : 1;
         const std::size_t n = rest.size() < stored ? 0 : rest.size() - stored;
         out_ += '[';
         values(rest.first(n));
@@ -355,10 +354,14 @@ std::string literal(DType t, std::uint64_t bits) {
     case DType::f64: s = float_literal<double, std::uint64_t>(bits); break;
     case DType::f16:
     case DType::bf16: s = fmt::format("{:#x}", bits); break;
-    case DType::i8: case DType::i16: case DType::i32: case DType::i64:
-      s = fmt::format("{}", sign_extend(bits, size_of(t)));
-      break;
-    case DType::u8: case DType::u16: case DType::u32: case DType::u64: s = fmt::format("{}", bits); break;
+    case DType::i8:
+    case DType::i16:
+    case DType::i32:
+    case DType::i64: s = fmt::format("{}", sign_extend(bits, size_of(t))); break;
+    case DType::u8:
+    case DType::u16:
+    case DType::u32:
+    case DType::u64: s = fmt::format("{}", bits); break;
   }
   const bool bare = t == DType::i32 || (t == DType::f32 && s.find('x') == std::string::npos);
   return bare ? s : s + ":" + name_of(t);

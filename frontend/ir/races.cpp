@@ -23,9 +23,9 @@ std::string meeting_text(Meeting what, const Shadow& s, const WatchedMemory& m, 
   const char* advice = what == Meeting::within ? "put an fx::barrier() between the two, or use atomics for both"
                        : groups                ? "a barrier orders the threads of one group only: launch the groups that meet separately"
                                                : "read from a second buffer, or launch the threads that meet separately";
-  return fmt::format("kernel \"{}\": {} is {} by {} {} and {} by another (first by {} {}), and {} is {}; {}; the other access: {}", kernel, place,
-                     verb(a.kind), who, groups ? a.group : a.thread, verb(t.flags), who, t.who, m.name, m.shared ? "shared by a group" : name_of(m.role),
-                     advice, to_string(other));
+  return fmt::format("kernel \"{}\": {} is {} by {} {} and {} by another (first by {} {}), and {} is {}; {}; the other access: {}", kernel,
+                     place, verb(a.kind), who, groups ? a.group : a.thread, verb(t.flags), who, t.who, m.name,
+                     m.shared ? "shared by a group" : name_of(m.role), advice, to_string(other));
 }
 
 }  // namespace fluxion

@@ -5,8 +5,7 @@
 
 namespace fluxion {
 
-Rewriter::Rewriter(const Function& from, Builder& to)
-    : from(from), to(to), values_(from.values.size()), memories_(from.memories.size()) {}
+Rewriter::Rewriter(const Function& from, Builder& to) : from(from), to(to), values_(from.values.size()), memories_(from.memories.size()) {}
 
 bool Rewriter::mapped(ValueId old) const { return values_[old.index].valid(); }
 
@@ -121,7 +120,8 @@ void Rewriter::copy_op(OpId id) {
     for (MemoryId& m : now.buffers) m = (*this)(m);
     now.regions.clear();
     for (RegionId r : op.regions) now.regions.push_back(copy_region(r));
-    if (op.code == Opcode::launch || op.code == Opcode::run || op.code == Opcode::call) now.ref = add_callee(to.function(), from.callees[op.ref]);
+    if (op.code == Opcode::launch || op.code == Opcode::run || op.code == Opcode::call)
+      now.ref = add_callee(to.function(), from.callees[op.ref]);
     if (op.code == Opcode::print || op.code == Opcode::check) now.ref = add_text(to.function(), from.texts[op.ref]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(from.type(v));

@@ -9,13 +9,20 @@
 
 namespace fluxion {
 
-half::half(float value) { const _Float16 h = static_cast<_Float16>(value); std::memcpy(&bits, &h, 2); }
-half::operator float() const { _Float16 h; std::memcpy(&h, &bits, 2); return static_cast<float>(h); }
+half::half(float value) {
+  const _Float16 h = static_cast<_Float16>(value);
+  std::memcpy(&bits, &h, 2);
+}
+half::operator float() const {
+  _Float16 h;
+  std::memcpy(&h, &bits, 2);
+  return static_cast<float>(h);
+}
 
 bfloat16::bfloat16(float value) {
   std::uint32_t u = std::bit_cast<std::uint32_t>(value);
-  if (value != value) u |= 0x400000u;          // rounding must not turn a NaN into an infinity
-  else u += 0x7fffu + ((u >> 16) & 1u);        // round to nearest, ties to even
+  if (value != value) u |= 0x400000u;    // rounding must not turn a NaN into an infinity
+  else u += 0x7fffu + ((u >> 16) & 1u);  // round to nearest, ties to even
   bits = static_cast<std::uint16_t>(u >> 16);
 }
 bfloat16::operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
@@ -26,8 +33,7 @@ std::string to_string(Loc at) {
   return fmt::format("{}:{}", slash ? slash + 1 : at.file, at.line);
 }
 
-Error::Error(Loc at, const std::string& what)
-    : std::runtime_error(at ? fmt::format("{}: {}", to_string(at), what) : what), at_(at) {}
+Error::Error(Loc at, const std::string& what) : std::runtime_error(at ? fmt::format("{}: {}", to_string(at), what) : what), at_(at) {}
 
 Type Type::array(LayoutId element, std::span<const std::int64_t> shape) {
   Type t;

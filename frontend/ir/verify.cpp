@@ -17,7 +17,10 @@ const Type kBool = DType::boolean;
 class Verifier {
  public:
   explicit Verifier(const Function& f)
-      : f_(f), visible_(f.values.size(), false), op_seen_(f.ops.size(), false), region_seen_(f.regions.size(), false),
+      : f_(f),
+        visible_(f.values.size(), false),
+        op_seen_(f.ops.size(), false),
+        region_seen_(f.regions.size(), false),
         region_open_(f.regions.size(), false) {}
 
   void run() {
@@ -30,7 +33,9 @@ class Verifier {
     for (std::size_t i = 0; i < f_.parameters.size(); ++i) parameter(i);
     for (const Memory& m : f_.memories) memory(m);
     for (int a = 0; a < 3; ++a)
-      need(f_.group[static_cast<std::size_t>(a)] >= 0 && (f_.group[static_cast<std::size_t>(a)] > 0) == (f_.has_groups() && a < f_.domain_rank), "a group has an extent for each axis of the domain");
+      need(f_.group[static_cast<std::size_t>(a)] >= 0 &&
+               (f_.group[static_cast<std::size_t>(a)] > 0) == (f_.has_groups() && a < f_.domain_rank),
+           "a group has an extent for each axis of the domain");
     const Region& body = f_[f_.body];
     const bool kernel = f_.kind == Function::Kind::kernel;
     if (kernel && (f_.domain_rank < 1 || f_.domain_rank > 3)) fail("a kernel runs over 1 to 3 axes");
@@ -89,7 +94,8 @@ class Verifier {
     if (p.kind == Parameter::Kind::memory) {
       need(f_.kind != Function::Kind::fn, "a fn has no memory parameters");
       need(p.memory.index < f_.memories.size(), "a parameter names a memory that is not there");
-      need(f_[p.memory].space == Memory::Space::parameter && f_[p.memory].role == p.role, "a parameter and its memory differ in role or space");
+      need(f_[p.memory].space == Memory::Space::parameter && f_[p.memory].role == p.role,
+           "a parameter and its memory differ in role or space");
       return;
     }
     need(p.value.index < f_.values.size(), "a parameter names a value that is not there");
@@ -111,7 +117,8 @@ class Verifier {
     }
     need(m.rank >= 1 && m.rank <= 3, "a memory has 1 to 3 axes");
     if (m.space == Memory::Space::parameter) return;
-    need(m.space != Memory::Space::shared || (f_.has_groups() && m.scope == f_.body), "a shared memory belongs to the body of a kernel with groups");
+    need(m.space != Memory::Space::shared || (f_.has_groups() && m.scope == f_.body),
+         "a shared memory belongs to the body of a kernel with groups");
     need(m.rank == 1 && m.length > 0, "a local memory has one axis and at least one element");
     need(m.scope.index < f_.regions.size(), "a local memory has no scope");
     need(m.role == Role::inout, "a local memory is inout");
@@ -180,8 +187,8 @@ class Verifier {
   const Type& out(const Op& o, std::size_t i) const { return f_.type(o.results[i]); }
   void counts(const Op& o, std::size_t operands, std::size_t results, std::size_t regions = 0) const {
     if (o.operands.size() == operands && o.results.size() == results && o.regions.size() == regions) return;
-    fail(fmt::format("{} has {} operands, {} results and {} regions; expected {}, {} and {}", name_of(o.code),
-                     o.operands.size(), o.results.size(), o.regions.size(), operands, results, regions));
+    fail(fmt::format("{} has {} operands, {} results and {} regions; expected {}, {} and {}", name_of(o.code), o.operands.size(),
+                     o.results.size(), o.regions.size(), operands, results, regions));
   }
   void same(const Type& is, const Type& should, std::string_view what) const {
     if (is != should) fail(fmt::format("{} has type {}, expected {}", what, to_string(is), to_string(should)));
@@ -201,7 +208,8 @@ class Verifier {
     const Type& t = in(o, selects ? 1 : 0);
     need(t.element.is_scalar() || t.rank > 0, "an elementwise op works on scalars or arrays");
     // Leaf by leaf on arrays of structs; those that the op does not take stay.
-    if (t.element.is_scalar() && !(t.rank > 0 && is_half(t.dtype())) && !accepts(row.operands, t.dtype())) fail(fmt::format("{} does not take {}", row.name, name_of(t.dtype())));
+    if (t.element.is_scalar() && !(t.rank > 0 && is_half(t.dtype())) && !accepts(row.operands, t.dtype()))
+      fail(fmt::format("{} does not take {}", row.name, name_of(t.dtype())));
     if (selects && in(o, 0) != kBool) same(in(o, 0), with(t, DType::boolean), "the condition");
     for (std::size_t i = selects ? 2 : 1; i < o.operands.size(); ++i) same(in(o, i), t, "an operand");
     same(out(o, 0), row.flags & flag::predicate ? with(t, DType::boolean) : t, "the result");
@@ -284,7 +292,8 @@ class Verifier {
         const bool lane = kind == Subgroup::shuffle || kind == Subgroup::scatter_add;
         counts(o, lane ? 2 : 1, 1);
         need(in(o, 0).is_scalar() && (kind != Subgroup::add || !is_bool(in(o, 0).dtype())), "a subgroup op works on scalars");
-        need(kind < Subgroup::bit_and || kind > Subgroup::bit_xor || !is_float(in(o, 0).dtype()), "a bitwise subgroup op works on integers");
+        need(kind < Subgroup::bit_and || kind > Subgroup::bit_xor || !is_float(in(o, 0).dtype()),
+             "a bitwise subgroup op works on integers");
         if (lane) same(in(o, 1), kI32, "the lane");
         same(out(o, 0), in(o, 0), "the result");
         break;
@@ -385,17 +394,24 @@ class Verifier {
           same(in(o, 0), kBool, "the condition");
         }
         break;
-      case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
-      case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
-      case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
-        break;  // what makes these also checks them
+      case Opcode::var_new:
+      case Opcode::var_get:
+      case Opcode::var_set:
+      case Opcode::break_if:
+      case Opcode::continue_if:
+      case Opcode::return_if:
+      case Opcode::buffer_alloc:
+      case Opcode::buffer_copy:
+      case Opcode::buffer_zero:
+      case Opcode::run: break;  // what makes these also checks them
       default: fail("an opcode that is not known");
     }
   }
   void call(const Op& o) const {
     need(o.ref < f_.callees.size() && f_.callees[o.ref], "a function that is not there");
     const Function& g = *f_.callees[o.ref];
-    need(g.kind == Function::Kind::fn || (g.kind == Function::Kind::program && f_.kind == Function::Kind::program), "a call takes a fn, or in a program a program");
+    need(g.kind == Function::Kind::fn || (g.kind == Function::Kind::program && f_.kind == Function::Kind::program),
+         "a call takes a fn, or in a program a program");
     std::size_t next = 0;
     for (const Parameter& p : g.parameters) {
       if (p.role == Role::out) continue;

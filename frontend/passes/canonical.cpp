@@ -13,7 +13,8 @@ namespace {
 
 class Order {
  public:
-  explicit Order(Function& f) : f_(f), effects_(f), needs_(f.ops.size()), mark_(f.ops.size()), position_(f.ops.size()), priority_(f.ops.size()) {}
+  explicit Order(Function& f)
+      : f_(f), effects_(f), needs_(f.ops.size()), mark_(f.ops.size()), position_(f.ops.size()), priority_(f.ops.size()) {}
   void region(RegionId r) {
     std::vector<OpId>& ops = f_[r].ops;
     for (std::uint32_t i = 0; i < ops.size(); ++i) {

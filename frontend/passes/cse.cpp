@@ -42,7 +42,9 @@ class Cse {
       insert(key, rw(op.results[0]));
       return true;
     }
-    if ((op.code == Opcode::store && planted(testing::Mutant::cse_over_store)) || (op.code == Opcode::accumulate && planted(testing::Mutant::cse_over_accumulate))) return false;
+    if ((op.code == Opcode::store && planted(testing::Mutant::cse_over_store)) ||
+        (op.code == Opcode::accumulate && planted(testing::Mutant::cse_over_accumulate)))
+      return false;
     if (op.code == Opcode::call && !effects_.effect[id.index]) {
       call(rw, op);
       return true;
@@ -76,7 +78,9 @@ class Cse {
       key.operands.push_back({constant ? ~0u : v.index, constant ? value.type.element.index + 1u : 0u, constant ? value.bits : 0});
     }
     for (const Call& c : calls_)
-      if ((c.callee == key.callee || (planted(testing::Mutant::cse_callees) && same_results(*c.callee, *key.callee))) && c.operands == key.operands) return rw.map(op.results, c.results);
+      if ((c.callee == key.callee || (planted(testing::Mutant::cse_callees) && same_results(*c.callee, *key.callee))) &&
+          c.operands == key.operands)
+        return rw.map(op.results, c.results);
     rw.map(op.results, rw.to.call(f_.callees[op.ref], x));
     key.results = rw(op.results);
     calls_.push_back(std::move(key));

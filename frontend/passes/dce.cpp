@@ -11,8 +11,14 @@ namespace {
 class Liveness {
  public:
   explicit Liveness(const Function& f)
-      : f_(f), value_(f.values.size()), carry_(f.values.size()), op_(f.ops.size()), memory_(f.memories.size()),
-        region_of_(f.ops.size()), owner_(f.regions.size()), writes_(f.memories.size()) {
+      : f_(f),
+        value_(f.values.size()),
+        carry_(f.values.size()),
+        op_(f.ops.size()),
+        memory_(f.memories.size()),
+        region_of_(f.ops.size()),
+        owner_(f.regions.size()),
+        writes_(f.memories.size()) {
     std::vector<OpId> roots;
     place(f.body, roots);
     for (OpId o : roots) mark(o);
@@ -29,7 +35,8 @@ class Liveness {
   bool live_carry(ValueId result) const { return carry_[result.index]; }
   std::vector<bool> dead_locals() const {
     std::vector<bool> dead(f_.memories.size());
-    for (std::size_t m = 0; m < dead.size(); ++m) dead[m] = f_.memories[m].space != Memory::Space::parameter && f_.memories[m].space != Memory::Space::buffer && !memory_[m];
+    for (std::size_t m = 0; m < dead.size(); ++m)
+      dead[m] = f_.memories[m].space != Memory::Space::parameter && f_.memories[m].space != Memory::Space::buffer && !memory_[m];
     return dead;
   }
 

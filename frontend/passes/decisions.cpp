@@ -22,9 +22,9 @@ class Decisions {
 
  private:
   const Function& f_;
-  std::vector<bool> marked_;   // by value
-  std::vector<bool> loaded_;   // by memory: what is stored there decides
-  std::vector<OpId> owner_;    // by region: the op that it belongs to
+  std::vector<bool> marked_;  // by value
+  std::vector<bool> loaded_;  // by memory: what is stored there decides
+  std::vector<OpId> owner_;   // by region: the op that it belongs to
   Values work_;
 
   void mark(ValueId v) {
@@ -32,28 +32,41 @@ class Decisions {
     marked_[v.index] = true;
     work_.push_back(v);
   }
-  void mark_all(const Values& vs) { for (ValueId v : vs) mark(v); }
+  void mark_all(const Values& vs) {
+    for (ValueId v : vs) mark(v);
+  }
   ValueId yielded(RegionId r, std::size_t k) const { return f_.terminator(r).operands[k]; }
 
   void roots(const Op& op) {
     switch (op.code) {
-      case Opcode::if_: case Opcode::zeros: mark_all({op.operands.begin(), op.operands.begin() + (op.operands.empty() ? 0 : 1)}); break;
+      case Opcode::if_:
+      case Opcode::zeros: mark_all({op.operands.begin(), op.operands.begin() + (op.operands.empty() ? 0 : 1)}); break;
       case Opcode::for_: mark(op.operands[0]), mark(op.operands[1]); break;
       case Opcode::while_: mark(yielded(op.regions[0], 0)); break;
-      case Opcode::seq_get: case Opcode::seq_set: case Opcode::seq_add_at: mark(op.operands[1]); break;
+      case Opcode::seq_get:
+      case Opcode::seq_set:
+      case Opcode::seq_add_at: mark(op.operands[1]); break;
       case Opcode::load: mark_all(op.operands); break;
       case Opcode::select: mark(op.operands[0]); break;
       // Steps: near one, another rounding gives another number.
-      case Opcode::floor: case Opcode::ceil: case Opcode::round: case Opcode::trunc: case Opcode::sign: case Opcode::rem: mark_all(op.operands); break;
+      case Opcode::floor:
+      case Opcode::ceil:
+      case Opcode::round:
+      case Opcode::trunc:
+      case Opcode::sign:
+      case Opcode::rem: mark_all(op.operands); break;
       case Opcode::convert:
         if (is_float(f_.type(op.operands[0]).dtype()) && !is_float(f_.type(op.results[0]).dtype())) mark(op.operands[0]);
         break;
-      case Opcode::subgroup: if (op.operands.size() > 1) mark(op.operands[1]); break;
+      case Opcode::subgroup:
+        if (op.operands.size() > 1) mark(op.operands[1]);
+        break;
       case Opcode::atomic:
         for (std::size_t k = 0; k < static_cast<std::size_t>(f_[op.memory].rank); ++k) mark(op.operands[k]);
         if (!op.results.empty()) mark(op.results[0]);
         break;
-      case Opcode::store: case Opcode::accumulate: mark_all({op.operands.begin(), op.operands.end() - 1}); break;
+      case Opcode::store:
+      case Opcode::accumulate: mark_all({op.operands.begin(), op.operands.end() - 1}); break;
       default:
         if (is_elementwise(op.code) && info(op.code).flags & flag::predicate) mark_all(op.operands);
         break;  // the rest decides nothing by itself

@@ -6,7 +6,12 @@
 namespace fluxion {
 
 Effects::Effects(const Function& f)
-    : reads(f.ops.size()), writes(f.ops.size()), effect(f.ops.size()), region_of(f.ops.size()), owner(f.regions.size()), depth(f.regions.size()) {
+    : reads(f.ops.size()),
+      writes(f.ops.size()),
+      effect(f.ops.size()),
+      region_of(f.ops.size()),
+      owner(f.regions.size()),
+      depth(f.regions.size()) {
   region(f, f.body);
 }
 
@@ -28,12 +33,18 @@ void Effects::region(const Function& f, RegionId r) {
       case Opcode::atomic: reads[o] = writes[o] = set_of(op.memory); break;
       case Opcode::barrier:
         if (planted(testing::Mutant::barrier_transparent)) break;
-        reads[o] = writes[o] = kAllMemories; break;
-      case Opcode::var_new: case Opcode::var_get: case Opcode::var_set:
-      case Opcode::break_if: case Opcode::continue_if: case Opcode::return_if:
-      case Opcode::buffer_alloc: case Opcode::buffer_copy: case Opcode::buffer_zero: case Opcode::run:
         reads[o] = writes[o] = kAllMemories;
         break;
+      case Opcode::var_new:
+      case Opcode::var_get:
+      case Opcode::var_set:
+      case Opcode::break_if:
+      case Opcode::continue_if:
+      case Opcode::return_if:
+      case Opcode::buffer_alloc:
+      case Opcode::buffer_copy:
+      case Opcode::buffer_zero:
+      case Opcode::run: reads[o] = writes[o] = kAllMemories; break;
       default: break;
     }
     effect[o] = op.code == Opcode::launch || op.code == Opcode::call ? has_effect(f, id) : op.code != Opcode::yield && has_effect(op.code);
@@ -53,7 +64,12 @@ void Effects::region(const Function& f, RegionId r) {
 bool is_pure(Opcode op) {
   if (is_elementwise(op)) return true;
   switch (op) {
-    case Opcode::convert: case Opcode::bitcast: case Opcode::extent: case Opcode::domain: case Opcode::group_index: case Opcode::seq_len: return true;
+    case Opcode::convert:
+    case Opcode::bitcast:
+    case Opcode::extent:
+    case Opcode::domain:
+    case Opcode::group_index:
+    case Opcode::seq_len: return true;
     default: return false;
   }
 }

@@ -15,11 +15,11 @@ constexpr MemorySet set_of(MemoryId m) { return MemorySet{1} << (m.index & 63); 
 
 struct Effects {
   explicit Effects(const Function& f);
-  std::vector<MemorySet> reads, writes;       // by op
-  std::vector<bool> effect;                   // by op: must stay, in order with other effects
-  std::vector<RegionId> region_of;            // by op
-  std::vector<OpId> owner;                    // by region; invalid for the body
-  std::vector<std::uint32_t> depth;           // by region; 0 for the body
+  std::vector<MemorySet> reads, writes;               // by op
+  std::vector<bool> effect;                           // by op: must stay, in order with other effects
+  std::vector<RegionId> region_of;                    // by op
+  std::vector<OpId> owner;                            // by region; invalid for the body
+  std::vector<std::uint32_t> depth;                   // by region; 0 for the body
   RegionId home(const Function& f, ValueId v) const;  // where a value is defined; the body for parameters and constants
 
  private:

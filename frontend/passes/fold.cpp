@@ -63,7 +63,8 @@ class Folder {
     switch (t) {
       case DType::f32: return f_[v].bits == std::bit_cast<std::uint32_t>(static_cast<float>(number));
       case DType::f64: return f_[v].bits == std::bit_cast<std::uint64_t>(number);
-      case DType::f16: case DType::bf16: return false;
+      case DType::f16:
+      case DType::bf16: return false;
       default: {
         const int width = is_bool(t) ? 1 : size_of(t) * 8;
         const std::uint64_t mask = width == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << width) - 1;
@@ -108,7 +109,8 @@ class Folder {
           if (const auto v = reassociate(Opcode::add, a, minus)) return v;
           return b_.add(a, minus);
         }
-        if (const Op* n = made_by(b, Opcode::neg)) return emit(planted(testing::Mutant::fold_sub_neg) ? Opcode::sub : Opcode::add, {a, ValueId(n->operands[0])});
+        if (const Op* n = made_by(b, Opcode::neg))
+          return emit(planted(testing::Mutant::fold_sub_neg) ? Opcode::sub : Opcode::add, {a, ValueId(n->operands[0])});
         return {};
       case Opcode::mul:
         if (is(b, 1.)) return a;
@@ -186,7 +188,9 @@ class Folder {
         if (constant(a)) return f_[a].bits ? b : x[2];
         if (same_constant(b, x[2])) return b;
         if (f_.type(b) == Type(DType::boolean) && constant(b) && constant(x[2])) return f_[b].bits ? a : emit(Opcode::bit_not, {a});
-        if (const Op* n = made_by(a, Opcode::bit_not)) return planted(testing::Mutant::fold_select_not) ? emit(Opcode::select, {ValueId(n->operands[0]), b, x[2]}) : emit(Opcode::select, {ValueId(n->operands[0]), x[2], b});
+        if (const Op* n = made_by(a, Opcode::bit_not))
+          return planted(testing::Mutant::fold_select_not) ? emit(Opcode::select, {ValueId(n->operands[0]), b, x[2]})
+                                                           : emit(Opcode::select, {ValueId(n->operands[0]), x[2], b});
         return {};
       default: return {};
     }
@@ -265,7 +269,8 @@ class Folder {
   }
   std::optional<ValueId> seq_get(ValueId s, ValueId i, const Type& result) const {
     if (made_by(s, Opcode::zeros) && result.is_scalar()) return b_.zero(result);
-    if (const Op* set = made_by(s, Opcode::seq_set); set && (set->operands[1] == i || same_constant(set->operands[1], i))) return set->operands[2];
+    if (const Op* set = made_by(s, Opcode::seq_set); set && (set->operands[1] == i || same_constant(set->operands[1], i)))
+      return set->operands[2];
     return {};
   }
 };

@@ -90,12 +90,11 @@ class Forward {
           known_[op.memory.index].entries.push_back({std::move(index), op.leaf, sum, Opcode::store});
           return true;
         }
-        if (!planted(testing::Mutant::forward_over_accumulate)) known_[op.memory.index].entries.push_back({std::move(index), op.leaf, {}, op.code});
+        if (!planted(testing::Mutant::forward_over_accumulate))
+          known_[op.memory.index].entries.push_back({std::move(index), op.leaf, {}, op.code});
         return false;
       }
-      default:
-        forget(effects_.writes[id.index]);
-        return false;
+      default: forget(effects_.writes[id.index]); return false;
     }
   }
 
@@ -157,7 +156,11 @@ class Forward {
 /// Drops stores that a later store of the same region overwrites before anything may read the element.
 void drop_overwritten(Function& f) {
   const Effects effects(f);
-  struct Later { MemoryId memory; std::uint16_t leaf; std::span<const ValueId> index; };
+  struct Later {
+    MemoryId memory;
+    std::uint16_t leaf;
+    std::span<const ValueId> index;
+  };
   for (Region& region : f.regions) {
     std::vector<Later> later;
     std::vector<bool> dead(region.ops.size());
@@ -170,7 +173,8 @@ void drop_overwritten(Function& f) {
         if (!dead[i]) later.push_back({op.memory, op.leaf, index});
       } else if (op.code == Opcode::load) {
         if (planted(testing::Mutant::overwritten_although_read)) continue;
-        std::erase_if(later, [&](const Later& l) { return l.memory == op.memory && l.leaf == op.leaf && meet(f, l.index, index) != Meet::apart; });
+        std::erase_if(later,
+                      [&](const Later& l) { return l.memory == op.memory && l.leaf == op.leaf && meet(f, l.index, index) != Meet::apart; });
       } else if (const MemorySet touched = effects.reads[region.ops[i].index] | effects.writes[region.ops[i].index]) {
         std::erase_if(later, [&](const Later& l) { return (set_of(l.memory) & touched) != 0; });
       }

@@ -16,21 +16,21 @@ constexpr double kExp64[] = {0x1.0000000000005p-1,  0x1.555555555555cp-3,  0x1.5
                              0x1.6c16c17f63e7fp-10, 0x1.a01a01b580cd7p-13, 0x1.a019a5e23e5ddp-16, 0x1.71ddeab6e3118p-19,
                              0x1.28a3646675a30p-22, 0x1.af75ac53a7b69p-26};
 // (2^r - 1) / r on |r| <= .501
-constexpr double kExp2_32[] = {0x1.62e430p-1, 0x1.ebfbdcp-3,  0x1.c6af78p-5,
-                               0x1.3b2dd2p-7, 0x1.5f0abep-10, 0x1.417c1cp-13};
-constexpr double kExp2_64[] = {0x1.62e42fefa39efp-1,  0x1.ebfbdff82c59dp-3,  0x1.c6b08d704a0d2p-5,
-                               0x1.3b2ab6fba0f66p-7,  0x1.5d87fe78b3e9cp-10, 0x1.4309130c8441dp-13,
-                               0x1.ffcbfbf912947p-17, 0x1.62bfcc9291516p-20, 0x1.b5260a92c842ep-24,
-                               0x1.e613e359abc57p-28, 0x1.e816ef66172dcp-32};
+constexpr double kExp2_32[] = {0x1.62e430p-1, 0x1.ebfbdcp-3, 0x1.c6af78p-5, 0x1.3b2dd2p-7, 0x1.5f0abep-10, 0x1.417c1cp-13};
+constexpr double kExp2_64[] = {0x1.62e42fefa39efp-1,  0x1.ebfbdff82c59dp-3,  0x1.c6b08d704a0d2p-5,  0x1.3b2ab6fba0f66p-7,
+                               0x1.5d87fe78b3e9cp-10, 0x1.4309130c8441dp-13, 0x1.ffcbfbf912947p-17, 0x1.62bfcc9291516p-20,
+                               0x1.b5260a92c842ep-24, 0x1.e613e359abc57p-28, 0x1.e816ef66172dcp-32};
 // (log(1 + f) - f) / f^2 on [sqrt(1/2) - 1, sqrt 2 - 1]
-constexpr double kLog32[] = {-0.5,           0x1.555554p-2, -0x1.000228p-2, 0x1.99a022p-3, -0x1.547214p-3,
+constexpr double kLog32[] = {-0.5,          0x1.555554p-2,  -0x1.000228p-2, 0x1.99a022p-3, -0x1.547214p-3,
                              0x1.22d880p-3, -0x1.0d85cap-3, 0x1.0563f0p-3,  -0x1.38c354p-4};
 // (log((1 + s) / (1 - s)) - 2 s) / s^3 in s^2 <= .02945
 constexpr double kLog64[] = {0x1.5555555555593p-1, 0x1.999999997fabdp-2, 0x1.2492494217796p-2, 0x1.c71c51ec14c03p-3,
                              0x1.746644af59d04p-3, 0x1.39a1292419994p-3, 0x1.2f0b0b8ae7eaap-3};
 
 // A constant in two parts, the first rounded to nearest (f64) or towards 0 (f32); products go through fma.
-struct Split { double high, low; };
+struct Split {
+  double high, low;
+};
 constexpr Split kLn2_32 = {0x1.62e42ep-1, 0x1.efa39ep-25}, kLn2_64 = {0x1.62e42fefa39efp-1, 0x1.abc9e3b39803fp-56};
 constexpr Split kLog2e32 = {0x1.715476p0, 0x1.4ae0cp-26}, kLog2e64 = {0x1.71547652b82fep0, 0x1.777d0ffda0d24p-56};
 constexpr Split kLog10e32 = {0x1.bcb7b2p-2, -0x1.5b235ep-27}, kLog10e64 = {0x1.bcb7b1526e50ep-2, 0x1.95355baaafad3p-57};
@@ -39,10 +39,14 @@ constexpr Split kLog10of2_32 = {0x1.344136p-2, -0x1.ec10cp-27}, kLog10of2_64 = {
 Split ln2(Expr x) { return x.is_f32() ? kLn2_32 : kLn2_64; }
 
 // 1 + f = x / 2^e, log(1 + f) = f + q.
-struct LogParts { Expr f, q, e; };
+struct LogParts {
+  Expr f, q, e;
+};
 
 // The exponent's field of x / sqrt(1/2), and m = x / 2^e.
-struct Scaled { Expr m, e, e_field; };
+struct Scaled {
+  Expr m, e, e_field;
+};
 Scaled split_exponent(Expr x) {
   const Format& F = format_of(x);
   const std::uint64_t root = x.is_f32() ? 0x3f3504f3u : 0x3fe6a09e667f3bcdu;  // the bits of sqrt(1/2)
@@ -109,8 +113,7 @@ Expr exp_special(Expr x, Expr y, double low, double high) {
 Expr exp(Expr x) {
   const auto [p, n] = exp_parts(x);
   const Expr y = scaled(p + 1.0, n);
-  return x.is_f32() ? exp_special(x, y, -0x1.5d589ep6, 0x1.62e42ep6)
-                    : exp_special(x, y, -0x1.6232bdd7abcd2p9, 0x1.62e42fefa39efp9);
+  return x.is_f32() ? exp_special(x, y, -0x1.5d589ep6, 0x1.62e42ep6) : exp_special(x, y, -0x1.6232bdd7abcd2p9, 0x1.62e42fefa39efp9);
 }
 
 Expr exp2(Expr x) {

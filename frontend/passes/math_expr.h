@@ -22,7 +22,8 @@ struct Expr {
   Expr as(DType t) const { return {b, b->bitcast(v, t)}; }
 };
 
-template <class N> concept Number = std::is_arithmetic_v<N>;
+template <class N>
+concept Number = std::is_arithmetic_v<N>;
 
 template <Number N>
 Expr lit(Expr like, N n) {
@@ -33,9 +34,9 @@ Expr lit(Expr like, N n) {
 inline Expr inf(Expr like) { return lit(like, std::numeric_limits<double>::infinity()); }
 inline Expr nan(Expr like) { return lit(like, std::numeric_limits<double>::quiet_NaN()); }
 
-#define FLUXION_EXPR_OPERATOR(symbol, op)                                                   \
-  inline Expr operator symbol(Expr a, Expr b) { return a.emit(Opcode::op, {a.v, b.v}); }    \
-  template <Number N> Expr operator symbol(Expr a, N b) { return a symbol lit(a, b); }      \
+#define FLUXION_EXPR_OPERATOR(symbol, op)                                                \
+  inline Expr operator symbol(Expr a, Expr b) { return a.emit(Opcode::op, {a.v, b.v}); } \
+  template <Number N> Expr operator symbol(Expr a, N b) { return a symbol lit(a, b); }   \
   template <Number N> Expr operator symbol(N a, Expr b) { return lit(b, a) symbol b; }
 FLUXION_EXPR_OPERATOR(+, add)
 FLUXION_EXPR_OPERATOR(-, sub)
@@ -90,28 +91,31 @@ inline Expr polynomial(Expr z, Coefficients c) {
 /// What differs between the two floating-point types.
 struct Format {
   DType real, bits, signed_bits;
-  int mantissa;            // stored bits
+  int mantissa;  // stored bits
   std::int64_t bias;
   std::uint64_t sign, infinity, one;
-  double magic;            // adding it rounds to a whole number, which then stands in the low bits
-  double least;            // smallest normal number
+  double magic;  // adding it rounds to a whole number, which then stands in the low bits
+  double least;  // smallest normal number
 };
-inline constexpr Format kF32 = {DType::f32, DType::u32, DType::i32, 23, 127, 0x80000000u, 0x7f800000u, 0x3f800000u,
-                                0x1.8p23, 0x1p-126};
-inline constexpr Format kF64 = {DType::f64, DType::u64, DType::i64, 52, 1023, std::uint64_t{1} << 63,
-                                0x7ff0000000000000u, 0x3ff0000000000000u, 0x1.8p52, 0x1p-1022};
+inline constexpr Format kF32 = {DType::f32, DType::u32, DType::i32, 23, 127, 0x80000000u, 0x7f800000u, 0x3f800000u, 0x1.8p23, 0x1p-126};
+inline constexpr Format kF64 = {DType::f64,          DType::u64,          DType::i64, 52,       1023, std::uint64_t{1} << 63,
+                                0x7ff0000000000000u, 0x3ff0000000000000u, 0x1.8p52,   0x1p-1022};
 inline const Format& format_of(Expr x) { return x.is_f32() ? kF32 : kF64; }
 inline Expr bits_of(Expr x) { return x.as(format_of(x).bits); }
 inline Expr real_of(Expr u) { return u.as(u.type() == DType::u32 ? DType::f32 : DType::f64); }
 
 // ---- shared between the files
 /// exp(x) = scale * (1 + p): p = exp(r) - 1 for |r| <= ln2 / 2, and the bits of magic + n where scale = 2^n.
-struct ExpParts { Expr p, n; };
+struct ExpParts {
+  Expr p, n;
+};
 ExpParts exp_parts(Expr x);
 /// 2^(n + offset) from the bits of magic + n.
 Expr power_of_two(Expr n, int offset);
 /// |x| = n pi/2 + r; the low bits of count are those of n.
-struct Reduced { Expr r, count; };
+struct Reduced {
+  Expr r, count;
+};
 Reduced reduce(Expr x);
 /// log(1 + x) + extra_twos * log(2): the inverse hyperbolics add a factor 2 without overflow.
 /// With an empty `extra_twos` there are none.

@@ -11,20 +11,19 @@ namespace {
 
 // (asin(s) - s) / s^3 in s^2 <= 1/4
 constexpr double kAsin32[] = {0x1.5555c8p-3, 0x1.330204p-4, 0x1.747bb8p-5, 0x1.8c3e50p-6, 0x1.595c60p-5};
-constexpr double kAsin64[] = {0x1.5555555555390p-3, 0x1.333333336e837p-4, 0x1.6db6db4277cb5p-5,
-                              0x1.f1c72c3a004c1p-6, 0x1.6e89f423c0c28p-6, 0x1.1c6be38147247p-6,
-                              0x1.c6fd9a04eb0d2p-7, 0x1.8ec4119c0a7b6p-7, 0x1.abc5861106565p-8,
-                              0x1.3ffbadd9af465p-6, -0x1.09de8f8ae5b25p-6, 0x1.057173a51ee06p-5};
+constexpr double kAsin64[] = {0x1.5555555555390p-3, 0x1.333333336e837p-4, 0x1.6db6db4277cb5p-5,  0x1.f1c72c3a004c1p-6,
+                              0x1.6e89f423c0c28p-6, 0x1.1c6be38147247p-6, 0x1.c6fd9a04eb0d2p-7,  0x1.8ec4119c0a7b6p-7,
+                              0x1.abc5861106565p-8, 0x1.3ffbadd9af465p-6, -0x1.09de8f8ae5b25p-6, 0x1.057173a51ee06p-5};
 // (atan(t) - t) / t^3 in t^2, |t| <= tan(pi/8)
 constexpr double kAtan32[] = {-0x1.55554ap-2, 0x1.9991e2p-3, -0x1.23b9a2p-3, 0x1.b22456p-4, -0x1.f2e5a8p-5};
 constexpr double kAtan64[] = {-0x1.555555555553dp-2, 0x1.9999999995867p-3, -0x1.24924922ad3d5p-3, 0x1.c71c70e5fe87bp-4,
                               -0x1.745cf8da543c5p-4, 0x1.3b1118f661983p-4, -0x1.10ebb6a3407c5p-4, 0x1.df0f34a3b8f3bp-5,
                               -0x1.9cd25e6065ebap-5, 0x1.37d4c7ec3d901p-5, -0x1.2568a162cf789p-6};
 
-struct Split { double high, low; };
-Split quarter_pi(Expr x) {
-  return x.is_f32() ? Split{0x1.921fb6p-1, -0x1.777a5cp-26} : Split{0x1.921fb54442d18p-1, 0x1.1a62633145c07p-55};
-}
+struct Split {
+  double high, low;
+};
+Split quarter_pi(Expr x) { return x.is_f32() ? Split{0x1.921fb6p-1, -0x1.777a5cp-26} : Split{0x1.921fb54442d18p-1, 0x1.1a62633145c07p-55}; }
 constexpr double kTanPi8 = 0.41421356237309504880;
 
 // asin of a for a <= 1/2, else of sqrt((1 - a) / 2); a >= 0.

@@ -9,13 +9,12 @@ namespace fluxion::math {
 namespace {
 
 // log2(1 + f) / f on [sqrt(1/2) - 1, sqrt 2 - 1], and (2^r - 1) / r on |r| <= .501, both good to f32 times 128
-constexpr double kLog2[] = {0x1.71547652a1e39p+0,  -0x1.71547656606a2p-1, 0x1.ec709ebba8e9fp-2, -0x1.71547092ed93fp-2,
-                            0x1.277651f43fd76p-2,  -0x1.ec72b77cbe7f0p-3, 0x1.a63f47766adbbp-3, -0x1.7141495dbdf96p-3,
-                            0x1.4528d3ac8184cp-3,  -0x1.2530958559271p-3, 0x1.287484c6961cbp-3, -0x1.2484c5ebdee72p-3,
+constexpr double kLog2[] = {0x1.71547652a1e39p+0, -0x1.71547656606a2p-1, 0x1.ec709ebba8e9fp-2, -0x1.71547092ed93fp-2,
+                            0x1.277651f43fd76p-2, -0x1.ec72b77cbe7f0p-3, 0x1.a63f47766adbbp-3, -0x1.7141495dbdf96p-3,
+                            0x1.4528d3ac8184cp-3, -0x1.2530958559271p-3, 0x1.287484c6961cbp-3, -0x1.2484c5ebdee72p-3,
                             0x1.3cd7917a16d4fp-4};
-constexpr double kExp2Short[] = {0x1.62e42ff0e6acap-1,  0x1.ebfbe079185c1p-3,  0x1.c6b08ab80db86p-5,
-                                 0x1.3b29f207a2507p-7,  0x1.5d8a8b8eca5a7p-10, 0x1.445de273e7b4ap-13,
-                                 0x1.fde3574ddfbb8p-17};
+constexpr double kExp2Short[] = {0x1.62e42ff0e6acap-1,  0x1.ebfbe079185c1p-3,  0x1.c6b08ab80db86p-5, 0x1.3b29f207a2507p-7,
+                                 0x1.5d8a8b8eca5a7p-10, 0x1.445de273e7b4ap-13, 0x1.fde3574ddfbb8p-17};
 // (2^r - 1) / r in full; the tail of log2((1 + s) / (1 - s)) = c1 s + c3 s^3 + s^5 tail(s^2)
 constexpr double kExp2[] = {0x1.62e42fefa39efp-1,  0x1.ebfbdff82c59dp-3,  0x1.c6b08d704a0d2p-5,  0x1.3b2ab6fba0f66p-7,
                             0x1.5d87fe78b3e9cp-10, 0x1.4309130c8441dp-13, 0x1.ffcbfbf912947p-17, 0x1.62bfcc9291516p-20,
@@ -24,21 +23,25 @@ constexpr double kTail[] = {0x1.2776c50ef9d24p-1, 0x1.a61762a7597dfp-2, 0x1.484b
                             0x1.c69f8d93dbc41p-3, 0x1.87b09a10bc544p-3, 0x1.85eab5c9f40e6p-3};
 
 // 1 + f = |x| / 2^e in [sqrt(1/2), sqrt 2]; e is infinite or NaN where log |x| is.
-struct Log2Parts { Expr f, e; };
+struct Log2Parts {
+  Expr f, e;
+};
 Log2Parts split(Expr a) {
   const Format& F = format_of(a);
   const std::uint64_t root = a.is_f32() ? 0x3f3504f3u : 0x3fe6a09e667f3bcdu;
   const std::uint64_t mantissa = (std::uint64_t{1} << F.mantissa) - 1;
   const Expr above = bits_of(a) - root;
   const Expr m = real_of((above & mantissa) + root);
-  Expr e = a.is_f32() ? (above.as(DType::i32) >> 23).to(DType::f32)
-                      : real_of(((above + F.one) >> 52) | 0x4330000000000000) - (0x1p52 + 1023);
+  Expr e =
+      a.is_f32() ? (above.as(DType::i32) >> 23).to(DType::f32) : real_of(((above + F.one) >> 52) | 0x4330000000000000) - (0x1p52 + 1023);
   e = select(a < inf(a), e, a);
   return {m - 1.0, select(a < F.least, -inf(a), e)};
 }
 
 // A sum of two floats, the second below the first's last place.
-struct Pair { Expr high, low; };
+struct Pair {
+  Expr high, low;
+};
 Pair fast_sum(Expr a, Expr b, Expr low) {  // |a| >= |b|
   const Expr s = a + b;
   return {s, ((a - s) + b) + low};
@@ -54,9 +57,7 @@ Pair log2_pair(Log2Parts l) {
   const Pair s = {s_high, s_low};
   const Expr z_high = s_high * s_high;
   const Pair z = {z_high, fma(s_high, s_high, -z_high) + (s_high + s_high) * s_low};
-  const auto plus = [&](double high, double low, Expr b, Expr b_low) {
-    return fast_sum(lit(b, high), b, b_low + low);
-  };
+  const auto plus = [&](double high, double low, Expr b, Expr b_low) { return fast_sum(lit(b, high), b, b_low + low); };
   const Expr zero = lit(f, 0.0);
   const Pair third = product(z, plus(0x1.ec709dc3a03fdp-1, 0x1.d27f05548af0cp-55, z.high * polynomial(z.high, kTail), zero));
   const Pair w = product(s, plus(0x1.71547652b82fep+1, 0x1.777d0ffda0d24p-55, third.high, third.low));
@@ -117,8 +118,8 @@ Expr rsqrt(Expr x) {
 Expr cbrt(Expr x) {
   const Expr a = abs(x), bits = bits_of(a);
   // y = a^(-1/3) to 4 %, then h = 1 - a y^3 and y (1 - h)^(-1/3) as a series
-  Expr y = a.is_f32() ? real_of(0x54a20000u - mulhi(bits, lit(bits, 0x55555556u)))
-                      : real_of(0x553eeaab00000000u - (bits >> 32) * 0x55555556u);
+  Expr y =
+      a.is_f32() ? real_of(0x54a20000u - mulhi(bits, lit(bits, 0x55555556u))) : real_of(0x553eeaab00000000u - (bits >> 32) * 0x55555556u);
   const auto residual = [&] { return fma(-(a * y * y), y, 1.0); };
   Expr h = residual();
   y = fma(y * h, fma(h, fma(h, 14.0 / 81, 2.0 / 9), 1.0 / 3), y);

@@ -25,14 +25,15 @@ constexpr double kHalfPi64[] = {0x1.921fb54442d18p+0, 0x1.1a62633145c06p-54, 0x1
 // Where the rounding of x * 2/pi could choose a neighbouring n so far off that r leaves the polynomial's interval.
 constexpr double kLimit32 = 0x1p16, kLimit64 = 0x1p30;
 
-constexpr std::uint64_t kTwoOverPi[] = {
-    0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561, 0xb7246e3a424dd2e0,
-    0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41, 0x3991d639835339f4,
-    0x9c845f8bbdf9283b, 0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7, 0x4f463f669e5fea2d,
-    0x7527bac7ebe5f17b, 0x3d0739f78a5292ea, 0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab};
+constexpr std::uint64_t kTwoOverPi[] = {0xa2f9836e4e441529, 0xfc2757d1f534ddc0, 0xdb6295993c439041, 0xfe5163abdebbc561, 0xb7246e3a424dd2e0,
+                                        0x06492eea09d1921c, 0xfe1deb1cb129a73e, 0xe88235f52ebb4484, 0xe99c7026b45f7e41, 0x3991d639835339f4,
+                                        0x9c845f8bbdf9283b, 0x1ff897ffde05980f, 0xef2f118b5a0a6d1f, 0x6d367ecf27cb09b7, 0x4f463f669e5fea2d,
+                                        0x7527bac7ebe5f17b, 0x3d0739f78a5292ea, 0x6bfb5fb11f8d5d08, 0x56033046fc7b6bab};
 
 // x * 2/pi modulo 4 for finite x >= 0, in units of 2^-126: two words, the lower one 0 for f32.
-struct Angle { Expr high, low; };
+struct Angle {
+  Expr high, low;
+};
 
 Expr word(Expr like, int i) {  // 64 zero bits, then those of 2/pi
   return lit(like, i == 0 ? std::uint64_t{0} : kTwoOverPi[i - 1]);
@@ -118,12 +119,8 @@ const std::shared_ptr<const Function>& large_f64() {
 
 Expr flip(Expr y, Expr sign_word) { return real_of(bits_of(y) ^ (sign_word & format_of(y).sign)); }
 
-Expr sin_r(Expr r, Expr z) {
-  return fma(r * z, polynomial(z, r.is_f32() ? Coefficients(kSin32) : Coefficients(kSin64)), r);
-}
-Expr cos_r(Expr z) {
-  return fma(z, fma(z, polynomial(z, z.is_f32() ? Coefficients(kCos32) : Coefficients(kCos64)), -0.5), 1.0);
-}
+Expr sin_r(Expr r, Expr z) { return fma(r * z, polynomial(z, r.is_f32() ? Coefficients(kSin32) : Coefficients(kSin64)), r); }
+Expr cos_r(Expr z) { return fma(z, fma(z, polynomial(z, z.is_f32() ? Coefficients(kCos32) : Coefficients(kCos64)), -0.5), 1.0); }
 
 }  // namespace
 

@@ -15,11 +15,13 @@ struct V {
 inline DType dtype(V a) { return current->function().type(a.id).dtype(); }
 inline V c(double v, DType t = DType::f64) { return current->constant_float(t, v); }
 inline V i(std::int32_t v) { return current->i32(v); }
-inline V like(double v, V a) { return is_float(dtype(a)) ? c(v, dtype(a)) : V(current->constant_int(dtype(a), static_cast<std::int64_t>(v))); }
+inline V like(double v, V a) {
+  return is_float(dtype(a)) ? c(v, dtype(a)) : V(current->constant_int(dtype(a), static_cast<std::int64_t>(v)));
+}
 inline V op(Opcode o, V a) { return current->emit(o, {a.id}); }
 inline V op(Opcode o, V a, V b) { return current->emit(o, {a.id, b.id}); }
-#define FLUXION_TEST_OPERATOR(sign, name)                                  \
-  inline V operator sign(V a, V b) { return op(Opcode::name, a, b); }      \
+#define FLUXION_TEST_OPERATOR(sign, name)                                           \
+  inline V operator sign(V a, V b) { return op(Opcode::name, a, b); }               \
   inline V operator sign(V a, double b) { return op(Opcode::name, a, like(b, a)); } \
   inline V operator sign(double a, V b) { return op(Opcode::name, like(a, b), b); }
 FLUXION_TEST_OPERATOR(+, add)
@@ -59,14 +61,28 @@ inline std::vector<V> if_(V k, const std::function<std::vector<V>()>& a, const s
   return vs(current->if_(k.id, [&] { return ids(a()); }, [&] { return ids(b()); }));
 }
 inline void when(V k, const std::function<void()>& a) {
-  if_(k, [&] { a(); return std::vector<V>{}; }, [] { return std::vector<V>{}; });
+  if_(
+      k,
+      [&] {
+        a();
+        return std::vector<V>{};
+      },
+      [] { return std::vector<V>{}; });
 }
-inline std::vector<V> for_(V lo, V hi, std::vector<V> init, const std::function<std::vector<V>(V, std::vector<V>)>& body, bool down = false) {
-  return vs(current->for_(lo.id, hi.id, ids(init), [&](ValueId k, const Values& x) { return Builder::LoopYield{ids(body(k, vs(x))), {}}; }, down).carries);
+inline std::vector<V> for_(V lo, V hi, std::vector<V> init, const std::function<std::vector<V>(V, std::vector<V>)>& body,
+                           bool down = false) {
+  return vs(
+      current->for_(
+                 lo.id, hi.id, ids(init), [&](ValueId k, const Values& x) { return Builder::LoopYield{ids(body(k, vs(x))), {}}; }, down)
+          .carries);
 }
-inline std::vector<V> while_(std::vector<V> init, const std::function<V(std::vector<V>)>& cond, const std::function<std::vector<V>(std::vector<V>)>& body) {
-  return vs(current->while_(ids(init), [&](const Values& x) { return std::pair(cond(vs(x)).id, x); },
-                            [&](const Values& x) { return Builder::LoopYield{ids(body(vs(x))), {}}; }).carries);
+inline std::vector<V> while_(std::vector<V> init, const std::function<V(std::vector<V>)>& cond,
+                             const std::function<std::vector<V>(std::vector<V>)>& body) {
+  return vs(current
+                ->while_(
+                    ids(init), [&](const Values& x) { return std::pair(cond(vs(x)).id, x); },
+                    [&](const Values& x) { return Builder::LoopYield{ids(body(vs(x))), {}}; })
+                .carries);
 }
 
 /// Builds a kernel over `rank` axes; the lambda declares parameters through the Kernel it gets.

@@ -115,11 +115,14 @@ std::vector<Case> control_cases() {
     Kernel k("nested if");
     M x = k.in(), y = k.out();
     V t = k.index(), v = x[t];
-    V r = if_(v > 0.8, [&] {
-      V u = v * v;
-      V q = if_(v > 1.1, [&] { return std::vector<V>{exp(u)}; }, [&] { return std::vector<V>{u * v}; })[0];
-      return std::vector<V>{q * u};
-    }, [&] { return std::vector<V>{cos(v)}; })[0];
+    V r = if_(
+        v > 0.8,
+        [&] {
+          V u = v * v;
+          V q = if_(v > 1.1, [&] { return std::vector<V>{exp(u)}; }, [&] { return std::vector<V>{u * v}; })[0];
+          return std::vector<V>{q * u};
+        },
+        [&] { return std::vector<V>{cos(v)}; })[0];
     y.set(t, r);
     out.push_back({"nested ifs", k.done()});
   }
@@ -185,8 +188,9 @@ std::vector<Case> control_cases() {
     Kernel k("newton");
     M x = k.in(), y = k.out();
     V t = k.index(), v = x[t];
-    V r = while_({v + 1.0, i(0)}, [&](auto a) { return op(Opcode::bit_and, op(Opcode::abs, a[0] * a[0] - v) > 1e-13, a[1] < 30.0); },
-                 [&](auto a) { return std::vector<V>{0.5 * (a[0] + v / a[0]), a[1] + 1.0}; })[0];
+    V r = while_(
+        {v + 1.0, i(0)}, [&](auto a) { return op(Opcode::bit_and, op(Opcode::abs, a[0] * a[0] - v) > 1e-13, a[1] < 30.0); },
+        [&](auto a) { return std::vector<V>{0.5 * (a[0] + v / a[0]), a[1] + 1.0}; })[0];
     y.set(t, r);
     out.push_back({"a while that is Newton's iteration", k.done()});
   }
@@ -196,8 +200,12 @@ std::vector<Case> control_cases() {
     V t = k.index(), v = x[t];
     // The condition region itself changes what it passes on.
     const Values init = {v.id, i(0).id};
-    auto r = k.b.while_(init,
-        [&](const Values& a) { V n = V(a[1]) + 1.0; return std::pair((n < 5.0).id, Values{(sin(V(a[0])) + v).id, n.id}); },
+    auto r = k.b.while_(
+        init,
+        [&](const Values& a) {
+          V n = V(a[1]) + 1.0;
+          return std::pair((n < 5.0).id, Values{(sin(V(a[0])) + v).id, n.id});
+        },
         [&](const Values& a) { return Builder::LoopYield{{(V(a[0]) * 0.9).id, a[1]}, {}}; });
     y.set(t, V(r.carries[0]) * v);
     out.push_back({"a while whose condition computes", k.done()});
@@ -215,8 +223,8 @@ std::vector<Case> control_cases() {
     M x = k.in(), y = k.out();
     V t = k.index(), v = x[t];
     V r = for_(i(0), i(3), {v}, [&](V j, auto a) {
-      auto w = while_({a[0], i(0)}, [&](auto q) { return q[1] < j + t; },
-                      [&](auto q) { return std::vector<V>{sin(q[0]) + 0.5 * v, q[1] + 1.0}; });
+      auto w = while_(
+          {a[0], i(0)}, [&](auto q) { return q[1] < j + t; }, [&](auto q) { return std::vector<V>{sin(q[0]) + 0.5 * v, q[1] + 1.0}; });
       return std::vector<V>{w[0] * v};
     })[0];
     y.set(t, r);
@@ -258,8 +266,9 @@ std::vector<Case> control_cases() {
     Kernel k("loop in if");
     M x = k.in(), y = k.out();
     V t = k.index(), v = x[t];
-    V r = if_(v > 0.9, [&] { return std::vector<V>{for_(i(0), t, {v}, [&](V, auto a) { return std::vector<V>{sin(a[0]) * v}; })[0]}; },
-              [&] { return std::vector<V>{v}; })[0];
+    V r = if_(
+        v > 0.9, [&] { return std::vector<V>{for_(i(0), t, {v}, [&](V, auto a) { return std::vector<V>{sin(a[0]) * v}; })[0]}; },
+        [&] { return std::vector<V>{v}; })[0];
     y.set(t, r * v);
     out.push_back({"a loop in an if", k.done()});
   }
@@ -268,7 +277,12 @@ std::vector<Case> control_cases() {
     M x = k.in(), e = k.accum();
     V t = k.index(), v = x[t];
     for_(i(0), i(5), {v}, [&](V j, auto a) {
-      V r = if_((j % 2.0) == 0.0, [&] { e.add(j, a[0] * v); return std::vector<V>{a[0] * a[0]}; }, [&] { return std::vector<V>{a[0] + v}; })[0];
+      V r = if_((j % 2.0) == 0.0,
+                [&] {
+                  e.add(j, a[0] * v);
+                  return std::vector<V>{a[0] * a[0]};
+                },
+                [&] { return std::vector<V>{a[0] + v}; })[0];
       return std::vector<V>{r * 0.5};
     });
     out.push_back({"a scatter in an if in a loop", k.done()});
@@ -282,7 +296,8 @@ std::vector<Case> control_cases() {
       V n = sin(V(a[0])) * v;
       return Builder::LoopYield{{n.id}, {n.id, a[0]}};
     });
-    V s = for_(i(0), i(4), {c(0)}, [&](V j, auto a) { return std::vector<V>{a[0] + V(k.b.seq_get(r.seqs[0], j.id)) * V(k.b.seq_get(r.seqs[1], i(1).id))}; })[0];
+    V s = for_(i(0), i(4), {c(0)},
+               [&](V j, auto a) { return std::vector<V>{a[0] + V(k.b.seq_get(r.seqs[0], j.id)) * V(k.b.seq_get(r.seqs[1], i(1).id))}; })[0];
     ValueId changed = k.b.seq_add_at(k.b.seq_set(r.seqs[0], i(2).id, (v * v).id), i(2).id, s.id);
     y.set(t, V(k.b.seq_get(changed, i(2).id)) * V(k.b.seq_get(changed, i(3).id)) + s);
     out.push_back({"collected sequences", k.done()});
@@ -338,21 +353,30 @@ std::vector<Case> memory_cases() {
     V n = k.b.extent(x.id, 0), t = k.index();
     (void)t;
     y.set(i(0), x[i(0)] * x[i(0)]);
-    for_(i(1), n, {}, [&](V j, auto) { y.set(j, y[j - 1.0] * 0.6 + sin(x[j]) * y[j - 1.0]); return std::vector<V>{}; });
+    for_(i(1), n, {}, [&](V j, auto) {
+      y.set(j, y[j - 1.0] * 0.6 + sin(x[j]) * y[j - 1.0]);
+      return std::vector<V>{};
+    });
     out.push_back({"a recurrence over the elements of an Out", k.done(), {}, {1, 1, 1}});
   }
   {
     Kernel k("loop store");
     M x = k.in(DType::f64, 2), y = k.inout(DType::f64, 2);
     V t = k.index();
-    for_(i(0), i(6), {}, [&](V j, auto) { y.set({t, j}, y.at({t, j}) * x.at({t, j})); return std::vector<V>{}; });
+    for_(i(0), i(6), {}, [&](V j, auto) {
+      y.set({t, j}, y.at({t, j}) * x.at({t, j}));
+      return std::vector<V>{};
+    });
     out.push_back({"a loop that steps through elements in place", k.done()});
   }
   {
     Kernel k("repeat");
     M x = k.in(), y = k.inout();
     V t = k.index();
-    for_(i(0), i(4), {}, [&](V, auto) { y.set(t, y[t] * y[t] * 0.7 + x[t]); return std::vector<V>{}; });
+    for_(i(0), i(4), {}, [&](V, auto) {
+      y.set(t, y[t] * y[t] * 0.7 + x[t]);
+      return std::vector<V>{};
+    });
     out.push_back({"a loop that overwrites one element", k.done()});
   }
   {
@@ -360,7 +384,10 @@ std::vector<Case> memory_cases() {
     M x = k.in(), y = k.inout();
     V t = k.index();
     for_(i(0), i(3), {}, [&](V j, auto) {
-      for_(i(0), j + 1.0, {}, [&](V, auto) { y.set(t, sin(y[t]) * x[t] + y[t]); return std::vector<V>{}; });
+      for_(i(0), j + 1.0, {}, [&](V, auto) {
+        y.set(t, sin(y[t]) * x[t] + y[t]);
+        return std::vector<V>{};
+      });
       when((j % 2.0) == 0.0, [&] { y.set(t, y[t] * y[t]); });
       return std::vector<V>{};
     });
@@ -371,8 +398,12 @@ std::vector<Case> memory_cases() {
     M x = k.in(), y = k.inout();
     V t = k.index();
     for_(i(0), i(3), {}, [&](V, auto) {
-      while_({i(0)}, [&](auto a) { return op(Opcode::bit_and, y[t] < 3.0, a[0] < 9.0); },
-             [&](auto a) { y.set(t, y[t] * (1.0 + x[t])); return std::vector<V>{a[0] + 1.0}; });
+      while_(
+          {i(0)}, [&](auto a) { return op(Opcode::bit_and, y[t] < 3.0, a[0] < 9.0); },
+          [&](auto a) {
+            y.set(t, y[t] * (1.0 + x[t]));
+            return std::vector<V>{a[0] + 1.0};
+          });
       y.set(t, y[t] * 0.4);
       return std::vector<V>{};
     });
@@ -403,7 +434,10 @@ std::vector<Case> memory_cases() {
     M l = k.local(4);
     V t = k.index(), v = x[t];
     l.set(i(0), v);
-    for_(i(1), i(4), {}, [&](V j, auto) { l.set(j, l[j - 1.0] * v + sin(l[j - 1.0])); return std::vector<V>{}; });
+    for_(i(1), i(4), {}, [&](V j, auto) {
+      l.set(j, l[j - 1.0] * v + sin(l[j - 1.0]));
+      return std::vector<V>{};
+    });
     y.set(t, for_(i(0), i(4), {c(0)}, [&](V j, auto a) { return std::vector<V>{a[0] + l[j] * l[j]}; })[0]);
     out.push_back({"a local array", k.done()});
   }
@@ -414,7 +448,11 @@ std::vector<Case> memory_cases() {
     V r = for_(i(0), i(3), {v}, [&](V, auto a) {
       M l = k.local(3);
       l.set(i(0), a[0]);
-      for_(i(1), i(3), {}, [&](V m, auto) { l.set(m, sin(l[m - 1.0]) * v); l.add(m, a[0]); return std::vector<V>{}; });
+      for_(i(1), i(3), {}, [&](V m, auto) {
+        l.set(m, sin(l[m - 1.0]) * v);
+        l.add(m, a[0]);
+        return std::vector<V>{};
+      });
       return std::vector<V>{l[i(2)] * l[i(1)] + l[i(0)]};
     })[0];
     y.set(t, r);
@@ -444,7 +482,16 @@ std::vector<Case> memory_cases() {
     Kernel k("both arms");
     M x = k.in(), y = k.out();
     V t = k.index(), v = x[t];
-    if_(v > 1.0, [&] { y.set(t, v * v); return std::vector<V>{}; }, [&] { y.set(t, exp(v)); return std::vector<V>{}; });
+    if_(
+        v > 1.0,
+        [&] {
+          y.set(t, v * v);
+          return std::vector<V>{};
+        },
+        [&] {
+          y.set(t, exp(v));
+          return std::vector<V>{};
+        });
     out.push_back({"an Out stored in both arms", k.done()});
   }
   return out;

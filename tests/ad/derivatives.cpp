@@ -26,8 +26,8 @@ void require_right(const Function& f, const Arguments& a, std::array<std::int64_
   o.domain = domain;
   o.differences = differences;
   const Errors e = check(f, a, o);
-  INFO(f.name << ": differences " << e.differences << " dots " << e.dots << " order " << e.order << " jvp " << e.jvp_dot << " vjp " << e.vjp_dot
-              << " fd " << e.difference_dot);
+  INFO(f.name << ": differences " << e.differences << " dots " << e.dots << " order " << e.order << " jvp " << e.jvp_dot << " vjp "
+              << e.vjp_dot << " fd " << e.difference_dot);
   CHECK(e.dots < dots);
   CHECK(e.order < dots);
   if (differences) CHECK(e.differences < 1e-8);
@@ -92,7 +92,10 @@ TEST_CASE("torture 5 and 21: reverse over reverse over reverse of a kernel that 
   Kernel again("again");
   M w = again.inout();
   V at = again.index();
-  for_(i(0), i(3), {}, [&](V, auto) { w.set(at, sin(w[at]) * w[at]); return std::vector<V>{}; });
+  for_(i(0), i(3), {}, [&](V, auto) {
+    w.set(at, sin(w[at]) * w[at]);
+    return std::vector<V>{};
+  });
   const Function f = again.done(), d = vjp(f), dd = vjp(d);
   const std::array<std::int64_t, 3> domain{3, 1, 1};
   const Arguments a = arguments(f, {3, 0.5, 1.5, 3}), da = vjp_arguments(f, a, domain, 3), dda = vjp_arguments(d, da, domain, 4);

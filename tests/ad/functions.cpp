@@ -81,7 +81,8 @@ TEST_CASE("all orders and mixtures of modes agree on functions of several number
   Fn f("several");
   V x = f.x(), y = f.x(), z = f.x();
   V r = if_(x > y, [&] { return std::vector<V>{sin(x) * y + z}; }, [&] { return std::vector<V>{exp(y * z)}; })[0];
-  V s = while_({r, i(0)}, [&](auto a) { return a[1] < 3.0; }, [&](auto a) { return std::vector<V>{a[0] * 0.3 + cos(a[0] * x), a[1] + 1.0}; })[0];
+  V s = while_(
+      {r, i(0)}, [&](auto a) { return a[1] < 3.0; }, [&](auto a) { return std::vector<V>{a[0] * 0.3 + cos(a[0] * x), a[1] + 1.0}; })[0];
   const Function g = f.done({r * s, s * y});
   const auto right = [](const Function& k, const Arguments& a) {
     const Errors e = check(k, a);
@@ -117,8 +118,9 @@ TEST_CASE("a masked singularity has derivative 0 to the second order", "[ad][fn]
       INFO(how << " at " << x);
       Fn f("masked");
       V a = f.x(), inside = log(sqrt(a)) + sqrt(a), positive = a > 0.0;
-      const Function g = f.done({std::string(how) == "select" ? select(positive, inside, c(0))
-                                                              : if_(positive, [&] { return std::vector<V>{inside}; }, [&] { return std::vector<V>{c(0)}; })[0]});
+      const Function g = f.done({std::string(how) == "select"
+                                     ? select(positive, inside, c(0))
+                                     : if_(positive, [&] { return std::vector<V>{inside}; }, [&] { return std::vector<V>{c(0)}; })[0]});
       CHECK(value(grad(g), x) == 0);
       CHECK(value(grad(grad(g)), x) == 0);
       CHECK(call(jvp(g), {x, 1.0}).at(1) == 0);
@@ -195,7 +197,10 @@ TEST_CASE("a linear change in place needs no scratch", "[ad]") {
   Kernel k("linear");
   M x = k.inout(), w = k.in();
   V t = k.index();
-  for_(i(0), i(4), {}, [&](V j, auto) { x.set(t, x[t] * 0.5 + w[j]); return std::vector<V>{}; });
+  for_(i(0), i(4), {}, [&](V j, auto) {
+    x.set(t, x[t] * 0.5 + w[j]);
+    return std::vector<V>{};
+  });
   const Function f = k.done(), v = vjp(f);
   CHECK_THAT(print(v), !Catch::Contains("like"));
   CHECK(check(f, arguments(f), {{6, 1, 1}}).dots < 1e-12);
@@ -248,7 +253,10 @@ TEST_CASE("what cannot be differentiated is refused with the reason", "[ad][erro
   M u = r.in(), count = r.out(DType::i32), v = r.out();
   V t = r.index();
   count.set(t, to(u[t], DType::i32));
-  for_(i(0), i(2), {}, [&](V, auto) { count.set(t, count[t] + 1.0); return std::vector<V>{}; });
+  for_(i(0), i(2), {}, [&](V, auto) {
+    count.set(t, count[t] + 1.0);
+    return std::vector<V>{};
+  });
   v.set(t, u[t] * to(count[t], DType::f64));
   const Function readback = r.done();
   require_error([&] { vjp(readback); }, "the integer Out parameter b is read back, which its derivative cannot repeat; declare it InOut");

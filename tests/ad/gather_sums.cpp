@@ -36,7 +36,8 @@ class Generator {
   Stencil make() {
     Stencil out;
     const int rank = 1 + pick(3), sites = 2 + pick(4), reach = 1 + pick(2);
-    const bool pairs = pick(4) == 0, in_place = pick(2) == 0, scalar_shift = pick(4) == 0, masked = pick(4) == 0, turned = rank > 1 && pick(4) == 0;
+    const bool pairs = pick(4) == 0, in_place = pick(2) == 0, scalar_shift = pick(4) == 0, masked = pick(4) == 0,
+               turned = rank > 1 && pick(4) == 0;
     const bool one_guard = pick(2) == 0, sums = pick(3) == 0, plane = rank < 3 && pick(4) == 0;
     Kernel k("stencil", rank);
     const LayoutId element = pairs ? pair_layout() : LayoutId(DType::f64);
@@ -46,7 +47,10 @@ class Generator {
     V a = k.scalar(), shift = scalar_shift ? k.scalar(DType::i32) : V{};
     std::vector<V> own;
     for (int d = 0; d < rank; ++d) own.push_back(k.index(d));
-    struct Site { std::vector<V> at; int leaf; };
+    struct Site {
+      std::vector<V> at;
+      int leaf;
+    };
     std::vector<Site> list;
     const auto inside = [&](const M& m, const std::vector<V>& at) {
       V all = i(0) == i(0);
@@ -79,7 +83,8 @@ class Generator {
           V v = x.at(s.at, s.leaf);
           return form == 0 ? v * a : form == 1 ? v * v * a : sin(v * a);
         };
-        total = total + (one_guard ? value() : if_(inside(x, s.at), [&] { return std::vector<V>{value()}; }, [] { return std::vector<V>{c(0)}; })[0]);
+        total = total + (one_guard ? value()
+                                   : if_(inside(x, s.at), [&] { return std::vector<V>{value()}; }, [] { return std::vector<V>{c(0)}; })[0]);
       }
       y.set(own, total);
       if (sums) when(V(k.b.extent(sum.id, 0)) > i(0), [&] { sum.add(i(0), total * total); });
@@ -103,7 +108,8 @@ class Generator {
         for (int e = 0; e < d.rank; ++e) {
           const bool of_x = p.memory == x.id;
           const int base = of_x && plane ? e - 1 : e;
-          d.extent[static_cast<std::size_t>(e)] = base < 0 ? 2 : std::max<std::int64_t>(0, size[static_cast<std::size_t>(base)] + pick(3) - 1);
+          d.extent[static_cast<std::size_t>(e)] =
+              base < 0 ? 2 : std::max<std::int64_t>(0, size[static_cast<std::size_t>(base)] + pick(3) - 1);
         }
         d.resize();
       }
@@ -134,7 +140,8 @@ Arguments results(const Function& f, const Arguments& all, std::size_t passed) {
 }
 
 /// The phases one after the other on the same memory.
-Arguments run_phases(const std::vector<Function>& phases, const Arguments& arguments, const Extents& domain, std::uint64_t shuffle, bool native) {
+Arguments run_phases(const std::vector<Function>& phases, const Arguments& arguments, const Extents& domain, std::uint64_t shuffle,
+                     bool native) {
   Arguments all = with_scratch(phases[0], arguments, domain);
   for (const Function& f : phases) {
     std::vector<EvalMemory> memories;
@@ -295,8 +302,12 @@ TEST_CASE("a linear stencil across rows is gathered because it pays and a costly
   // In a row, a point's neighbours are in the registers beside it.
   CHECK(gather_sums(adjoint(false, linear)).empty());
   // Of each neighbour the same number is needed, x at the own place.
-  CHECK(gather_sums(adjoint(true, [](const std::vector<V>& t) { return sin(t[0]) + sin(t[1]) + sin(t[2]) + sin(t[3]) + sin(t[4]); })).size() == 1);
-  CHECK(gather_sums(adjoint(true, [](const std::vector<V>& t) { return exp(sin(t[0] * t[1]) * cos(t[1] * t[2]) + exp(t[3] - t[4])); })).empty());
+  CHECK(gather_sums(adjoint(true, [](const std::vector<V>& t) {
+          return sin(t[0]) + sin(t[1]) + sin(t[2]) + sin(t[3]) + sin(t[4]);
+        })).size() == 1);
+  CHECK(gather_sums(adjoint(true, [](const std::vector<V>& t) {
+          return exp(sin(t[0] * t[1]) * cos(t[1] * t[2]) + exp(t[3] - t[4]));
+        })).empty());
 }
 
 TEST_CASE("gathered sums are bit-equal over runs and thread counts", "[ad][gather][cpu]") {

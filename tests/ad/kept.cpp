@@ -45,7 +45,8 @@ TEST_CASE("kept values of nested loops and branches reach their iteration", "[ad
   V t = k.index();
   V end = for_(i(0), i(4), {x[t]}, [&](V outer, auto a) {
     V inner = for_(i(0), outer + i(1), {a[0]}, [&](V j, auto c) {
-      return if_(j % i(2) == i(0), [&] { return std::vector<V>{exp(c[0] * -0.25)}; }, [&] { return std::vector<V>{sin(c[0]) / (c[0] + 1.0)}; });
+      return if_(
+          j % i(2) == i(0), [&] { return std::vector<V>{exp(c[0] * -0.25)}; }, [&] { return std::vector<V>{sin(c[0]) / (c[0] + 1.0)}; });
     })[0];
     return std::vector<V>{inner * sqrt(a[0] + 1.0)};
   })[0];

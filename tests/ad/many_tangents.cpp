@@ -52,7 +52,8 @@ void same_as_one_by_one(const Function& f, const Arguments& a, std::array<std::i
     const Arguments expected = run(one, narrow, {domain, 0});
     // Results: those of f, then tangents: one array with a leading axis, or (fn) n numbers each.
     std::size_t results = 0;
-    for (const Parameter& p : f.parameters) results += f.kind == Function::Kind::kernel && p.kind == Parameter::Kind::memory && p.role != Role::in && !is_scratch(f, p);
+    for (const Parameter& p : f.parameters)
+      results += f.kind == Function::Kind::kernel && p.kind == Parameter::Kind::memory && p.role != Role::in && !is_scratch(f, p);
     if (f.kind == Function::Kind::fn) results = f.terminator(f.body).operands.size();
     for (std::size_t r = 0; r < results; ++r) CHECK(got.at(r).bytes == expected.at(r).bytes);
     for (std::size_t r = results; r < expected.size(); ++r) {
@@ -88,9 +89,10 @@ TEST_CASE("several tangents at once are those of each alone", "[ad]") {
 }
 
 TEST_CASE("the primal of several tangents is computed once", "[ad]") {
-  const Function f = parse("fn @f(%x: f64, %n: i32) -> f64 {\n"
-                           "  %0 = for 0, %n, %x (%1: i32, %2: f64) {\n    %3 = exp %2 : f64\n    %4 = sin %3 : f64\n    yield %4\n  } : f64\n"
-                           "  yield %0\n}\n");
+  const Function f = parse(
+      "fn @f(%x: f64, %n: i32) -> f64 {\n"
+      "  %0 = for 0, %n, %x (%1: i32, %2: f64) {\n    %3 = exp %2 : f64\n    %4 = sin %3 : f64\n    yield %4\n  } : f64\n"
+      "  yield %0\n}\n");
   const Function many = jvp(f, 8);
   int exps = 0, loops = 0;
   for (const Op& op : many.ops) exps += op.code == Opcode::exp, loops += op.code == Opcode::for_;

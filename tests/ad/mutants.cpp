@@ -35,8 +35,20 @@ struct Planted {
 
 TEST_CASE("the gradient checks catch each of the four planted mistakes", "[ad][mutants]") {
   REQUIRE(wrong_cases() == 0);
-  SECTION("a store that does not clear the cotangent") { const Planted p(Mutant::no_zeroing); CHECK(wrong_cases() > 0); }
-  SECTION("loads of changed memory repeated instead of recorded") { const Planted p(Mutant::stale_loads); CHECK(wrong_cases() > 0); }
-  SECTION("an accumulate that clears the cotangent") { const Planted p(Mutant::zero_after_accumulate); CHECK(wrong_cases() > 0); }
-  SECTION("a replayed while without its trip count") { const Planted p(Mutant::no_trip_count); CHECK(wrong_cases() > 0); }
+  SECTION("a store that does not clear the cotangent") {
+    const Planted p(Mutant::no_zeroing);
+    CHECK(wrong_cases() > 0);
+  }
+  SECTION("loads of changed memory repeated instead of recorded") {
+    const Planted p(Mutant::stale_loads);
+    CHECK(wrong_cases() > 0);
+  }
+  SECTION("an accumulate that clears the cotangent") {
+    const Planted p(Mutant::zero_after_accumulate);
+    CHECK(wrong_cases() > 0);
+  }
+  SECTION("a replayed while without its trip count") {
+    const Planted p(Mutant::no_trip_count);
+    CHECK(wrong_cases() > 0);
+  }
 }

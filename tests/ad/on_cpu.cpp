@@ -74,7 +74,9 @@ TEST_CASE("kernels and their derivatives give the evaluator's numbers on the CPU
       same_on_cpu(v, back, k.domain);
       bool second = true;
       Function vv;
-      try { vv = vjp(v); } catch (const KernelError&) { second = false; }
+      try {
+        vv = vjp(v);
+      } catch (const KernelError&) { second = false; }
       if (second) same_on_cpu(vv, vjp_arguments(v, back, k.domain, 5), k.domain);
     }
   }

@@ -77,7 +77,8 @@ Function chain() {
 Function time_loop() {
   Program p("time_loop");
   const Type t = array(kN);
-  const ValueId x = p.b.array_parameter(t, Role::in, "x"), v = p.b.array_parameter(t, Role::in, "v"), w = p.b.array_parameter(t, Role::in, "w");
+  const ValueId x = p.b.array_parameter(t, Role::in, "x"), v = p.b.array_parameter(t, Role::in, "v"),
+                w = p.b.array_parameter(t, Role::in, "w");
   const ValueId dt = p.b.scalar_parameter(DType::f64, "dt");
   const Values init = {x, v, p.b.zero(array(1))};
   const auto step = step_kernel();
@@ -90,14 +91,14 @@ Function time_loop() {
 Function nested_loops() {
   Program p("nested_loops");
   const Type t = array(kN);
-  const ValueId x = p.b.array_parameter(t, Role::in, "x"), v = p.b.array_parameter(t, Role::in, "v"), w = p.b.array_parameter(t, Role::in, "w");
+  const ValueId x = p.b.array_parameter(t, Role::in, "x"), v = p.b.array_parameter(t, Role::in, "v"),
+                w = p.b.array_parameter(t, Role::in, "w");
   const ValueId dt = p.b.scalar_parameter(DType::f64, "dt");
   const auto step = step_kernel();
   const Values init = {x, v};
   const auto r = p.b.for_(p.b.i32(0), p.b.i32(3), init, [&](ValueId k, const Values& c) {
-    const auto inner = p.b.for_(p.b.i32(0), p.b.add(k, p.b.i32(1)), c, [&](ValueId, const Values& d) {
-      return Builder::LoopYield{p.launches(step, {d[0], d[1], c[0], dt}), {}};
-    });
+    const auto inner = p.b.for_(p.b.i32(0), p.b.add(k, p.b.i32(1)), c,
+                                [&](ValueId, const Values& d) { return Builder::LoopYield{p.launches(step, {d[0], d[1], c[0], dt}), {}}; });
     const ValueId u = p.b.launch(map_kernel(), p.n, Values{inner.carries[0], dt}, {&t, 1})[0];
     return Builder::LoopYield{{u, inner.carries[1]}, {}};
   });
@@ -127,8 +128,10 @@ Function branch() {
   const ValueId x = p.b.array_parameter(t, Role::in, "x"), a = p.b.scalar_parameter(DType::f64, "a");
   const auto r = p.b.for_(p.b.i32(0), p.b.i32(4), Values{x}, [&](ValueId k, const Values& c) {
     const ValueId even = p.b.emit(Opcode::eq, {p.b.emit(Opcode::rem, {k, p.b.i32(2)}), p.b.i32(0)});
-    return Builder::LoopYield{p.b.if_(even, [&] { return Values{p.b.launch(map_kernel(), p.n, Values{c[0], a}, {&t, 1})[0]}; },
-                                      [&] { return Values{p.b.add(c[0], x)}; }), {}};
+    return Builder::LoopYield{p.b.if_(
+                                  even, [&] { return Values{p.b.launch(map_kernel(), p.n, Values{c[0], a}, {&t, 1})[0]}; },
+                                  [&] { return Values{p.b.add(c[0], x)}; }),
+                              {}};
   });
   return p.done({p.launch(sum_kernel(), {r.carries[0], p.b.zero(array(1))})});
 }
@@ -136,8 +139,8 @@ Function until() {
   Program p("until");
   const Type t = array(kN);
   const ValueId x = p.b.array_parameter(t, Role::in, "x"), a = p.b.scalar_parameter(DType::f64, "a");
-  const auto r = p.b.while_(Values{x, p.b.i32(0)},
-      [&](const Values& c) { return std::pair(p.b.emit(Opcode::lt, {c[1], p.b.i32(3)}), c); },
+  const auto r = p.b.while_(
+      Values{x, p.b.i32(0)}, [&](const Values& c) { return std::pair(p.b.emit(Opcode::lt, {c[1], p.b.i32(3)}), c); },
       [&](const Values& c) {
         return Builder::LoopYield{{p.b.launch(map_kernel(), p.n, Values{c[0], a}, {&t, 1})[0], p.b.add(c[1], p.b.i32(1))}, {}};
       });
@@ -148,7 +151,8 @@ Function loud() {
   const ValueId x = p.b.array_parameter(array(kN), Role::in, "x");
   const auto k = loud_kernel();
   const auto r = p.b.for_(p.b.i32(0), p.b.i32(3), Values{x}, [&](ValueId, const Values& c) {
-    const auto inner = p.b.for_(p.b.i32(0), p.b.i32(2), c, [&](ValueId, const Values& d) { return Builder::LoopYield{p.launches(k, d), {}}; });
+    const auto inner =
+        p.b.for_(p.b.i32(0), p.b.i32(2), c, [&](ValueId, const Values& d) { return Builder::LoopYield{p.launches(k, d), {}}; });
     return Builder::LoopYield{inner.carries, {}};
   });
   return p.done({p.launch(sum_kernel(), {r.carries[0], p.b.zero(array(1))})});
@@ -160,7 +164,8 @@ void require_right(const Function& f, const Arguments& a) {
   INFO(print(v));
   verify(v);
   const Errors e = check(f, a);
-  INFO(f.name << ": differences " << e.differences << " dots " << e.dots << " jvp " << e.jvp_dot << " vjp " << e.vjp_dot << " fd " << e.difference_dot);
+  INFO(f.name << ": differences " << e.differences << " dots " << e.dots << " jvp " << e.jvp_dot << " vjp " << e.vjp_dot << " fd "
+              << e.difference_dot);
   CHECK(e.dots < 1e-11);
   CHECK(e.differences < 1e-8);
 }
@@ -173,13 +178,13 @@ std::vector<Function> programs() { return {chain(), time_loop(), nested_loops(),
 }  // namespace
 
 TEST_CASE("the derivatives of programs are right", "[ad][program]") {
-  for (const Function& f : programs())
-    DYNAMIC_SECTION(f.name) { require_right(f, tame(f)); }
+  for (const Function& f : programs()) DYNAMIC_SECTION(f.name) {
+      require_right(f, tame(f));
+    }
 }
 
 TEST_CASE("the second derivatives of programs are right", "[ad][program]") {
-  for (const Function& f : programs())
-    DYNAMIC_SECTION(f.name) {
+  for (const Function& f : programs()) DYNAMIC_SECTION(f.name) {
       const Arguments a = tame(f);
       SECTION("of the vjp") { require_right(vjp(f), vjp_arguments(f, a, {}, 5)); }
       SECTION("of the jvp") { require_right(jvp(f), jvp_arguments(f, a, 5)); }
@@ -296,8 +301,7 @@ TEST_CASE("every way to keep states gives the gradients that keeping everything 
 }
 
 TEST_CASE("derivatives of strip-mined programs have derivatives", "[ad][program][checkpoint]") {
-  for (const Function& f : {time_loop(), nested_loops(), branch(), until()})
-    DYNAMIC_SECTION(f.name) {
+  for (const Function& f : {time_loop(), nested_loops(), branch(), until()}) DYNAMIC_SECTION(f.name) {
       const Arguments a = tame(f);
       const Checkpoint how{.mode = Checkpoint::Mode::strips, .levels = 2};
       const Function v = vjp(f, {}, how);

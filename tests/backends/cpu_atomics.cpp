@@ -39,10 +39,11 @@ template <class T> void in_order(DType t, bool shared) {
   for (int kind = 0; kind < kAtomicCount; ++kind) {
     if (is_float(t) && kind >= 3 && kind <= 5) continue;
     const std::string type = to_string(Type(t)), name = name_of(static_cast<Atomic>(kind)), more = kind == 7 ? ", %0" : "";
-    const std::string text = "kernel @k(@c: inout " + to_string(cell) + "[?], @at: in i32[?], @x: in " + type + "[?], @y: out " + type + "[?]) over (%0)" +
-        (shared ? " in groups (32) {\n  shared @s: " + to_string(cell) + "[7]\n" : " {\n") + "  %1 = load @at[%0] : i32\n  %2 = load @x[%0] : " + type +
-        "\n  %3 = convert %0 : " + type + "\n  %4 = atomic " + name + " @" + (shared ? "s" : "c") + "[%1].1, %2" + (kind == 7 ? ", %3" : "") + " : " + type +
-        "\n  store @y[%0], %4\n}\n";
+    const std::string text = "kernel @k(@c: inout " + to_string(cell) + "[?], @at: in i32[?], @x: in " + type + "[?], @y: out " + type +
+                             "[?]) over (%0)" + (shared ? " in groups (32) {\n  shared @s: " + to_string(cell) + "[7]\n" : " {\n") +
+                             "  %1 = load @at[%0] : i32\n  %2 = load @x[%0] : " + type + "\n  %3 = convert %0 : " + type +
+                             "\n  %4 = atomic " + name + " @" + (shared ? "s" : "c") + "[%1].1, %2" + (kind == 7 ? ", %3" : "") + " : " +
+                             type + "\n  store @y[%0], %4\n}\n";
     const Function f = parse(text);
     verify(f);
     const int n = 32;
@@ -52,8 +53,10 @@ template <class T> void in_order(DType t, bool shared) {
       T v = shared ? T(0) : T(k + 1);
       std::memcpy(data[0].bytes.data() + 24 * k + 8, &v, sizeof v);
     }
-    if (kind == 7) for (int k = 0; k < n; ++k) data[2].as<T>()[k] = T(k % 3 ? data[1].as<int>()[k] + (shared ? 0 : 1) : k);
-    if (kind == 7 && shared) for (int k = 0; k < n; ++k) data[2].as<T>()[k] = T(k % 2 ? 0 : k - 7);
+    if (kind == 7)
+      for (int k = 0; k < n; ++k) data[2].as<T>()[k] = T(k % 3 ? data[1].as<int>()[k] + (shared ? 0 : 1) : k);
+    if (kind == 7 && shared)
+      for (int k = 0; k < n; ++k) data[2].as<T>()[k] = T(k % 2 ? 0 : k - 7);
     std::vector<T> cells(7), olds(n);
     for (int k = 0; k < 7; ++k) std::memcpy(&cells[k], data[0].bytes.data() + 24 * k + 8, sizeof(T));
     for (int k = 0; k < n; ++k) {
@@ -120,8 +123,9 @@ TEST_CASE("only active lanes take part in an atomic", "[backends][cpu][atomics]"
 }
 
 TEST_CASE("compare_exchange of floats compares bits", "[backends][cpu][atomics]") {
-  const Function f = parse("kernel @swap(@c: inout f32[?], @x: in f32[?], @y: out f32[?]) over (%0) {\n  %1 = load @x[%0] : f32\n"
-                           "  %2 = atomic compare_exchange @c[%0], %1, 5.0 : f32\n  store @y[%0], %2\n}\n");
+  const Function f = parse(
+      "kernel @swap(@c: inout f32[?], @x: in f32[?], @y: out f32[?]) over (%0) {\n  %1 = load @x[%0] : f32\n"
+      "  %2 = atomic compare_exchange @c[%0], %1, 5.0 : f32\n  store @y[%0], %2\n}\n");
   for (const bool relaxed : {false, true}) {
     std::vector<Data> data = {Data(DType::f32, {3}), Data(DType::f32, {3}), Data(DType::f32, {3})};
     const float nan = std::numeric_limits<float>::quiet_NaN();
@@ -144,8 +148,9 @@ struct Threads {
   int before;
 };
 std::string on_cells(const std::string& kind, const std::string& type) {
-  return "kernel @cells(@c: inout " + type + "[?], @x: in " + type + "[?], @y: out " + type + "[?]) over (%0) {\n  %1 = rem %0, 5 : i32\n  %2 = load @x[%0] : " +
-         type + "\n  %3 = atomic " + kind + " @c[%1], %2 : " + type + "\n  store @y[%0], %3\n}\n";
+  return "kernel @cells(@c: inout " + type + "[?], @x: in " + type + "[?], @y: out " + type +
+         "[?]) over (%0) {\n  %1 = rem %0, 5 : i32\n  %2 = load @x[%0] : " + type + "\n  %3 = atomic " + kind + " @c[%1], %2 : " + type +
+         "\n  store @y[%0], %3\n}\n";
 }
 }  // namespace
 
@@ -171,7 +176,8 @@ TEST_CASE("relaxed atomics lose nothing on many threads of the host", "[backends
 
 TEST_CASE("each thread of the host gets another number from a counter", "[backends][cpu][atomics]") {
   const Threads threads(4);
-  const Function f = parse("kernel @count(@c: inout i32[1], @y: out i32[?]) over (%0) {\n  %1 = atomic add @c[0], 1 : i32\n  store @y[%0], %1\n}\n");
+  const Function f =
+      parse("kernel @count(@c: inout i32[1], @y: out i32[?]) over (%0) {\n  %1 = atomic add @c[0], 1 : i32\n  store @y[%0], %1\n}\n");
   for (const bool relaxed : {false, true}) {
     std::vector<Data> data = {Data(DType::i32, {1}), Data(DType::i32, {kMany})};
     run(*cpu_backend()->compile(f, {.relaxed = relaxed}), {kMany, 1, 1}, data, {});

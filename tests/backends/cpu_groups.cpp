@@ -38,7 +38,8 @@ std::string tree_sum(int n) {
   %4 = load @x[%0] : f32
   store @s[%3], %4
   barrier
-  %5, %6 = while )" + std::to_string(n / 2) + R"( (%7: i32) {
+  %5, %6 = while )" +
+         std::to_string(n / 2) + R"( (%7: i32) {
     %8 = gt %7, 0 : bool
     yield %8, %7
   } do (%9: i32) {
@@ -83,8 +84,8 @@ TEST_CASE("a group sums its elements in shared memory whatever its size", "[back
 TEST_CASE("groups whose size is no power of two leave the other lanes alone", "[backends][cpu][groups]") {
   for (const int n : {3, 17, 48}) {
     const std::string size = std::to_string(n);
-    const std::string text = "kernel @turn(@x: in i32[?], @y: out i32[?], @c: inout i32[?]) over (%0)" + threads(n) + "  shared @s: i32[" + size +
-                             "]\n  %1 = group_index [0] : i32\n  %2 = mul %1, " + size + " : i32\n  %3 = sub %0, %2 : i32\n" +
+    const std::string text = "kernel @turn(@x: in i32[?], @y: out i32[?], @c: inout i32[?]) over (%0)" + threads(n) + "  shared @s: i32[" +
+                             size + "]\n  %1 = group_index [0] : i32\n  %2 = mul %1, " + size + " : i32\n  %3 = sub %0, %2 : i32\n" +
                              "  %4 = load @x[%0] : i32\n  store @s[%3], %4\n  barrier\n  %5 = sub " + std::to_string(n - 1) +
                              ", %3 : i32\n  %6 = load @s[%5] : i32\n  store @y[%0], %6\n  %7 = atomic add @c[%1], 1 : i32\n}\n";
     std::vector<Data> data = {Data(DType::i32, {4 * n}).fill(), Data(DType::i32, {4 * n}), Data(DType::i32, {4})};
@@ -199,7 +200,8 @@ TEST_CASE("loops of different length in a group agree with the evaluator in eith
 TEST_CASE("a launch that is no multiple of the group is refused", "[backends][cpu][groups]") {
   const Function f = parse("kernel @g(@y: out i32[?]) over (%0) in groups (8) {\n  store @y[%0], 1\n}\n");
   std::vector<Data> data = {Data(DType::i32, {20})};
-  CHECK_THROWS_WITH(run(*cpu_backend()->compile(f, {}), {20, 1, 1}, data, {}), Catch::Contains("groups of 8 threads") && Catch::Contains("20"));
+  CHECK_THROWS_WITH(run(*cpu_backend()->compile(f, {}), {20, 1, 1}, data, {}),
+                    Catch::Contains("groups of 8 threads") && Catch::Contains("20"));
 }
 
 TEST_CASE("a barrier that some threads of a group do not reach is an error", "[backends][cpu][groups]") {
@@ -231,8 +233,9 @@ namespace {
 std::string subgroup_text(const std::string& kind, const std::string& type, int n) {
   const bool lane = kind == "shuffle" || kind == "scatter_add";
   return "kernel @sub(@x: in " + type + "[?], @on: in i32[?], @lane: in i32[?], @y: out " + type + "[?]) over (%0)" + threads(n) +
-         "  %1 = load @x[%0] : " + type + "\n  %2 = load @on[%0] : i32\n  %3 = load @lane[%0] : i32\n  %4 = ne %2, 0 : bool\n  if %4 {\n    %5 = subgroup " +
-         kind + " %1" + (lane ? ", %3" : "") + " : " + type + "\n    store @y[%0], %5\n  } else {\n    %6 = convert 77 : " + type +
+         "  %1 = load @x[%0] : " + type +
+         "\n  %2 = load @on[%0] : i32\n  %3 = load @lane[%0] : i32\n  %4 = ne %2, 0 : bool\n  if %4 {\n    %5 = subgroup " + kind + " %1" +
+         (lane ? ", %3" : "") + " : " + type + "\n    store @y[%0], %5\n  } else {\n    %6 = convert 77 : " + type +
          "\n    store @y[%0], %6\n  }\n}\n";
 }
 template <class T> T combined(const std::string& kind, T a, T b) {
@@ -270,7 +273,9 @@ template <class T> void subgroups_agree(const std::string& kind, DType t) {
           } else {
             const bool back = kind == "scan_add_back";
             for (int j = back ? end - 1 : first; j >= first && j < end; j += back ? -1 : 1) {
-              if (!active[j] || (kind == "scan_add" && j > k) || (kind == "scan_add_back" && j < k) || (kind == "scatter_add" && lane[j] != k - first)) continue;
+              if (!active[j] || (kind == "scan_add" && j > k) || (kind == "scan_add_back" && j < k) ||
+                  (kind == "scatter_add" && lane[j] != k - first))
+                continue;
               expect = any ? combined(kind, expect, d[0].as<T>()[j]) : d[0].as<T>()[j];
               any = true;
             }

@@ -40,7 +40,8 @@ TEST_CASE("an empty domain touches nothing", "[backends][cpu]") {
 }
 
 TEST_CASE("uniform strided and gathered accesses agree with the evaluator", "[backends][cpu]") {
-  for (const LayoutId e : {LayoutId(DType::f32), packed(DType::f32, 2), packed(DType::f32, 3), packed(DType::f64, 4), packed(DType::u8, 5), struct_layout()}) {
+  for (const LayoutId e :
+       {LayoutId(DType::f32), packed(DType::f32, 2), packed(DType::f32, 3), packed(DType::f64, 4), packed(DType::u8, 5), struct_layout()}) {
     Function f = kernel("accesses");
     Builder b(f);
     const ValueId k = b.scalar_parameter(DType::i32, "k");
@@ -86,16 +87,19 @@ TEST_CASE("a stencil over two and three axes agrees with the evaluator", "[backe
       inside = b.emit(Opcode::bit_and, {inside, b.emit(Opcode::gt, {c[k], b.i32(0)})});
       inside = b.emit(Opcode::bit_and, {inside, b.emit(Opcode::lt, {c[k], b.sub(b.extent(x, k), b.i32(1))})});
     }
-    const Values v = b.if_(inside, [&] {
-      ValueId sum = b.load(x, c);
-      for (int k = 0; k < rank; ++k)
-        for (int d : {-1, 1}) {
-          auto n = c;
-          n[k] = b.add(n[k], b.i32(d));
-          sum = b.add(sum, b.load(x, n));
-        }
-      return Values{sum};
-    }, [&] { return Values{b.convert(c[0], DType::f32)}; });
+    const Values v = b.if_(
+        inside,
+        [&] {
+          ValueId sum = b.load(x, c);
+          for (int k = 0; k < rank; ++k)
+            for (int d : {-1, 1}) {
+              auto n = c;
+              n[k] = b.add(n[k], b.i32(d));
+              sum = b.add(sum, b.load(x, n));
+            }
+          return Values{sum};
+        },
+        [&] { return Values{b.convert(c[0], DType::f32)}; });
     b.store(y, c, v[0]);
     b.finish();
     if (rank == 2) agrees(f, {{7, 37, 1}}, {Data(DType::f32, {7, 37}).fill(), Data(DType::f32, {7, 37})});
@@ -195,13 +199,22 @@ TEST_CASE("accumulates reach every element whatever the index looks like", "[bac
       const MemoryId sum = b.memory_parameter(e, 1, Role::accum, "sum");
       data.push_back(Data(e, {64}).fill(static_cast<std::uint32_t>(place)));
       const ValueId* idx = place == 0 ? at : place == 1 ? fixed : place == 2 ? next : place == 3 ? few : far;
-      const auto add = [&] { for (int l = 0; l < leaves; ++l) b.accumulate(sum, {idx, 1}, v, l); };
+      const auto add = [&] {
+        for (int l = 0; l < leaves; ++l) b.accumulate(sum, {idx, 1}, v, l);
+      };
       if (place >= 6) {  // some leaves of an element
         for (int l = leaves / 2; l < leaves; ++l) b.accumulate(sum, {place == 6 ? far : at, 1}, b.add(v, v), l);
         continue;
       }
       if (place == 5) {  // under a mask, by a loop's counter too
-        b.if_(some, [&] { add(); b.accumulate(sum, fixed, v, leaves - 1); return Values{}; }, [] { return Values{}; });
+        b.if_(
+            some,
+            [&] {
+              add();
+              b.accumulate(sum, fixed, v, leaves - 1);
+              return Values{};
+            },
+            [] { return Values{}; });
         b.for_(b.i32(0), b.i32(3), {}, [&](ValueId j, const Values&) {
           const ValueId here[] = {j};
           b.accumulate(sum, here, v);
@@ -241,7 +254,8 @@ TEST_CASE("neighbouring chunks that add to the same rows lose nothing on any num
     std::array<std::int64_t, 3> shape = domain;
     for (int k = 0; k < rank; ++k) shape[static_cast<std::size_t>(k)] += 6;
     std::vector<Data> data;
-    for (const DType t : {DType::f32, DType::f32, DType::f64}) data.push_back(Data(t, {shape[0], shape[1], shape[2]}).fill(static_cast<std::uint32_t>(rank)));
+    for (const DType t : {DType::f32, DType::f32, DType::f64})
+      data.push_back(Data(t, {shape[0], shape[1], shape[2]}).fill(static_cast<std::uint32_t>(rank)));
     const auto expected = evaluated(f, domain, data, {});
     const auto code = cpu_backend()->compile(f, {});
     for (const int threads : {1, 2, 5}) {
@@ -261,8 +275,13 @@ TEST_CASE("indices that wrap around are not taken for different elements", "[bac
   Builder b(f);
   const MemoryId y = b.memory_parameter(DType::i32, 1, Role::accum, "y");
   const ValueId i = b.index(0), at[] = {b.mul(i, b.i32(1 << 24))};
-  b.if_(b.emit(Opcode::eq, {b.emit(Opcode::bit_and, {i, b.i32(255)}), b.i32(0)}), [&] { b.accumulate(y, at, b.i32(1)); return Values{}; },
-        [] { return Values{}; });
+  b.if_(
+      b.emit(Opcode::eq, {b.emit(Opcode::bit_and, {i, b.i32(255)}), b.i32(0)}),
+      [&] {
+        b.accumulate(y, at, b.i32(1));
+        return Values{};
+      },
+      [] { return Values{}; });
   b.finish();
   set_cpu_threads(4);
   agrees(f, {{1 << 20, 1, 1}}, {Data(DType::i32, {4})}, {}, 0, {{16, ""}});
@@ -322,7 +341,13 @@ TEST_CASE("points print in order", "[backends][cpu]") {
   Builder b(f);
   const ValueId i[] = {b.index(0)};
   b.effect(Opcode::print, "first {}", i);
-  b.if_(b.emit(Opcode::gt, {i[0], b.i32(0)}), [&] { b.effect(Opcode::print, "then {}", i); return Values{}; }, [] { return Values{}; });
+  b.if_(
+      b.emit(Opcode::gt, {i[0], b.i32(0)}),
+      [&] {
+        b.effect(Opcode::print, "then {}", i);
+        return Values{};
+      },
+      [] { return Values{}; });
   b.finish();
   std::string seen;
   set_print_sink([](std::string_view line, void* user) { *static_cast<std::string*>(user) += std::string(line) + "\n"; }, &seen);

@@ -11,8 +11,11 @@ std::vector<std::uint64_t> interesting(DType t) {
   if (t == DType::f32 || t == DType::f64) {
     const double inf = std::numeric_limits<double>::infinity(), max = t == DType::f32 ? FLT_MAX : DBL_MAX,
                  min = t == DType::f32 ? FLT_MIN : DBL_MIN;
-    for (double v : {0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, 0.1, -0.3, 7.25, 100.0, -33.3, 1e5, 2147483648.0, -3e9,
-                     1e15, 8388609.0, -4503599627370497.0, inf, -inf, std::nan(""), max, -max, min * 0x1p30, 1e-20, 1e20, 0.999999, 1.000001, 88.0, -87.0})
+    for (double v : {0.0,   -0.0,     1.0,          -1.0, 0.5,  -0.5,         1.5,
+                     2.5,   -2.5,     3.0,          0.1,  -0.3, 7.25,         100.0,
+                     -33.3, 1e5,      2147483648.0, -3e9, 1e15, 8388609.0,    -4503599627370497.0,
+                     inf,   -inf,     std::nan(""), max,  -max, min * 0x1p30, 1e-20,
+                     1e20,  0.999999, 1.000001,     88.0, -87.0})
       out.push_back(t == DType::f32 ? std::bit_cast<std::uint32_t>(static_cast<float>(v)) : std::bit_cast<std::uint64_t>(v));
   } else if (is_bool(t)) {
     out = {0, 1};
@@ -23,8 +26,8 @@ std::vector<std::uint64_t> interesting(DType t) {
   } else {
     const int bits = size_of(t) * 8;
     const std::uint64_t mask = bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << bits) - 1;
-    for (std::uint64_t v : {0ull, 1ull, 2ull, 3ull, 5ull, 7ull, 31ull, 33ull, 100ull, 0x12345678ull, 0xdeadbeefcafe1234ull,
-                            ~0ull, ~0ull - 1, ~0ull - 6, 0x8000000000000000ull >> (64 - bits), 0x7fffffffffffffffull >> (64 - bits), 1000003ull})
+    for (std::uint64_t v : {0ull, 1ull, 2ull, 3ull, 5ull, 7ull, 31ull, 33ull, 100ull, 0x12345678ull, 0xdeadbeefcafe1234ull, ~0ull,
+                            ~0ull - 1, ~0ull - 6, 0x8000000000000000ull >> (64 - bits), 0x7fffffffffffffffull >> (64 - bits), 1000003ull})
       out.push_back(v & mask);
   }
   return out;

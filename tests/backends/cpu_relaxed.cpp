@@ -23,7 +23,8 @@ Function scatter(DType t) {
 std::vector<Data> inputs(DType t, int bins) {
   std::vector<Data> data{Data(DType::i32, {kPoints}), Data(t, {kPoints}).fill(3), Data(t, {bins}).fill(5)};
   unsigned s = 1;
-  for (std::int64_t k = 0; k < kPoints; ++k) data[0].as<std::int32_t>()[k] = static_cast<int>(((s = s * 1664525u + 1013904223u) >> 8) % static_cast<unsigned>(bins));
+  for (std::int64_t k = 0; k < kPoints; ++k)
+    data[0].as<std::int32_t>()[k] = static_cast<int>(((s = s * 1664525u + 1013904223u) >> 8) % static_cast<unsigned>(bins));
   return data;
 }
 

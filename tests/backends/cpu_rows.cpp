@@ -23,13 +23,14 @@ TEST_CASE("rows of scattered stores reach their elements in order", "[backends][
     store(y, 1, v);  // the later one counts
     const ValueId read[] = {b.add(base, b.i32(5))};
     store(y, 2, b.load(y, read));  // sees what was stored
-    b.if_(b.emit(Opcode::ne, {v, w}),
-          [&] {
-            store(y, 6, w);
-            store(y, 4, v);
-            return Values{};
-          },
-          [] { return Values{}; });
+    b.if_(
+        b.emit(Opcode::ne, {v, w}),
+        [&] {
+          store(y, 6, w);
+          store(y, 4, v);
+          return Values{};
+        },
+        [] { return Values{}; });
     for (int k = 0; k < 4; ++k) {  // along the slow axis, and across it
       const ValueId to[] = {b.load(where, at), b.add(b.i32(k), b.emit(Opcode::rem, {i, b.i32(1)}))};
       b.store(z, to, k % 2 ? v : w);

@@ -40,13 +40,14 @@ TEST_CASE("sites of a stencil in two axes and behind conditions reach their elem
     const ValueId there[] = {b.add(r, b.i32(down)), b.add(c, b.i32(right))};
     b.accumulate(sum, there, v);
   }
-  b.if_(b.emit(Opcode::gt, {v, b.constant(t, 0)}),
-        [&] {
-          const ValueId there[] = {b.add(r, b.i32(1)), b.add(c, b.i32(3))};
-          b.accumulate(sum, there, v);
-          return Values{};
-        },
-        [] { return Values{}; });
+  b.if_(
+      b.emit(Opcode::gt, {v, b.constant(t, 0)}),
+      [&] {
+        const ValueId there[] = {b.add(r, b.i32(1)), b.add(c, b.i32(3))};
+        b.accumulate(sum, there, v);
+        return Values{};
+      },
+      [] { return Values{}; });
   b.finish();
   agrees(f, {{1, 1, 1}, {5, 37, 1}, {2, 16, 1}, {90, 100, 1}}, {Data(t, {90, 100}).fill(), Data(t, {92, 110}).fill(3)}, {}, 0, kWidths);
 }

@@ -29,12 +29,13 @@ TEST_CASE("sums that belong to a row of the domain reach their element", "[backe
     b.accumulate(own, mine, v);
     b.accumulate(own, next, b.add(v, v));  // two sites at elements that rows share
     b.accumulate(met, half, v);
-    b.if_(b.emit(Opcode::gt, {v, b.constant(t, 0)}),
-          [&] {
-            b.accumulate(wide, cell, v);
-            return Values{};
-          },
-          [] { return Values{}; });
+    b.if_(
+        b.emit(Opcode::gt, {v, b.constant(t, 0)}),
+        [&] {
+          b.accumulate(wide, cell, v);
+          return Values{};
+        },
+        [] { return Values{}; });
     b.finish();
     agrees(f, {{1, 1, 1}, {7, 37, 1}, {6, 16, 1}, {3, 90, 1}},
            {Data(t, {7, 90}).fill(), Data(t, {8}).fill(2), Data(t, {4}).fill(3), Data(t, {7, 3}).fill(4)}, {}, 0, kWidths);
@@ -55,12 +56,13 @@ TEST_CASE("sums at places that a loop goes through reach their element in small 
         const ValueId here[] = {j}, first[] = {b.i32(1)};
         b.accumulate(sum, here, v, leaves - 1);
         b.accumulate(sum, first, v);
-        b.if_(b.emit(Opcode::gt, {v, b.constant(t, 0)}),
-              [&] {
-                b.accumulate(sum, here, b.add(v, v));
-                return Values{};
-              },
-              [] { return Values{}; });
+        b.if_(
+            b.emit(Opcode::gt, {v, b.constant(t, 0)}),
+            [&] {
+              b.accumulate(sum, here, b.add(v, v));
+              return Values{};
+            },
+            [] { return Values{}; });
         return Builder::LoopYield{};
       });
       b.finish();

@@ -38,12 +38,21 @@ struct Data {
         s = s * 1664525u + 1013904223u;
         const double v = static_cast<double>(static_cast<std::int32_t>(s >> 20) - 2048) / 256;
         std::byte* p = bytes.data() + static_cast<std::size_t>(i) * layout.size + leaf.offset;
-        if (leaf.dtype == DType::f32) { const auto x = static_cast<float>(v); std::memcpy(p, &x, 4); }
-        else if (leaf.dtype == DType::f64) std::memcpy(p, &v, 8);
-        else if (leaf.dtype == DType::f16) { const half x(static_cast<float>(v)); std::memcpy(p, &x, 2); }
-        else if (leaf.dtype == DType::bf16) { const bfloat16 x(static_cast<float>(v)); std::memcpy(p, &x, 2); }
-        else if (is_bool(leaf.dtype)) *p = std::byte(s >> 31);
-        else { const auto x = static_cast<std::int64_t>(v * 16); std::memcpy(p, &x, static_cast<std::size_t>(size_of(leaf.dtype))); }
+        if (leaf.dtype == DType::f32) {
+          const auto x = static_cast<float>(v);
+          std::memcpy(p, &x, 4);
+        } else if (leaf.dtype == DType::f64) std::memcpy(p, &v, 8);
+        else if (leaf.dtype == DType::f16) {
+          const half x(static_cast<float>(v));
+          std::memcpy(p, &x, 2);
+        } else if (leaf.dtype == DType::bf16) {
+          const bfloat16 x(static_cast<float>(v));
+          std::memcpy(p, &x, 2);
+        } else if (is_bool(leaf.dtype)) *p = std::byte(s >> 31);
+        else {
+          const auto x = static_cast<std::int64_t>(v * 16);
+          std::memcpy(p, &x, static_cast<std::size_t>(size_of(leaf.dtype)));
+        }
       }
     return *this;
   }
@@ -67,11 +76,15 @@ inline double difference(const Data& a, const Data& b) {
   for (std::int64_t i = 0; i < a.count(); ++i)
     for (const Leaf& leaf : layout.leaves) {
       const std::size_t at = static_cast<std::size_t>(i) * layout.size + leaf.offset;
-      const auto get = [&](const Data& d, auto v) { std::memcpy(&v, d.bytes.data() + at, sizeof v); return v; };
+      const auto get = [&](const Data& d, auto v) {
+        std::memcpy(&v, d.bytes.data() + at, sizeof v);
+        return v;
+      };
       double u = 0;
       if (leaf.dtype == DType::f32) u = ulps(get(a, 0.f), get(b, 0.f));
       else if (leaf.dtype == DType::f64) u = ulps(get(a, 0.), get(b, 0.));
-      else if (leaf.dtype == DType::f16) u = float(get(a, half())) != float(get(a, half())) ? 0 : ulps(float(get(a, half())), float(get(b, half())));
+      else if (leaf.dtype == DType::f16)
+        u = float(get(a, half())) != float(get(a, half())) ? 0 : ulps(float(get(a, half())), float(get(b, half())));
       else if (leaf.dtype == DType::bf16) u = ulps(float(get(a, bfloat16())), float(get(b, bfloat16())));
       else u = std::memcmp(&a.bytes[at], &b.bytes[at], static_cast<std::size_t>(size_of(leaf.dtype))) ? 1e30 : 0;
       worst = std::max(worst, u);
@@ -106,9 +119,7 @@ inline std::vector<Variant> variants() {
   try {
     (void)cpu_backend()->fingerprint({.features = "avx2"});
     v.push_back({16, "avx2"});
-  } catch (const DeviceError&) {
-    WARN("skipped: no AVX2 here");
-  }
+  } catch (const DeviceError&) { WARN("skipped: no AVX2 here"); }
   return v;
 }
 

@@ -26,14 +26,10 @@ double seconds_of(clockid_t clock) {
 
 std::string human(double s) {
   char text[32];
-  if (s >= 1)
-    std::snprintf(text, sizeof text, "%.2f s", s);
-  else if (s >= 1e-3)
-    std::snprintf(text, sizeof text, "%.2f ms", s * 1e3);
-  else if (s >= 1e-6)
-    std::snprintf(text, sizeof text, "%.2f us", s * 1e6);
-  else
-    std::snprintf(text, sizeof text, "%.1f ns", s * 1e9);
+  if (s >= 1) std::snprintf(text, sizeof text, "%.2f s", s);
+  else if (s >= 1e-3) std::snprintf(text, sizeof text, "%.2f ms", s * 1e3);
+  else if (s >= 1e-6) std::snprintf(text, sizeof text, "%.2f us", s * 1e6);
+  else std::snprintf(text, sizeof text, "%.1f ns", s * 1e9);
   return text;
 }
 
@@ -53,8 +49,7 @@ class Pool {
     left_ = static_cast<int>(threads_.size());
     ++ticket_;
     slice(0);
-    while (left_.load(std::memory_order_acquire) > 0) {
-    }
+    while (left_.load(std::memory_order_acquire) > 0) {}
   }
 
  private:
@@ -95,16 +90,11 @@ double children_cpu_seconds() {
 
 Suite::Suite(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
-    if (!std::strcmp(argv[i], "--threads"))
-      threads_ = std::max(1, std::atoi(argv[i + 1]));
-    else if (!std::strcmp(argv[i], "--json"))
-      json_ = argv[i + 1];
-    else if (!std::strcmp(argv[i], "--only"))
-      only_ = argv[i + 1];
-    else if (!std::strcmp(argv[i], "--child"))
-      child_ = argv[i + 1];
-    else
-      throw std::runtime_error(std::string("unknown option ") + argv[i]);
+    if (!std::strcmp(argv[i], "--threads")) threads_ = std::max(1, std::atoi(argv[i + 1]));
+    else if (!std::strcmp(argv[i], "--json")) json_ = argv[i + 1];
+    else if (!std::strcmp(argv[i], "--only")) only_ = argv[i + 1];
+    else if (!std::strcmp(argv[i], "--child")) child_ = argv[i + 1];
+    else throw std::runtime_error(std::string("unknown option ") + argv[i]);
   }
   setenv("FLUXION_THREADS", std::to_string(threads_).c_str(), 1);
   if (!std::strcmp(kPeer, "clang-19") || !child_.empty()) return;
@@ -117,8 +107,8 @@ void Suite::split(int n, const std::function<void(int, int)>& part) {
   pool.run(n, part);
 }
 
-std::vector<double> Suite::compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit,
-                                   int inner, int rounds) {
+std::vector<double> Suite::compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit, int inner,
+                                   int rounds) {
   if (!only_.empty() && name.find(only_) == std::string::npos) return {};
   const auto now = threads_ == 1 ? cpu_seconds : wall_seconds;
   std::vector<int> repeat(contenders.size(), 1);

@@ -26,8 +26,8 @@ class Suite {
 
   /// Times each contender in turn, `rounds` times, each time repeated until it lasts long enough to be measured,
   /// and keeps the minima, which it returns. `inner`: how many units one call does; seconds are for one unit.
-  std::vector<double> compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit,
-                              int inner = 1, int rounds = 100);
+  std::vector<double> compare(const std::string& name, const std::vector<Contender>& contenders, const Limit& limit, int inner = 1,
+                              int rounds = 100);
   /// A figure measured elsewhere.
   void row(const std::string& name, const std::vector<std::pair<std::string, double>>& seconds, double limit);
   /// Splits [0, n) over threads() threads and waits; with one thread a plain call. For the peers.

@@ -18,7 +18,8 @@ constexpr double kNoLimit = std::numeric_limits<double>::infinity();
 
 void same(const std::vector<float>& a, const std::vector<float>& b, const char* what) {
   for (std::size_t i = 0; i < a.size(); ++i)
-    if (!(std::abs(a[i] - b[i]) <= 1e-5f * (1 + std::abs(b[i])))) throw std::runtime_error(std::string(what) + ": ours and the peer's results differ");
+    if (!(std::abs(a[i] - b[i]) <= 1e-5f * (1 + std::abs(b[i]))))
+      throw std::runtime_error(std::string(what) + ": ours and the peer's results differ");
 }
 
 void stencil(bench::Suite& suite, const fx::Device& dev, int n, const char* name) {
@@ -72,14 +73,15 @@ void wave(bench::Suite& suite, const fx::Device& dev, int n, int steps, const ch
   });
   auto both = fx::value_and_grad(pond);
   auto height = dev.upload(ramp(static_cast<std::size_t>(n + 2) * (n + 2), 1e-3f), n + 2, n + 2);
-  suite.compare(name,
-                {{"fluxion",
-                  [&] {
-                    auto [l, g] = both(height);
-                    bench::keep(l.item());
-                  }},
-                 {"fluxion forward", [&] { bench::keep(pond(height).item()); }}},
-                [](double) { return kNoLimit; }, 1, 20);
+  suite.compare(
+      name,
+      {{"fluxion",
+        [&] {
+          auto [l, g] = both(height);
+          bench::keep(l.item());
+        }},
+       {"fluxion forward", [&] { bench::keep(pond(height).item()); }}},
+      [](double) { return kNoLimit; }, 1, 20);
 }
 
 void scatter(bench::Suite& suite, const fx::Device& dev, int n, int bins, const char* name) {
@@ -97,11 +99,24 @@ void scatter(bench::Suite& suite, const fx::Device& dev, int n, int bins, const 
   for (int& k : indices) k = static_cast<int>(((random = random * 1664525u + 1013904223u) >> 8) % static_cast<unsigned>(bins));
   auto at = dev.upload(indices);
   auto v = dev.upload(ramp(static_cast<std::size_t>(n), 1)), old = dev.zeros<float>(n), sum = dev.zeros<float>(bins);
-  suite.compare(name,
-                {{"fluxion", [&] { sums.over(n)(at, v, sum); dev.wait(); }},
-                 {"relaxed", [&] { relaxed.over(n)(at, v, sum); dev.wait(); }},
-                 {"atomics", [&] { atomic.over(n)(at, v, sum, old); dev.wait(); }}},
-                [](double) { return kNoLimit; }, n, 30);
+  suite.compare(
+      name,
+      {{"fluxion",
+        [&] {
+          sums.over(n)(at, v, sum);
+          dev.wait();
+        }},
+       {"relaxed",
+        [&] {
+          relaxed.over(n)(at, v, sum);
+          dev.wait();
+        }},
+       {"atomics",
+        [&] {
+          atomic.over(n)(at, v, sum, old);
+          dev.wait();
+        }}},
+      [](double) { return kNoLimit; }, n, 30);
 }
 
 void p2g(bench::Suite& suite, const fx::Device& dev) {
@@ -111,10 +126,19 @@ void p2g(bench::Suite& suite, const fx::Device& dev) {
   for (int t = 0; t < 3; ++t) sim.step(s);
   auto grid = dev.zeros<Sim::Cell>(Sim::n, Sim::n);
   auto relaxed = sim.p2g.relaxed();
-  suite.compare("mpm p2g",
-                {{"fluxion", [&] { sim.p2g.over(Sim::particles)(s.x, s.v, s.C, s.F, grid); dev.wait(); }},
-                 {"relaxed", [&] { relaxed.over(Sim::particles)(s.x, s.v, s.C, s.F, grid); dev.wait(); }}},
-                [](double) { return kNoLimit; }, 1, 50);
+  suite.compare(
+      "mpm p2g",
+      {{"fluxion",
+        [&] {
+          sim.p2g.over(Sim::particles)(s.x, s.v, s.C, s.F, grid);
+          dev.wait();
+        }},
+       {"relaxed",
+        [&] {
+          relaxed.over(Sim::particles)(s.x, s.v, s.C, s.F, grid);
+          dev.wait();
+        }}},
+      [](double) { return kNoLimit; }, 1, 50);
 }
 
 }  // namespace

@@ -78,8 +78,8 @@ int main(int argc, char** argv) {
   suite.row("load 60 ops from disk", {{"fluxion", best("load")}}, 2e-3);
   std::filesystem::remove_all(cache);
 
-  const std::string command = std::string(FLUXION_CXX) + " -std=c++20 -O2 " + FLUXION_INCLUDES + " -c " +
-                              FLUXION_SOURCE_DIR + "/tests/bench/user_kernel.cpp -o /dev/null";
+  const std::string command = std::string(FLUXION_CXX) + " -std=c++20 -O2 " + FLUXION_INCLUDES + " -c " + FLUXION_SOURCE_DIR +
+                              "/tests/bench/user_kernel.cpp -o /dev/null";
   double least = std::numeric_limits<double>::infinity();
   for (int round = 0; round < 3; ++round) {
     const double begin = bench::children_cpu_seconds();

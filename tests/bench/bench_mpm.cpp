@@ -18,14 +18,12 @@ int main(int argc, char** argv) {
   auto both = fx::value_and_grad(loss);
   auto v0 = dev.upload({Sim::Vec2{0.1f, -1.0f}});
   const float ours = loss(v0).item(), theirs = peer::mpm_throw(0.1f, -1.0f, p.steps);
-  if (!(std::abs(ours - theirs) < 1e-3f * theirs))
-    throw std::runtime_error("mpm_throw: ours and the peer's losses differ");
+  if (!(std::abs(ours - theirs) < 1e-3f * theirs)) throw std::runtime_error("mpm_throw: ours and the peer's losses differ");
   auto forward = [&] { bench::keep(loss(v0).item()); };
   // The peer has one thread; with more, ours is shown beside it without a limit.
   const double slack = suite.threads() == 1 ? 1.5 : std::numeric_limits<double>::infinity();
   suite.compare(
-      "mpm_throw forward",
-      {{"fluxion", forward}, {bench::kPeer, [&] { bench::keep(peer::mpm_throw(0.1f, -1.0f, p.steps)); }}},
+      "mpm_throw forward", {{"fluxion", forward}, {bench::kPeer, [&] { bench::keep(peer::mpm_throw(0.1f, -1.0f, p.steps)); }}},
       [=](double peer) { return peer * slack; }, 1, 5);
   suite.compare(
       "mpm_throw value_and_grad",

@@ -27,9 +27,7 @@ int main(int argc, char** argv) {
                 [](double) { return 5e-6; });
   auto steps = fx::program("steps", [&](fx::Buffer<float> start) {
     auto y = fx::copy(start);
-    for ([[maybe_unused]] auto t : fx::range(kSteps)) {
-      touch.over(16)(y);
-    }
+    for ([[maybe_unused]] auto t : fx::range(kSteps)) { touch.over(16)(y); }
     return y;
   });
   suite.compare(

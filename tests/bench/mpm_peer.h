@@ -22,8 +22,7 @@ struct Mpm {
   std::vector<Cell> grid = std::vector<Cell>(n * n);
 
   void reset(T vx, T vy) {
-    for (auto* v : {&p.x, &p.y, &p.vx, &p.vy, &p.c00, &p.c01, &p.c10, &p.c11, &p.f00, &p.f01, &p.f10, &p.f11})
-      v->assign(particles, T(0));
+    for (auto* v : {&p.x, &p.y, &p.vx, &p.vy, &p.c00, &p.c01, &p.c10, &p.c11, &p.f00, &p.f01, &p.f10, &p.f11}) v->assign(particles, T(0));
     const T dx = T(1) / n;
     for (int i = 0; i < side; ++i)
       for (int j = 0; j < side; ++j) {

@@ -68,8 +68,8 @@ void mandelbrot(int begin, int end, int width, int height, int limit, int* out) 
     }
 }
 
-void nbody(int begin, int end, int n, const float* __restrict x, const float* __restrict y, const float* __restrict z,
-           float* __restrict ax, float* __restrict ay, float* __restrict az) {
+void nbody(int begin, int end, int n, const float* __restrict x, const float* __restrict y, const float* __restrict z, float* __restrict ax,
+           float* __restrict ay, float* __restrict az) {
   for (int i = begin; i < end; ++i) {
     float sx = 0, sy = 0, sz = 0;
     for (int j = 0; j < n; ++j) {

@@ -5,8 +5,8 @@
 namespace fx = fluxion;
 
 auto collide() {
-  return fx::kernel("collide", [](fx::In<fx::Vec<float, 2>> x, fx::InOut<fx::Vec<float, 2>> v, fx::In<float> radius,
-                                  fx::In<int> kind, fx::Accum<float> energy, fx::Out<int> hits, fx::Float dt) {
+  return fx::kernel("collide", [](fx::In<fx::Vec<float, 2>> x, fx::InOut<fx::Vec<float, 2>> v, fx::In<float> radius, fx::In<int> kind,
+                                  fx::Accum<float> energy, fx::Out<int> hits, fx::Float dt) {
     auto i = fx::index();
     fx::Vec<fx::Float, 2> p = x[i];
     fx::Vec<fx::Float, 2> u = v[i];
@@ -35,9 +35,7 @@ auto collide() {
                  })
           .else_([&] {
             fx::Float s = overlap;
-            for (auto k : fx::range(4)) {
-              s = 0.5f * (s + overlap / (s + 1e-6f)) + fx::cast<float>(k) * 1e-3f;
-            }
+            for (auto k : fx::range(4)) { s = 0.5f * (s + overlap / (s + 1e-6f)) + fx::cast<float>(k) * 1e-3f; }
             push = 10.0f * s;
           });
       u[0] = u[0] - dt * push * nx / mass;

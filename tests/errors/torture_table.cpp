@@ -35,7 +35,8 @@ std::map<int, std::string> links(const path& root) {
     const std::string text = contents(file);
     for (std::sregex_iterator it(text.begin(), text.end(), name), end; it != end; ++it) {
       const std::string rows = (*it)[2];
-      const std::string link = "`" + (*it)[1].str() + "` ([" + file.filename().string() + "](../" + file.lexically_relative(root).string() + "))";
+      const std::string link =
+          "`" + (*it)[1].str() + "` ([" + file.filename().string() + "](../" + file.lexically_relative(root).string() + "))";
       for (std::sregex_iterator n(rows.begin(), rows.end(), number); n != end; ++n) {
         std::string& cell = out[std::stoi(n->str())];
         cell += (cell.empty() ? "" : "<br>") + link;
@@ -67,8 +68,6 @@ TEST_CASE("every row of the torture list has tests that are there, and every tor
     ++rows;
   }
   CHECK(rows == tests.size());  // a test of a row that the table does not have
-  if (const char* update = std::getenv("FLUXION_UPDATE_GOLDEN"); update && *update == '1')
-    std::ofstream(document) << expected;
-  else
-    CHECK(table == expected);
+  if (const char* update = std::getenv("FLUXION_UPDATE_GOLDEN"); update && *update == '1') std::ofstream(document) << expected;
+  else CHECK(table == expected);
 }

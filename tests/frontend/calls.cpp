@@ -46,7 +46,7 @@ TEST_CASE("equal calls are made once and those whose results nobody needs never"
     [[maybe_unused]] fx::Double unused = f(x + 1.0);
     return f(x) + f(x) * f(2.0 * x);
   });
-  CHECK(calls(*g.function()) == 3);          // capture drops the dead one
+  CHECK(calls(*g.function()) == 3);  // capture drops the dead one
   CHECK(calls(cse(*g.function())) == 2);
   CHECK(g(0.3) == Approx(std::sin(0.3) + std::sin(0.3) * std::sin(0.6)));
   const auto loud = fx::fn("loud", [](fx::Double x) {

@@ -13,7 +13,9 @@ using namespace fluxion;
 using Catch::Contains;
 
 namespace {
-template <class T> EvalMemory memory(std::vector<T>& v) { return {reinterpret_cast<std::byte*>(v.data()), {static_cast<std::int64_t>(v.size()), 1, 1}}; }
+template <class T> EvalMemory memory(std::vector<T>& v) {
+  return {reinterpret_cast<std::byte*>(v.data()), {static_cast<std::int64_t>(v.size()), 1, 1}};
+}
 std::uint64_t bits(float v) { return std::bit_cast<std::uint32_t>(v); }
 EvalValue array(std::vector<float> v) {
   EvalValue out;
@@ -137,7 +139,8 @@ TEST_CASE("a swap of two carries and a sequence updated in a loop", "[evaluate]"
   const auto loop = b.for_(b.i32(0), n, init, [&](ValueId i, const Values& c) {
     return Builder::LoopYield{{c[1], c[0], b.seq_add_at(c[2], b.emit(Opcode::rem, {i, b.i32(4)}), c[0])}, {}};
   });
-  const ValueId out[] = {loop.carries[0], loop.carries[1], b.seq_get(loop.carries[2], b.i32(0)), b.seq_get(zeros, b.i32(0)), b.seq_len(zeros)};
+  const ValueId out[] = {loop.carries[0], loop.carries[1], b.seq_get(loop.carries[2], b.i32(0)), b.seq_get(zeros, b.i32(0)),
+                         b.seq_len(zeros)};
   b.finish(out);
   verify(f);
   const std::uint64_t five[] = {5}, none[] = {std::uint32_t(-7)};

@@ -49,20 +49,25 @@ inline Function everything() {
     return Builder::LoopYield{{b.mul(c[0], b.constant_float(DType::f32, 0.75)), b.add(c[1], b.i32(1))}, {c[0]}};
   });
   const ValueId zero[] = {b.constant_float(DType::f32, 0)};
-  const auto down = b.for_(b.i32(0), n, zero, [&](ValueId j, const Values& c) {
-    const ValueId item = b.seq_get(up.seqs[0], j);
-    return Builder::LoopYield{{b.add(c[0], b.mul(item, item))}, {}};
-  }, true);
+  const auto down = b.for_(
+      b.i32(0), n, zero,
+      [&](ValueId j, const Values& c) {
+        const ValueId item = b.seq_get(up.seqs[0], j);
+        return Builder::LoopYield{{b.add(c[0], b.mul(item, item))}, {}};
+      },
+      true);
   const ValueId limit = b.constant_float(DType::f32, 0.1);
   const ValueId start[] = {down.carries[0]};
-  const auto shrink = b.while_(start, [&](const Values& c) { return std::pair{b.emit(Opcode::gt, {c[0], limit}), c}; },
+  const auto shrink = b.while_(
+      start, [&](const Values& c) { return std::pair{b.emit(Opcode::gt, {c[0], limit}), c}; },
       [&](const Values& c) { return Builder::LoopYield{{b.mul(c[0], b.constant_float(DType::f32, 0.5))}, {}}; });
   const ValueId cond = b.emit(Opcode::lt, {shrink.trips, b.i32(3)});
-  const Values r = b.if_(cond, [&] { return Values{b.load(y, i)}; },
-                         [&] {
-                           const ValueId three[] = {b.i32(3)};
-                           return Values{b.emit(Opcode::sin, {b.load(t, three)})};
-                         });
+  const Values r = b.if_(
+      cond, [&] { return Values{b.load(y, i)}; },
+      [&] {
+        const ValueId three[] = {b.i32(3)};
+        return Values{b.emit(Opcode::sin, {b.load(t, three)})};
+      });
   b.store(y, i, b.add(r[0], down.carries[0]));
   const ValueId first[] = {b.i32(0)};
   b.accumulate(e, first, b.convert(r[0], DType::f64));

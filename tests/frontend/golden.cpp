@@ -16,10 +16,18 @@ using namespace fluxion;
 
 namespace {
 constexpr Pass kPasses[] = {
-    {"canonical", "", canonical}, {"contract", "", contract}, {"cse", "", cse}, {"dce", "", dce}, {"fold", "", fold},
-    {"forward_stores", "", forward_stores}, {"licm", "", licm}, {"math_lowering", "", math_lowering},
+    {"canonical", "", canonical},
+    {"contract", "", contract},
+    {"cse", "", cse},
+    {"dce", "", dce},
+    {"fold", "", fold},
+    {"forward_stores", "", forward_stores},
+    {"licm", "", licm},
+    {"math_lowering", "", math_lowering},
     {"promote_locals", "", promote_locals},
-    {"jvp", "", jvp}, {"vjp", "", [](const Function& f) { return vjp(f); }}, {"grad", "", [](const Function& f) { return grad(f); }},
+    {"jvp", "", jvp},
+    {"vjp", "", [](const Function& f) { return vjp(f); }},
+    {"grad", "", [](const Function& f) { return grad(f); }},
     {"value_and_grad", "", [](const Function& f) { return value_and_grad(f); }},
 };
 
@@ -42,9 +50,7 @@ std::string transform(const std::string& head, const std::string& source) {
       verify(f);
     }
     return print(f);
-  } catch (const KernelError& e) {
-    return std::string("error: ") + e.what() + "\n";
-  }
+  } catch (const KernelError& e) { return std::string("error: ") + e.what() + "\n"; }
 }
 }  // namespace
 

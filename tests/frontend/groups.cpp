@@ -18,7 +18,8 @@ template <class L> std::shared_ptr<const fx::Function> grouped(const fx::Groups&
   return fx::detail::capture_kernel("test", lambda, fx::Loc::here(), &groups);
 }
 template <class... T> void run(const fx::Function& f, std::array<std::int64_t, 3> domain, unsigned seed, std::vector<T>&... data) {
-  const std::vector<fx::EvalMemory> memories = {{reinterpret_cast<std::byte*>(data.data()), {static_cast<std::int64_t>(data.size()), 1, 1}}...};
+  const std::vector<fx::EvalMemory> memories = {
+      {reinterpret_cast<std::byte*>(data.data()), {static_cast<std::int64_t>(data.size()), 1, 1}}...};
   fx::EvalOptions options;
   if (seed) {
     options.thread_order.resize(static_cast<std::size_t>(domain[0] * domain[1] * domain[2]));
@@ -31,9 +32,7 @@ template <class... T> void run(const fx::Function& f, std::array<std::int64_t, 3
 template <class... T> std::string error_of(const fx::Function& f, std::int64_t n, std::vector<T>&... data) {
   try {
     run(f, {n, 1, 1}, 0, data...);
-  } catch (const fx::Error& e) {
-    return e.what();
-  }
+  } catch (const fx::Error& e) { return e.what(); }
   return {};
 }
 std::vector<int> upto(int n) {
@@ -76,7 +75,8 @@ TEST_CASE("groups over two axes know their place, and shared memory is made anew
     y(i, j) = g.x * 1000 + g.y * 100 + seen[5 - flat] * 10 + fx::subgroup_lane() + fx::group_size(1) - 3;
   });
   std::vector<int> y(4 * 6), stale(1);
-  fx::EvalMemory memories[] = {{reinterpret_cast<std::byte*>(y.data()), {4, 6, 1}}, {reinterpret_cast<std::byte*>(stale.data()), {1, 1, 1}}};
+  fx::EvalMemory memories[] = {{reinterpret_cast<std::byte*>(y.data()), {4, 6, 1}},
+                               {reinterpret_cast<std::byte*>(stale.data()), {1, 1, 1}}};
   fx::evaluate_kernel(*k, {4, 6, 1}, memories, {});
   CHECK(stale[0] == 0);
   CHECK(y[0] == 10);
@@ -143,20 +143,23 @@ TEST_CASE("subgroup ops work on the threads that come by together", "[groups]") 
   }
 }
 TEST_CASE("atomics give the old number", "[groups]") {
-  const auto k = fx::detail::capture_kernel("atomics", [](fx::InOut<int> n, fx::InOut<fx::float2> p) {
-    auto i = fx::index();
-    n[0].atomic_add(1);
-    fx::Int ticket = fx::atomic_add(n[1], 2);
-    fx::atomic_max(n[2], i * 3 % 7);
-    fx::atomic_min(n[3], -(i * 5 % 11));
-    n[4].atomic_or(1 << i);
-    n[5].atomic_xor(i);
-    n[6].atomic_and(~(1 << i));
-    fx::atomic_compare_exchange(n[7], 0, i + 1);
-    n[8 + ticket / 2] = fx::atomic_exchange(n[18], i + 1);
-    p[0].y.atomic_add(0.5f);
-    p[0].x.atomic_max(fx::Float(i));
-  }, fx::Loc::here());
+  const auto k = fx::detail::capture_kernel(
+      "atomics",
+      [](fx::InOut<int> n, fx::InOut<fx::float2> p) {
+        auto i = fx::index();
+        n[0].atomic_add(1);
+        fx::Int ticket = fx::atomic_add(n[1], 2);
+        fx::atomic_max(n[2], i * 3 % 7);
+        fx::atomic_min(n[3], -(i * 5 % 11));
+        n[4].atomic_or(1 << i);
+        n[5].atomic_xor(i);
+        n[6].atomic_and(~(1 << i));
+        fx::atomic_compare_exchange(n[7], 0, i + 1);
+        n[8 + ticket / 2] = fx::atomic_exchange(n[18], i + 1);
+        p[0].y.atomic_add(0.5f);
+        p[0].x.atomic_max(fx::Float(i));
+      },
+      fx::Loc::here());
   std::vector<int> n(19);
   n[6] = -1;
   std::vector<float> p{0, 0};
@@ -178,13 +181,16 @@ TEST_CASE("atomics give the old number", "[groups]") {
   CHECK(p == std::vector<float>{9, 5});
 }
 TEST_CASE("lanes share the local memory of their thread", "[groups]") {
-  const auto k = fx::detail::capture_kernel("lanes", [](fx::Out<int> y) {
-    fx::Local<int, 8> a;
-    for (auto j : fx::lanes(8)) a[j] = j * j;
-    fx::Int sum = 0;
-    for (auto j : fx::range(8)) sum += a[7 - j];
-    y[fx::index()] = sum;
-  }, fx::Loc::here());
+  const auto k = fx::detail::capture_kernel(
+      "lanes",
+      [](fx::Out<int> y) {
+        fx::Local<int, 8> a;
+        for (auto j : fx::lanes(8)) a[j] = j * j;
+        fx::Int sum = 0;
+        for (auto j : fx::range(8)) sum += a[7 - j];
+        y[fx::index()] = sum;
+      },
+      fx::Loc::here());
   std::vector<int> y(2);
   run(*k, {2, 1, 1}, 0, y);
   CHECK(y == std::vector<int>{140, 140});
@@ -232,26 +238,38 @@ TEST_CASE("the same barriers inside one group are no race", "[groups][races]") {
   CHECK(x == std::vector<int>{1, 2, 3, 0, 5, 6, 7, 4});
 }
 TEST_CASE("an atomic and a plain access of two threads are a race", "[groups][races]") {
-  const auto load = fx::detail::capture_kernel("load", [](fx::InOut<int> x, fx::Out<int> y) {
-    x[0].atomic_add(1);
-    y[fx::index()] = x[0];
-  }, fx::Loc::here());
+  const auto load = fx::detail::capture_kernel(
+      "load",
+      [](fx::InOut<int> x, fx::Out<int> y) {
+        x[0].atomic_add(1);
+        y[fx::index()] = x[0];
+      },
+      fx::Loc::here());
   std::vector<int> x(1), y(2);
   CHECK_THAT(error_of(*load, 2, x, y), Contains("worked on by an atomic"));
-  const auto mixed = fx::detail::capture_kernel("mixed", [](fx::InOut<int> x, fx::Out<int> y) {
-    x[0].atomic_add(1);
-    y[fx::index()] = x[0].atomic_add(1);
-  }, fx::Loc::here());
+  const auto mixed = fx::detail::capture_kernel(
+      "mixed",
+      [](fx::InOut<int> x, fx::Out<int> y) {
+        x[0].atomic_add(1);
+        y[fx::index()] = x[0].atomic_add(1);
+      },
+      fx::Loc::here());
   CHECK(error_of(*mixed, 2, x, y) == "");
-  const auto both = fx::detail::capture_kernel("both", [](fx::InOut<int> x) {
-    x[0].atomic_add(1);
-    x[0].accumulate(1);
-  }, fx::Loc::here());
+  const auto both = fx::detail::capture_kernel(
+      "both",
+      [](fx::InOut<int> x) {
+        x[0].atomic_add(1);
+        x[0].accumulate(1);
+      },
+      fx::Loc::here());
   CHECK(error_of(*both, 2, x) == "");
-  const auto minimum = fx::detail::capture_kernel("minimum", [](fx::InOut<int> x) {
-    x[0].atomic_min(1);
-    x[0].accumulate(1);
-  }, fx::Loc::here());
+  const auto minimum = fx::detail::capture_kernel(
+      "minimum",
+      [](fx::InOut<int> x) {
+        x[0].atomic_min(1);
+        x[0].accumulate(1);
+      },
+      fx::Loc::here());
   CHECK_THAT(error_of(*minimum, 2, x), Contains("accumulated to"));
 }
 
@@ -260,9 +278,7 @@ namespace {
 template <class L> std::string refusal(const fx::Groups* groups, const L& lambda) {
   try {
     fx::detail::capture_kernel("k", lambda, fx::Loc::here(), groups);
-  } catch (const fx::KernelError& e) {
-    return e.what();
-  }
+  } catch (const fx::KernelError& e) { return e.what(); }
   return "nothing was thrown";
 }
 const fx::Groups kFour = fx::groups(4);
@@ -278,17 +294,21 @@ TEST_CASE("a barrier that surely parts the threads is refused at capture", "[gro
   });
   CHECK_THAT(e, Contains("groups.cpp:" + std::to_string(line + 4) + ": ") && Contains("groups.cpp:" + std::to_string(line + 2)));
   CHECK_THAT(e, Contains("is not the same for threads 0 and 2"));
-  CHECK_THAT(refusal(&kFour, [](fx::InOut<int> x) {
-    for (auto r : fx::range(fx::index())) {
-      x[fx::index()] = r;
-      fx::barrier();
-    }
-  }), Contains("the number of rounds"));
-  CHECK_THAT(refusal(&kFour, [](fx::InOut<int> x) {
-    fx::return_if(fx::index() % 2 == 0);
-    x[fx::index()] = 1;
-    fx::barrier();
-  }), Contains("is not reached by all threads"));
+  CHECK_THAT(refusal(&kFour,
+                     [](fx::InOut<int> x) {
+                       for (auto r : fx::range(fx::index())) {
+                         x[fx::index()] = r;
+                         fx::barrier();
+                       }
+                     }),
+             Contains("the number of rounds"));
+  CHECK_THAT(refusal(&kFour,
+                     [](fx::InOut<int> x) {
+                       fx::return_if(fx::index() % 2 == 0);
+                       x[fx::index()] = 1;
+                       fx::barrier();
+                     }),
+             Contains("is not reached by all threads"));
 }
 TEST_CASE("a barrier that parts the threads for some data is found in the evaluator", "[groups][errors]") {
   const auto line = fx::Loc::here().line;
@@ -301,33 +321,58 @@ TEST_CASE("a barrier that parts the threads for some data is found in the evalua
   std::vector<int> same{1, 1, 0, 0}, other{1, 1, 0, 1}, x(4);
   CHECK(error_of(*k, 4, same, x) == "");
   const std::string e = error_of(*k, 4, other, x);
-  CHECK_THAT(e, Contains("groups.cpp:" + std::to_string(line + 4) + ": ") && Contains("part at") && Contains("groups.cpp:" + std::to_string(line + 2)));
+  CHECK_THAT(e, Contains("groups.cpp:" + std::to_string(line + 4) + ": ") && Contains("part at") &&
+                    Contains("groups.cpp:" + std::to_string(line + 2)));
   CHECK_THAT(e, Contains("thread 3 reaches this barrier and thread 2 of its group does not"));
 }
 TEST_CASE("what needs groups says how to get them", "[groups][errors]") {
-  CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) { fx::barrier(); x[0] = 1; }), Contains("fx::groups(64)"));
-  CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) { fx::Shared<int, 2> s; x[0] = s[0]; }), Contains("a Shared in kernel"));
+  CHECK_THAT(refusal(nullptr,
+                     [](fx::Out<int> x) {
+                       fx::barrier();
+                       x[0] = 1;
+                     }),
+             Contains("fx::groups(64)"));
+  CHECK_THAT(refusal(nullptr,
+                     [](fx::Out<int> x) {
+                       fx::Shared<int, 2> s;
+                       x[0] = s[0];
+                     }),
+             Contains("a Shared in kernel"));
   CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) { x[0] = fx::subgroup_add(fx::index()); }), Contains("a subgroup operation"));
-  CHECK_THAT(refusal(&kFour, [](fx::Out<int> x) {
-    for ([[maybe_unused]] auto i : fx::range(2)) { fx::Shared<int, 2> s; x[0] = s[0]; }
-  }), Contains("declare it at the top of the kernel"));
-  CHECK_THAT(refusal(&kFour, [](fx::Out<int, 2> x) { auto [i, j] = fx::index<2>(); x(i, j) = 1; }), Contains("index<2>()"));
+  CHECK_THAT(refusal(&kFour,
+                     [](fx::Out<int> x) {
+                       for ([[maybe_unused]] auto i : fx::range(2)) {
+                         fx::Shared<int, 2> s;
+                         x[0] = s[0];
+                       }
+                     }),
+             Contains("declare it at the top of the kernel"));
+  CHECK_THAT(refusal(&kFour,
+                     [](fx::Out<int, 2> x) {
+                       auto [i, j] = fx::index<2>();
+                       x(i, j) = 1;
+                     }),
+             Contains("index<2>()"));
   CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) { x[0].atomic_add(1); }), Contains("declare the parameter InOut"));
   const fx::Groups many = fx::groups(64, 64);
   CHECK_THAT(refusal(&many, [](fx::Out<int, 2> x) { x(0, 0) = 1; }), Contains("groups of 64 x 64 threads"));
 }
 TEST_CASE("a lane that is not its own is refused", "[groups][errors]") {
-  CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) {
-    fx::Int sum = 0;
-    for (auto j : fx::lanes(4)) sum += j;
-    x[0] = sum;
-  }), Contains("declared outside of fx::lanes"));
-  CHECK_THAT(refusal(nullptr, [](fx::Out<int> x) {
-    for (auto j : fx::lanes(4)) {
-      fx::break_if(j > 2);
-      x[j] = 1;
-    }
-  }), Contains("inside fx::lanes"));
+  CHECK_THAT(refusal(nullptr,
+                     [](fx::Out<int> x) {
+                       fx::Int sum = 0;
+                       for (auto j : fx::lanes(4)) sum += j;
+                       x[0] = sum;
+                     }),
+             Contains("declared outside of fx::lanes"));
+  CHECK_THAT(refusal(nullptr,
+                     [](fx::Out<int> x) {
+                       for (auto j : fx::lanes(4)) {
+                         fx::break_if(j > 2);
+                         x[j] = 1;
+                       }
+                     }),
+             Contains("inside fx::lanes"));
 }
 TEST_CASE("a launch that groups do not divide is refused", "[groups][errors]") {
   const auto k = grouped(fx::groups(4), [](fx::Out<int> x) { x[fx::index()] = 1; });

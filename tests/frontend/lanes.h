@@ -70,8 +70,7 @@ class Lanes {
     const Lane& b = op.operands.size() > 1 ? get(op.operands[1]) : a;
     const Lane& c = op.operands.size() > 2 ? get(op.operands[2]) : a;
     Lane out(n_);
-    for (std::size_t i = 0; i < n_; ++i)
-      out[i] = to_bits(compute(from_bits<T>(a[i]), from_bits<T>(b[i]), from_bits<T>(c[i])));
+    for (std::size_t i = 0; i < n_; ++i) out[i] = to_bits(compute(from_bits<T>(a[i]), from_bits<T>(b[i]), from_bits<T>(c[i])));
     values_[op.results[0].index] = std::move(out);
   }
   void select(ValueId result, const Lane& c, const Lane& a, const Lane& b) {
@@ -82,8 +81,7 @@ class Lanes {
   void step(const Op& op) {
     if (op.code == Opcode::if_) {
       const Values a = region(op.regions[0]), b = region(op.regions[1]);
-      for (std::size_t i = 0; i < op.results.size(); ++i)
-        select(op.results[i], get(op.operands[0]), get(a[i]), get(b[i]));
+      for (std::size_t i = 0; i < op.results.size(); ++i) select(op.results[i], get(op.operands[0]), get(a[i]), get(b[i]));
     } else if (op.code == Opcode::select) {
       select(op.results[0], get(op.operands[0]), get(op.operands[1]), get(op.operands[2]));
     } else if (op.code == Opcode::bitcast) {
@@ -107,10 +105,13 @@ class Lanes {
   template <class T>
   void elementwise(const Op& op) {
     using F = HostOps<T>;
-#define FLUXION_LANES(name, dtypes, meaning)                              \
-  case Opcode::name:                                                      \
-    if constexpr (accepts(Operands::dtypes, dtype_of<T>))                 \
-      return map<T>(op, [](T a, T b, T c) { (void)b, (void)c; return meaning; }); \
+#define FLUXION_LANES(name, dtypes, meaning)              \
+  case Opcode::name:                                      \
+    if constexpr (accepts(Operands::dtypes, dtype_of<T>)) \
+      return map<T>(op, [](T a, T b, T c) {               \
+        (void)b, (void)c;                                 \
+        return meaning;                                   \
+      });                                                 \
     break;
 #define OP1(name, dtypes, flags, meaning, ...) FLUXION_LANES(name, dtypes, meaning)
 #define OP2(name, dtypes, flags, meaning, ...) FLUXION_LANES(name, dtypes, meaning)

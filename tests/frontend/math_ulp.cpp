@@ -18,7 +18,9 @@ namespace {
 
 using Exact = long double;
 
-struct Range { double low, high; };
+struct Range {
+  double low, high;
+};
 struct Case {
   Opcode op;
   Exact (*exact)(Exact, Exact);
@@ -52,8 +54,10 @@ const std::vector<Case>& cases() {
       {Opcode::asinh, [](Exact a, Exact) { return std::asinh(a); }, {{-1, 1}, {-100, 100}, {0, .01}, {0, 1e20}}},
       {Opcode::acosh, [](Exact a, Exact) { return std::acosh(a); }, {{1, 2}, {1, 100}, {1, 1.01}, {0, 1e20}}},
       {Opcode::atanh, [](Exact a, Exact) { return std::atanh(a); }, {{-1, 1}, {-.01, .01}, {.99, 1}}},
-      {Opcode::pow, [](Exact a, Exact b) { return std::pow(a, b); },
-       {{0, 4}, {.99, 1.01}, {0, 100}, {-10, 10}}, {{-30, 30}, {-9000, 9000}, {-3, 3}, {-8, 8}}},
+      {Opcode::pow,
+       [](Exact a, Exact b) { return std::pow(a, b); },
+       {{0, 4}, {.99, 1.01}, {0, 100}, {-10, 10}},
+       {{-30, 30}, {-9000, 9000}, {-3, 3}, {-8, 8}}},
       {Opcode::hypot, [](Exact a, Exact b) { return std::hypot(a, b); }, {{-1, 1}, {0, 1e6}}, {{-1, 1}, {0, 1e6}}},
       {Opcode::erf, [](Exact a, Exact) { return std::erf(a); }, {{-1, 1}, {-4, 4}, {-6, 6}, {.9, 1.1}}},
   };
@@ -72,7 +76,9 @@ Function lowered(Opcode op, DType t) {
 }
 
 template <class T>
-struct Samples { std::vector<T> x, y; };
+struct Samples {
+  std::vector<T> x, y;
+};
 
 template <class T>
 Samples<T> sample(const Case& c, std::size_t count) {
@@ -111,7 +117,9 @@ std::vector<T> run(const Function& f, const Samples<T>& s) {
 }
 
 template <class T>
-bool tiny(T v) { return v != 0 && std::fabs(v) < std::numeric_limits<T>::min(); }
+bool tiny(T v) {
+  return v != 0 && std::fabs(v) < std::numeric_limits<T>::min();
+}
 
 /// Error in units in the last place of the exact result; 0 where nothing is promised.
 template <class T>
@@ -121,7 +129,8 @@ double error_of(T got, Exact exact) {
   if (std::isnan(got)) return kHuge;
   const Exact size = std::fabs(exact);
   const int digits = std::numeric_limits<T>::digits;
-  const Exact last = std::ldexp(Exact(1), std::max(std::ilogb(size == 0 ? Exact(kMin) : size), std::numeric_limits<T>::min_exponent - 1) - digits + 1);
+  const Exact last =
+      std::ldexp(Exact(1), std::max(std::ilogb(size == 0 ? Exact(kMin) : size), std::numeric_limits<T>::min_exponent - 1) - digits + 1);
   if (std::isinf(exact) || size > Exact(kMax) + 2 * last) return got == (exact < 0 ? -INFINITY : INFINITY) ? 0 : kHuge;
   if (std::isinf(got)) return size > Exact(kMax) - 2 * last ? 0 : kHuge;
   if (size < Exact(kMin) * (1 + 0x1p-20L)) {
@@ -143,8 +152,8 @@ void check_bound(const Case& c, std::size_t count) {
     const double e = error_of(got[i], c.exact(s.x[i], s.y[i]));
     if (e > worst) worst = e, at = i;
   }
-  INFO(name_of(c.op) << " of " << name_of(dtype_of<T>) << " worst at " << std::hexfloat << s.x[at] << " " << s.y[at] << " -> "
-                     << got[at] << " exact " << c.exact(s.x[at], s.y[at]) << std::defaultfloat << " ops " << f.ops.size());
+  INFO(name_of(c.op) << " of " << name_of(dtype_of<T>) << " worst at " << std::hexfloat << s.x[at] << " " << s.y[at] << " -> " << got[at]
+                     << " exact " << c.exact(s.x[at], s.y[at]) << std::defaultfloat << " ops " << f.ops.size());
   if (std::getenv("FLUXION_MATH_ERRORS")) printf("%-6s %s %.3f  (%zu ops)\n", name_of(c.op), name_of(dtype_of<T>), worst, f.ops.size());
   CHECK(worst <= ulp_bound(c.op, dtype_of<T>));
 }
@@ -152,8 +161,28 @@ void check_bound(const Case& c, std::size_t count) {
 template <class T>
 void check_special(const Case& c) {
   using L = std::numeric_limits<T>;
-  std::vector<T> values = {0, 1, T(0.5), 2, 3, T(1e-3), T(1.5), 10, T(3.14159265358979), L::min(), L::max(), L::infinity(), L::epsilon(),
-                           T(88.5), T(89.2), T(103.9), T(710.1), T(746), T(0.25), T(16777217), T(1e16), T(1e30)};
+  std::vector<T> values = {0,
+                           1,
+                           T(0.5),
+                           2,
+                           3,
+                           T(1e-3),
+                           T(1.5),
+                           10,
+                           T(3.14159265358979),
+                           L::min(),
+                           L::max(),
+                           L::infinity(),
+                           L::epsilon(),
+                           T(88.5),
+                           T(89.2),
+                           T(103.9),
+                           T(710.1),
+                           T(746),
+                           T(0.25),
+                           T(16777217),
+                           T(1e16),
+                           T(1e30)};
   for (std::size_t i = 0, n = values.size(); i < n; ++i) values.push_back(-values[i]);
   values.push_back(L::quiet_NaN());
   Samples<T> s;

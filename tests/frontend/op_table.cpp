@@ -26,7 +26,8 @@ template <class T> std::vector<T> specials() {
   if constexpr (std::is_same_v<T, bool>) return {false, true};
   else if constexpr (std::is_floating_point_v<T>) {
     using L = std::numeric_limits<T>;
-    return {T(0), T(-0.), T(1), T(-1), T(0.5), T(-2.5), T(3.7), L::max(), L::lowest(), L::min(), L::denorm_min(), L::infinity(), -L::infinity(), L::quiet_NaN()};
+    return {T(0),     T(-0.),      T(1),     T(-1),           T(0.5),        T(-2.5),        T(3.7),
+            L::max(), L::lowest(), L::min(), L::denorm_min(), L::infinity(), -L::infinity(), L::quiet_NaN()};
   } else {
     using L = std::numeric_limits<T>;
     return {T(0), T(1), T(2), T(3), T(7), T(31), T(64), T(100), L::max(), L::min(), T(L::max() - 1), T(-1), T(-5)};
@@ -89,7 +90,8 @@ struct Gradient {
 };
 using F = HostOps<double>;
 #define VALUE(meaning) [](double a, double b, double c) -> double { return (void)a, (void)b, (void)c, static_cast<double>(meaning); }
-#define PARTIAL(d) [](double a, double b, double c, double r) -> double { return (void)a, (void)b, (void)c, (void)r, static_cast<double>(d); }
+#define PARTIAL(d) \
+  [](double a, double b, double c, double r) -> double { return (void)a, (void)b, (void)c, (void)r, static_cast<double>(d); }
 #define IF_floats(...) __VA_ARGS__
 #define IF_nums(...) __VA_ARGS__
 #define IF_all(...) __VA_ARGS__
@@ -99,7 +101,8 @@ std::vector<Gradient> gradients() {
   return {
 #define OP1(name, dtypes, flags, meaning, da, doc) IF_##dtypes(Gradient{Opcode::name, 1, VALUE(meaning), {PARTIAL(da)}}, )
 #define OP2(name, dtypes, flags, meaning, da, db, doc) IF_##dtypes(Gradient{Opcode::name, 2, VALUE(meaning), {PARTIAL(da), PARTIAL(db)}}, )
-#define OP3(name, dtypes, flags, meaning, da, db, dc, doc) IF_##dtypes(Gradient{Opcode::name, 3, VALUE(meaning), {PARTIAL(da), PARTIAL(db), PARTIAL(dc)}}, )
+#define OP3(name, dtypes, flags, meaning, da, db, dc, doc) \
+  IF_##dtypes(Gradient{Opcode::name, 3, VALUE(meaning), {PARTIAL(da), PARTIAL(db), PARTIAL(dc)}}, )
 #include "fluxion/ops.def"
   };
 }
@@ -123,12 +126,21 @@ std::uint64_t convert(DType from, DType to, std::uint64_t v) { return evaluate_o
 }  // namespace
 
 TEST_CASE("evaluate_op computes every row on every type it takes and refuses the others", "[ops]") {
-#define OP1(name, dtypes, flags, meaning, da, doc) \
-  check_all_types<Operands::dtypes>(Opcode::name, 1, []<class T>(T a, T, T) { [[maybe_unused]] typedef HostOps<T> F; return meaning; });
-#define OP2(name, dtypes, flags, meaning, da, db, doc) \
-  check_all_types<Operands::dtypes>(Opcode::name, 2, []<class T>(T a, T b, T) { typedef HostOps<T> F; return meaning; });
-#define OP3(name, dtypes, flags, meaning, da, db, dc, doc) \
-  check_all_types<Operands::dtypes>(Opcode::name, 3, []<class T>(T a, T b, T c) { typedef HostOps<T> F; return meaning; });
+#define OP1(name, dtypes, flags, meaning, da, doc)                            \
+  check_all_types<Operands::dtypes>(Opcode::name, 1, []<class T>(T a, T, T) { \
+    [[maybe_unused]] typedef HostOps<T> F;                                    \
+    return meaning;                                                           \
+  });
+#define OP2(name, dtypes, flags, meaning, da, db, doc)                          \
+  check_all_types<Operands::dtypes>(Opcode::name, 2, []<class T>(T a, T b, T) { \
+    typedef HostOps<T> F;                                                       \
+    return meaning;                                                             \
+  });
+#define OP3(name, dtypes, flags, meaning, da, db, dc, doc)                        \
+  check_all_types<Operands::dtypes>(Opcode::name, 3, []<class T>(T a, T b, T c) { \
+    typedef HostOps<T> F;                                                         \
+    return meaning;                                                               \
+  });
 #include "fluxion/ops.def"
   CHECK(g_checked > 20000);
 }
@@ -178,8 +190,8 @@ TEST_CASE("derivatives at kinks are the documented ones", "[ops]") {
   CHECK(partial(Opcode::atan2, 0, 0., 0.) == 0);
   CHECK(partial(Opcode::sign, 0, 0.) == 0);
   CHECK(partial(Opcode::stop_grad, 0, 3.) == 0);
-  CHECK(partial(Opcode::pow, 0, 0., 0.) == 0);   // x^0 is 1 everywhere
-  CHECK(partial(Opcode::pow, 1, 0., 2.) == 0);   // 0^y is 0 for y > 0
+  CHECK(partial(Opcode::pow, 0, 0., 0.) == 0);  // x^0 is 1 everywhere
+  CHECK(partial(Opcode::pow, 1, 0., 2.) == 0);  // 0^y is 0 for y > 0
   CHECK(partial(Opcode::pow, 0, 0., 1.) == 1);
   CHECK(std::isinf(partial(Opcode::sqrt, 0, 0.)));
   // Where a square would overflow or lose every digit.

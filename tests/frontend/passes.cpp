@@ -18,7 +18,12 @@ using namespace fluxion;
 
 namespace {
 constexpr Pass kExact[] = {
-    {"dce", "", dce}, {"canonical", "", canonical}, {"fold", "", fold}, {"cse", "", cse}, {"forward_stores", "", forward_stores}, {"licm", "", licm},
+    {"dce", "", dce},
+    {"canonical", "", canonical},
+    {"fold", "", fold},
+    {"cse", "", cse},
+    {"forward_stores", "", forward_stores},
+    {"licm", "", licm},
     {"promote_locals", "", promote_locals},
 };
 
@@ -104,10 +109,12 @@ Function dead_things() {
     return Builder::LoopYield{{b.mul(c[0], half_), b.add(c[1], c[0]), c[2]}, {c[1]}};
   });
   const ValueId start[] = {b.i32(0), b.i32(7)};
-  const auto count = b.while_(start, [&](const Values& c) { return std::pair{b.emit(Opcode::lt, {c[0], n}), c}; },
-                              [&](const Values& c) { return Builder::LoopYield{{b.add(c[0], b.i32(1)), b.mul(c[1], c[1])}, {c[1], c[0]}}; });
-  const Values r = b.if_(b.emit(Opcode::gt, {n, b.i32(1)}), [&] { return Values{b.mul(loop.carries[0], loop.carries[2]), one}; },
-                         [&] { return Values{b.convert(b.seq_len(count.seqs[0]), DType::f32), half_}; });
+  const auto count = b.while_(
+      start, [&](const Values& c) { return std::pair{b.emit(Opcode::lt, {c[0], n}), c}; },
+      [&](const Values& c) { return Builder::LoopYield{{b.add(c[0], b.i32(1)), b.mul(c[1], c[1])}, {c[1], c[0]}}; });
+  const Values r = b.if_(
+      b.emit(Opcode::gt, {n, b.i32(1)}), [&] { return Values{b.mul(loop.carries[0], loop.carries[2]), one}; },
+      [&] { return Values{b.convert(b.seq_len(count.seqs[0]), DType::f32), half_}; });
   b.store(y, i, r[0]);
   b.finish();
   return f;
@@ -123,8 +130,16 @@ Function ordered() {
   const ValueId before = b.load(x, i, 1), other = b.load(x, i, 0);
   b.store(x, i, b.mul(before, before), 1);
   const ValueId after = b.load(x, i, 1), again = b.load(x, i, 1);
-  b.if_(b.emit(Opcode::lt, {before, other}), [&] { b.store(y, i, b.load(x, i, 1)); return Values{}; },
-        [&] { b.accumulate(x, i, other, 1); return Values{}; });
+  b.if_(
+      b.emit(Opcode::lt, {before, other}),
+      [&] {
+        b.store(y, i, b.load(x, i, 1));
+        return Values{};
+      },
+      [&] {
+        b.accumulate(x, i, other, 1);
+        return Values{};
+      });
   const ValueId last = b.load(x, i, 1);
   b.for_(b.i32(0), b.i32(3), {}, [&](ValueId, const Values&) {
     const ValueId v = b.load(y, i);
@@ -147,17 +162,21 @@ Function foldable() {
   const ValueId n = b.scalar_parameter(DType::i32, "n");
   const ValueId i[] = {b.index(0)};
   const ValueId v = b.load(y, i), one = b.constant_float(DType::f32, 1), zero = b.constant_float(DType::f32, 0);
-  const Values taken = b.if_(b.emit(Opcode::lt, {b.i32(2), b.i32(3)}), [&] { return Values{b.emit(Opcode::div, {v, b.constant_float(DType::f32, 4)})}; },
-                             [&] { return Values{zero}; });
+  const Values taken = b.if_(
+      b.emit(Opcode::lt, {b.i32(2), b.i32(3)}), [&] { return Values{b.emit(Opcode::div, {v, b.constant_float(DType::f32, 4)})}; },
+      [&] { return Values{zero}; });
   const auto once = b.for_(b.i32(4), b.i32(5), taken, [&](ValueId j, const Values& c) {
     return Builder::LoopYield{{b.add(c[0], b.convert(b.mul(j, n), DType::f32))}, {}};
   });
-  const auto never = b.for_(b.i32(4), b.i32(4), once.carries, [&](ValueId, const Values& c) { return Builder::LoopYield{{b.mul(c[0], c[0])}, {c[0]}}; });
+  const auto never =
+      b.for_(b.i32(4), b.i32(4), once.carries, [&](ValueId, const Values& c) { return Builder::LoopYield{{b.mul(c[0], c[0])}, {c[0]}}; });
   const ValueId init[] = {never.carries[0], v, n};
-  const auto fixed = b.for_(b.i32(0), n, init, [&](ValueId, const Values& c) { return Builder::LoopYield{{b.add(c[0], c[1]), c[1], n}, {c[0]}}; }, true);
+  const auto fixed =
+      b.for_(b.i32(0), n, init, [&](ValueId, const Values& c) { return Builder::LoopYield{{b.add(c[0], c[1]), c[1], n}, {c[0]}}; }, true);
   const ValueId a = b.emit(Opcode::add, {b.emit(Opcode::add, {fixed.carries[2], b.i32(3)}), b.i32(4)});
   const ValueId flags = b.emit(Opcode::bit_not, {b.emit(Opcode::bit_not, {b.emit(Opcode::eq, {a, b.i32(9)})})});
-  const Values picked = b.if_(b.emit(Opcode::bit_not, {flags}), [&] { return Values{b.boolean(true), v}; }, [&] { return Values{b.boolean(false), v}; });
+  const Values picked =
+      b.if_(b.emit(Opcode::bit_not, {flags}), [&] { return Values{b.boolean(true), v}; }, [&] { return Values{b.boolean(false), v}; });
   const ValueId sum = b.add(b.mul(one, fixed.carries[0]), b.sub(fixed.carries[1], zero));
   const ValueId twice = b.convert(b.convert(sum, DType::f64), DType::f32);
   const ValueId len = b.convert(b.add(b.seq_len(fixed.seqs[0]), b.seq_len(never.seqs[0])), DType::f32);
@@ -192,7 +211,13 @@ Function stores() {
       const ValueId fresh = b.load(u, one);
       b.accumulate(u, one, d[0]);
       b.store(u, first, b.add(b.load(u, one), b.mul(scale, b.convert(b.mul(j, n), DType::f32))));
-      b.if_(b.emit(Opcode::gt, {k, b.i32(1)}), [&] { b.store(t, slot(k, 0), b.load(u, first)); return Values{}; }, [&] { return Values{}; });
+      b.if_(
+          b.emit(Opcode::gt, {k, b.i32(1)}),
+          [&] {
+            b.store(t, slot(k, 0), b.load(u, first));
+            return Values{};
+          },
+          [&] { return Values{}; });
       return Builder::LoopYield{{b.add(b.add(fresh, b.load(u, first)), b.mul(known, b.load(t, slot(j, 0))))}, {}};
     });
     return Builder::LoopYield{{b.mul(inner.carries[0], b.constant_float(DType::f32, 0.01))}, {}};
@@ -216,8 +241,16 @@ Function locals() {
     const MemoryId u = b.local(DType::f32, 2, "u");
     b.accumulate(u, one, b.load(t, one, 1));
     b.store(t, zero, b.add(b.load(t, zero, 0), b.load(u, zero)));
-    b.if_(b.emit(Opcode::gt, {j, b.i32(1)}), [&] { b.accumulate(t, zero, b.load(u, one)); return Values{}; },
-          [&] { b.store(u, zero, v); return Values{}; });
+    b.if_(
+        b.emit(Opcode::gt, {j, b.i32(1)}),
+        [&] {
+          b.accumulate(t, zero, b.load(u, one));
+          return Values{};
+        },
+        [&] {
+          b.store(u, zero, v);
+          return Values{};
+        });
     b.store(t, one, b.add(b.load(t, one, 1), b.load(u, zero)), 1);
     return Builder::LoopYield{};
   });
@@ -226,7 +259,9 @@ Function locals() {
   return f;
 }
 
-std::vector<Function> all() { return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable(), stores(), locals()}; }
+std::vector<Function> all() {
+  return {samples::saxpy(), samples::everything(), samples::stepping(), dead_things(), ordered(), foldable(), stores(), locals()};
+}
 
 std::size_t count(const Function& f, Opcode code) {
   std::size_t n = 0;

@@ -94,11 +94,12 @@ TEST_CASE("constants of every type and kind read back with the same bits", "[tex
       out.push_back(b.boolean(true));
       continue;
     }
-    for (std::uint64_t bits : {std::uint64_t{0}, std::uint64_t{1}, mask, mask >> 1, (mask >> 1) + 1, std::uint64_t{0x123456789abcdef1} & mask})
+    for (std::uint64_t bits :
+         {std::uint64_t{0}, std::uint64_t{1}, mask, mask >> 1, (mask >> 1) + 1, std::uint64_t{0x123456789abcdef1} & mask})
       out.push_back(b.constant(t, bits));
     if (!is_float(t)) continue;
-    for (double x : {1., -1., 0.1, 1e10, -2.5e-7, 65504., 1e300, 5e-324, std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
-                     std::numeric_limits<double>::quiet_NaN()})
+    for (double x : {1., -1., 0.1, 1e10, -2.5e-7, 65504., 1e300, 5e-324, std::numeric_limits<double>::infinity(),
+                     -std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
       out.push_back(b.constant_float(t, x));
   }
   b.finish(out);
@@ -159,9 +160,7 @@ TEST_CASE("a damaged text is refused or read and never more than that", "[text]"
       }
       try {
         print(parse(damaged));
-      } catch (const KernelError&) {
-        ++refused;
-      }
+      } catch (const KernelError&) { ++refused; }
     }
   }
   CHECK(refused > 1000);

@@ -20,7 +20,10 @@ using Pointers = std::vector<std::shared_ptr<const Function>>;
 class Capture {
  public:
   Capture(const Program& p, const Pointers& functions, const Device& d)
-      : p_(p), functions_(functions), variables_(static_cast<std::size_t>(d.variables)), recording_(Function::Kind::fn, fmt::format("f{}", functions.size()), at()) {
+      : p_(p),
+        functions_(functions),
+        variables_(static_cast<std::size_t>(d.variables)),
+        recording_(Function::Kind::fn, fmt::format("f{}", functions.size()), at()) {
     for (std::size_t k = 0; k < d.takes.size(); ++k)
       variables_[k] = detail::declare_as(recording_.scalar_parameter(dtype(d.takes[k]), fmt::format("v{}", k)), at());
   }
@@ -33,7 +36,9 @@ class Capture {
   Capture(const Program& p, const Pointers& functions)
       : p_(p), functions_(functions), variables_(static_cast<std::size_t>(p.variables)), recording_(Function::Kind::kernel, "fuzz", at()) {
     if (p.group) detail::set_groups({{p.group, 0, 0}, 1, at()});
-    const auto memory = [&](LayoutId element, Role role, const char* name) { memories_.push_back(recording_.memory_parameter(element, 1, role, name)); };
+    const auto memory = [&](LayoutId element, Role role, const char* name) {
+      memories_.push_back(recording_.memory_parameter(element, 1, role, name));
+    };
     memory(p.real, Role::in, "x");
     memory(DType::i32, Role::in, "p");
     memory(p.real, Role::out, "y");
@@ -90,7 +95,8 @@ class Capture {
       case kOwn0:
       case kOwn1: return detail::read(lane_, at());
       case kZ:
-      case kQ: return apply(Opcode::add, apply(Opcode::mul, integer(2), detail::read(thread_, at())), apply(Opcode::bit_and, i, integer(1)));
+      case kQ:
+        return apply(Opcode::add, apply(Opcode::mul, integer(2), detail::read(thread_, at())), apply(Opcode::bit_and, i, integer(1)));
       default: {
         const Id n = id >= kFirstLocal ? integer(kLocalLength) : is_shared(id) ? integer(p_.group) : detail::extent(memory(id), 0, at());
         return apply(Opcode::rem, apply(Opcode::bit_and, i, integer(INT32_MAX)), n);
@@ -237,7 +243,8 @@ class Capture {
 };
 
 /// `f` with rules that give the derivative of `of`.
-std::shared_ptr<const Function> with_rules(const std::shared_ptr<const Function>& f, const std::shared_ptr<const Function>& of, Device::Rules rules) {
+std::shared_ptr<const Function> with_rules(const std::shared_ptr<const Function>& f, const std::shared_ptr<const Function>& of,
+                                           Device::Rules rules) {
   const auto back = std::make_shared<const Function>(vjp(*of));
   const auto ruled = detail::with_rules(f, back, nullptr, {"fuzz", 1});
   if (rules == Device::Rules::vjp) return ruled;

@@ -10,8 +10,13 @@
 namespace fluxion::fuzz {
 namespace {
 
-constexpr Pass kExactPasses[] = {{"canonical", "", canonical}, {"fold", "", fold}, {"promote_locals", "", promote_locals},
-                                 {"forward_stores", "", forward_stores}, {"cse", "", cse}, {"licm", "", licm}, {"dce", "", dce}};
+constexpr Pass kExactPasses[] = {{"canonical", "", canonical},
+                                 {"fold", "", fold},
+                                 {"promote_locals", "", promote_locals},
+                                 {"forward_stores", "", forward_stores},
+                                 {"cse", "", cse},
+                                 {"licm", "", licm},
+                                 {"dce", "", dce}};
 
 std::string compare_bits(const char* what, const Arguments& expected, const Arguments& got) {
   constexpr const char* kResults[] = {"y", "z", "q", "w", "g", "s"};
@@ -24,7 +29,10 @@ std::string compare_bits(const char* what, const Arguments& expected, const Argu
       std::memcpy(&a, expected[k].bytes.data() + i, size);
       std::memcpy(&b, got[k].bytes.data() + i, size);
       if (a == b) continue;
-      const auto is_nan = [&](std::uint64_t bits) { return t == DType::f64 ? std::isnan(std::bit_cast<double>(bits)) : t == DType::f32 && std::isnan(std::bit_cast<float>(static_cast<std::uint32_t>(bits))); };
+      const auto is_nan = [&](std::uint64_t bits) {
+        return t == DType::f64 ? std::isnan(std::bit_cast<double>(bits))
+                               : t == DType::f32 && std::isnan(std::bit_cast<float>(static_cast<std::uint32_t>(bits)));
+      };
       if (is_nan(a) && is_nan(b)) continue;
       return fmt::format("{} {}[{}] is {} instead of {}", what, kResults[k], i / size, format_value(t, b), format_value(t, a));
     }
@@ -46,7 +54,8 @@ std::string compare_numbers(const char* what, const Arguments& expected, const A
     double largest = 0;
     for (std::int64_t i = 0; i < numbers; ++i)
       if (std::isfinite(e.as<T>()[i])) largest = std::max(largest, std::abs(static_cast<double>(e.as<T>()[i])));
-    const double room = static_cast<double>(std::numeric_limits<T>::min()) + (sums ? 1e4 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1e-3 + largest) : 0);
+    const double room = static_cast<double>(std::numeric_limits<T>::min()) +
+                        (sums ? 1e4 * static_cast<double>(std::numeric_limits<T>::epsilon()) * (1e-3 + largest) : 0);
     for (std::int64_t i = 0; i < numbers; ++i) {
       const double a = static_cast<double>(e.as<T>()[i]), b = static_cast<double>(g.as<T>()[i]);
       if (a == b || std::abs(a - b) <= room || (std::isnan(a) && std::isnan(b))) continue;
@@ -93,8 +102,6 @@ std::string check_values_as(const Program& p) {
 
 }  // namespace
 
-std::string check_values(const Program& p) {
-  return p.real == DType::f32 ? check_values_as<float>(p) : check_values_as<double>(p);
-}
+std::string check_values(const Program& p) { return p.real == DType::f32 ? check_values_as<float>(p) : check_values_as<double>(p); }
 
 }  // namespace fluxion::fuzz

@@ -17,7 +17,7 @@ namespace fluxion::fuzz {
 /// What a run over many programs adds up.
 struct Report {
   Coverage coverage;
-  std::map<std::string, int> refusals;  // by reason
+  std::map<std::string, int> refusals;           // by reason
   int programs = 0, refused = 0, unbounded = 0;  // unbounded: derivatives too large to compare
 };
 
@@ -48,9 +48,7 @@ template <class Check>
 std::string guarded(const Check& check) {
   try {
     return check();
-  } catch (const std::exception& e) {
-    return std::string("exception: ") + e.what();
-  }
+  } catch (const std::exception& e) { return std::string("exception: ") + e.what(); }
 }
 
 /// The smallest program found that fails `check` as `p` does.

@@ -22,15 +22,64 @@ inline constexpr const char* kPlaceNames[] = {"In", "Out", "InOut", "Accum", "sc
 
 /// Elementwise ops on floats are constructs by their opcode; these are the others.
 enum class Construct : std::uint8_t {
-  integer_op, comparison, boolean_op, select, short_circuit, to_real, to_int,
-  assign, choose, swap, branch, otherwise,
-  loop_up, loop_down, stride, zero_trips, one_trip, many_trips, nested, loop_while,
-  leave, skip, stop, carried_real, carried_integer, carried_boolean,
-  store, in_place, overwrite, read_back, accumulate, duplicate, indirect, integer_state, struct_element, half_element,
+  integer_op,
+  comparison,
+  boolean_op,
+  select,
+  short_circuit,
+  to_real,
+  to_int,
+  assign,
+  choose,
+  swap,
+  branch,
+  otherwise,
+  loop_up,
+  loop_down,
+  stride,
+  zero_trips,
+  one_trip,
+  many_trips,
+  nested,
+  loop_while,
+  leave,
+  skip,
+  stop,
+  carried_real,
+  carried_integer,
+  carried_boolean,
+  store,
+  in_place,
+  overwrite,
+  read_back,
+  accumulate,
+  duplicate,
+  indirect,
+  integer_state,
+  struct_element,
+  half_element,
   time_loop,
-  call, call_in_loop, call_in_branch, call_in_call, two_results, vjp_rule, jvp_rule, both_rules,
-  shared_store, shared_load, shared_sum, atomic_sum, rounds, part_of_subgroup,
-  subgroup_add, subgroup_scan, subgroup_min_max, subgroup_bits, subgroup_shuffle, subgroup_scatter, count_
+  call,
+  call_in_loop,
+  call_in_branch,
+  call_in_call,
+  two_results,
+  vjp_rule,
+  jvp_rule,
+  both_rules,
+  shared_store,
+  shared_load,
+  shared_sum,
+  atomic_sum,
+  rounds,
+  part_of_subgroup,
+  subgroup_add,
+  subgroup_scan,
+  subgroup_min_max,
+  subgroup_bits,
+  subgroup_shuffle,
+  subgroup_scatter,
+  count_
 };
 inline constexpr int kConstructs = kElementwiseCount + static_cast<int>(Construct::count_);
 constexpr int number_of(Construct c) { return kElementwiseCount + static_cast<int>(c); }
@@ -38,17 +87,21 @@ constexpr int number_of(Opcode op) { return static_cast<int>(op); }
 
 /// Works on integers and bools, so that no derivative passes through it.
 constexpr bool discrete(int construct) {
-  for (Construct c : {Construct::integer_op, Construct::boolean_op, Construct::short_circuit, Construct::to_real, Construct::carried_integer,
-                      Construct::carried_boolean, Construct::integer_state, Construct::leave, Construct::skip, Construct::stop, Construct::subgroup_bits})
+  for (Construct c :
+       {Construct::integer_op, Construct::boolean_op, Construct::short_circuit, Construct::to_real, Construct::carried_integer,
+        Construct::carried_boolean, Construct::integer_state, Construct::leave, Construct::skip, Construct::stop, Construct::subgroup_bits})
     if (construct == number_of(c)) return true;
   return false;
 }
 
 struct Trace {
-  std::uint8_t from = 0;               // a bit for each Place, along which derivatives come
-  std::uint8_t beside = 0;             // and for those that only decide: through comparisons, integers
+  std::uint8_t from = 0;    // a bit for each Place, along which derivatives come
+  std::uint8_t beside = 0;  // and for those that only decide: through comparisons, integers
   std::bitset<kConstructs> through;
-  Trace& operator|=(const Trace& o) { from |= o.from, beside |= o.beside, through |= o.through; return *this; }
+  Trace& operator|=(const Trace& o) {
+    from |= o.from, beside |= o.beside, through |= o.through;
+    return *this;
+  }
 };
 
 /// A number that leads its origin with it; the derivative part of it is not looked at.

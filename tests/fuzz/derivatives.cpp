@@ -121,11 +121,13 @@ Function program_around(const Program& p, const Function& kernel, const Argument
 
 class Check {
  public:
-  Check(const Program& p, Report* report) : p_(p), report_(report), in_(inputs(p, threads_of(p, kThreads))), primal_(arguments(in_)), random_(p.seed + 5) {
+  Check(const Program& p, Report* report)
+      : p_(p), report_(report), in_(inputs(p, threads_of(p, kThreads))), primal_(arguments(in_)), random_(p.seed + 5) {
     e_ = random_direction(primal_, random_);
     u_ = random_direction(primal_, random_);
     exact_ = dual_numbers(p, in_, e_, u_);
-    for (int r : kResults) c_[r] = testing::random_adjoint(exact_.e.at(r), random_), c_dot_[r] = testing::random_adjoint(exact_.e.at(r), random_);
+    for (int r : kResults)
+      c_[r] = testing::random_adjoint(exact_.e.at(r), random_), c_dot_[r] = testing::random_adjoint(exact_.e.at(r), random_);
     tolerance_ = p.halves ? 1e-5 : 1e-8;  // the derivatives of halves are f32
   }
 

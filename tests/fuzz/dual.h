@@ -27,20 +27,25 @@ inline double value_of(double v) { return v; }
 inline float value_of(float v) { return v; }
 template <class T> double value_of(const Dual<T>& x) { return value_of(x.v); }
 /// The value of `v` with the derivatives of `d`.
-template <class T> requires std::is_floating_point_v<T>
-T with_slope_of(T v, T) { return v; }
+template <class T>
+  requires std::is_floating_point_v<T>
+T with_slope_of(T v, T) {
+  return v;
+}
 template <class T> Dual<T> with_slope_of(const Dual<T>& v, const Dual<T>& d) { return {with_slope_of(v.v, d.v), d.d}; }
 inline bool is_zero(double v) { return v == 0; }
 template <class T> bool is_zero(const Dual<T>& x) { return is_zero(x.v) && is_zero(x.d); }
 
 /// A row of ops.def on plain numbers.
-template <class T> requires std::is_floating_point_v<T>
+template <class T>
+  requires std::is_floating_point_v<T>
 T float_op(Opcode op, T a, T b, T c) {
   using F = HostOps<T>;
   switch (op) {
-#define FLUXION_FLOAT(name, dtypes, meaning) \
-  case Opcode::name:                         \
-    if constexpr (accepts(Operands::dtypes, dtype_of<T>)) return static_cast<T>(meaning); else break;
+#define FLUXION_FLOAT(name, dtypes, meaning)                                              \
+  case Opcode::name:                                                                      \
+    if constexpr (accepts(Operands::dtypes, dtype_of<T>)) return static_cast<T>(meaning); \
+    else break;
 #define OP1(name, dtypes, flags, meaning, ...) FLUXION_FLOAT(name, dtypes, meaning)
 #define OP2(name, dtypes, flags, meaning, ...) FLUXION_FLOAT(name, dtypes, meaning)
 #define OP3(name, dtypes, flags, meaning, ...) FLUXION_FLOAT(name, dtypes, meaning)
@@ -82,7 +87,8 @@ Slopes<T> slopes(Opcode op, T a, T b) {
     case Opcode::sqrt: return {one / (two * f(Opcode::sqrt, a)), zero, zero};
     case Opcode::rsqrt: return {-(one / (two * a * f(Opcode::sqrt, a))), zero, zero};
     case Opcode::cbrt: return {one / (T(3.0) * square(f(Opcode::cbrt, a))), zero, zero};
-    case Opcode::exp: case Opcode::expm1: return {f(Opcode::exp, a), zero, zero};
+    case Opcode::exp:
+    case Opcode::expm1: return {f(Opcode::exp, a), zero, zero};
     case Opcode::exp2: return {T(std::log(2.0)) * f(Opcode::exp, T(std::log(2.0)) * a), zero, zero};
     case Opcode::log: return {one / a, zero, zero};
     case Opcode::log2: return {one / (T(std::log(2.0)) * a), zero, zero};
@@ -115,7 +121,12 @@ Slopes<T> slopes(Opcode op, T a, T b) {
     }
     case Opcode::erf: return {T(2 / std::sqrt(std::acos(-1.0))) * f(Opcode::exp, -square(a)), zero, zero};
     case Opcode::copysign: return {T(std::signbit(va) == std::signbit(vb) ? 1.0 : -1.0), zero, zero};
-    case Opcode::sign: case Opcode::floor: case Opcode::ceil: case Opcode::round: case Opcode::trunc: case Opcode::stop_grad: return {};
+    case Opcode::sign:
+    case Opcode::floor:
+    case Opcode::ceil:
+    case Opcode::round:
+    case Opcode::trunc:
+    case Opcode::stop_grad: return {};
     default: throw std::logic_error("fuzz: no slope is known of this op");
   }
 }

@@ -37,9 +37,7 @@ bool passes(const Program& p, const Check& check) {
   std::string ir;
   try {
     ir = fluxion::print(*capture(small));
-  } catch (const std::exception& e) {
-    ir = e.what();
-  }
+  } catch (const std::exception& e) { ir = e.what(); }
   FAIL_CHECK("seed " << p.seed << ": " << wrong << "\nshrunk: " << guarded([&] { return check(small); }) << "\n" << print(small) << ir);
   return false;
 }
@@ -66,8 +64,8 @@ TEST_CASE("random programs have the derivatives of dual numbers in every mode an
   Report report;
   run_all([&](const Program& p) { return check_derivatives(p, &report); }, true);
   std::printf("fuzz: seeds %llu to %llu: %d programs, %d refused, %d with derivatives beyond comparison\n",
-              static_cast<unsigned long long>(first_seed()), static_cast<unsigned long long>(first_seed() + count() - 1),
-              report.programs, report.refused, report.unbounded);
+              static_cast<unsigned long long>(first_seed()), static_cast<unsigned long long>(first_seed() + count() - 1), report.programs,
+              report.refused, report.unbounded);
   for (const auto& [reason, n] : report.refusals) std::printf("fuzz: refused %d: %s\n", n, reason.c_str());
   if (only()) return;
   std::printf("%s", report.coverage.table().c_str());
@@ -79,7 +77,8 @@ TEST_CASE("random programs have the derivatives of dual numbers in every mode an
 
 TEST_CASE("the lowerings of random programs change nothing but rounding", "[fuzz]") {
   int failures = 0;
-  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; ++seed) failures += !passes(generate(seed, real_of(seed)), check_lowering);
+  for (std::uint64_t seed = first_seed(); seed < first_seed() + count() && failures < 3; ++seed)
+    failures += !passes(generate(seed, real_of(seed)), check_lowering);
   CHECK(failures == 0);
 }
 

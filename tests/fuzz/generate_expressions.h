@@ -36,10 +36,10 @@ class Expressions {
   std::vector<int> locals_;
   std::vector<char> fixed_;  // by local: indexed by constants only, so that it becomes values
   bool out_may_be_read_ = false;
-  bool plain_ = false;   // without transcendentals, whose lowerings make native code large and slow to compile
+  bool plain_ = false;  // without transcendentals, whose lowerings make native code large and slow to compile
   enum class Phase { own, read, sum };
   Phase phase_[2] = {Phase::own, Phase::own};  // of the shared arrays, from barrier to barrier
-  bool device_ = false;  // inside a device function, which sees no memory, no thread and no scalars
+  bool device_ = false;                        // inside a device function, which sees no memory, no thread and no scalars
 
   int pick(int n) { return static_cast<int>(random_() % static_cast<std::uint64_t>(n)); }
   bool chance(int one_in) { return pick(one_in) == 0; }
@@ -63,7 +63,8 @@ class Expressions {
     std::vector<std::pair<int, int>> fits;
     for (std::size_t f = 0; f < p_.functions.size(); ++f)
       for (std::size_t r = 0; r < p_.functions[f].results.size(); ++r)
-        if (const Kind gives = p_.functions[f].results[r].kind; !p_.functions[f].singular && (gives == k || (k == Kind::real && gives == Kind::exact)))
+        if (const Kind gives = p_.functions[f].results[r].kind;
+            !p_.functions[f].singular && (gives == k || (k == Kind::real && gives == Kind::exact)))
           fits.emplace_back(static_cast<int>(f), static_cast<int>(r));
     if (fits.empty()) return false;
     const auto [f, r] = fits[static_cast<std::size_t>(pick(static_cast<int>(fits.size())))];
@@ -93,10 +94,15 @@ class Expressions {
         default: return literal(Kind::integer, pick(9) - 3);
       }
     }
-    constexpr Opcode kOps[] = {Opcode::add, Opcode::add, Opcode::sub, Opcode::mul, Opcode::div, Opcode::rem, Opcode::min,
+    constexpr Opcode kOps[] = {Opcode::add, Opcode::add,     Opcode::sub,    Opcode::mul,     Opcode::div, Opcode::rem, Opcode::min,
                                Opcode::max, Opcode::bit_and, Opcode::bit_or, Opcode::bit_xor, Opcode::shl, Opcode::shr, Opcode::mulhi};
     switch (pick(8)) {
-      case 0: return make(chance(2) ? Opcode::neg : chance(2) ? Opcode::abs : chance(2) ? Opcode::sign : Opcode::bit_not, Kind::integer, {integer(depth - 1)});
+      case 0:
+        return make(chance(2)   ? Opcode::neg
+                    : chance(2) ? Opcode::abs
+                    : chance(2) ? Opcode::sign
+                                : Opcode::bit_not,
+                    Kind::integer, {integer(depth - 1)});
       case 1: return make(Opcode::select, Kind::integer, {boolean(depth - 1), integer(depth - 1), integer(depth - 1)});
       case 2: return {Expr::Form::to_int, Kind::integer, {}, 0, 0, {exact(depth - 1).e}};
       default: return make(kOps[pick(std::size(kOps))], Kind::integer, {integer(depth - 1), integer(depth - 1)});
@@ -120,9 +126,7 @@ class Expressions {
   }
 
   Expr number(Kind k) { return literal(k, (pick(25) - 12) / 8.0); }
-  static Expr one_plus_square(const Expr& e) {
-    return make(Opcode::add, e.kind, {literal(e.kind, 1), make(Opcode::mul, e.kind, {e, e})});
-  }
+  static Expr one_plus_square(const Expr& e) { return make(Opcode::add, e.kind, {literal(e.kind, 1), make(Opcode::mul, e.kind, {e, e})}); }
 
   Bounded exact(int depth) {
     Expr e;
@@ -152,7 +156,13 @@ class Expressions {
       case 3: return {make(Opcode::select, Kind::exact, {boolean(depth - 1), a.e, b.e}), most};
       case 4: return {make(chance(2) ? Opcode::abs : Opcode::neg, Kind::exact, {a.e}), a.bound};
       case 5:
-        return {{Expr::Form::to_real, Kind::exact, {}, 0, 0, {make(Opcode::bit_and, Kind::integer, {integer(depth - 1), literal(Kind::integer, 3)})}}, 3};
+        return {{Expr::Form::to_real,
+                 Kind::exact,
+                 {},
+                 0,
+                 0,
+                 {make(Opcode::bit_and, Kind::integer, {integer(depth - 1), literal(Kind::integer, 3)})}},
+                3};
       case 6: return {make(Opcode::mul, Kind::exact, {a.e, b.e}), a.bound * b.bound};
       default: return {make(Opcode::add, Kind::exact, {a.e, b.e}), sum};
     }
@@ -168,7 +178,8 @@ class Expressions {
     if (!p_.group) return false;
     const int which = pick(2);
     if (phase_[which] == Phase::sum) return false;
-    out = phase_[which] == Phase::own ? load(kOwn0 + which, Kind::real, literal(Kind::integer, 0)) : load(kShared0 + which, Kind::real, integer(1));
+    out = phase_[which] == Phase::own ? load(kOwn0 + which, Kind::real, literal(Kind::integer, 0))
+                                      : load(kShared0 + which, Kind::real, integer(1));
     return true;
   }
   Bounded real(int depth) {
@@ -180,13 +191,23 @@ class Expressions {
       if (device_) return local_element(e) ? Bounded{e, 400} : exact(depth > 0);
       switch (pick(9)) {
         case 7: return {load(chance(2) ? kS0 : kS1, Kind::real, literal(Kind::integer, 0)), 2};
-        case 8: if (p_.halves) return {load(kH, Kind::exact, integer(1)), 2}; [[fallthrough]];
+        case 8:
+          if (p_.halves) return {load(kH, Kind::exact, integer(1)), 2};
+          [[fallthrough]];
         case 0: return exact(depth > 0);
         case 1: return {load(kX, Kind::exact, index()), 2};
-        case 2: if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2}; [[fallthrough]];
-        case 3: if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2}; [[fallthrough]];
-        case 4: if (local_element(e)) return {e, 400}; [[fallthrough]];
-        case 5: if (shared_element(e)) return {e, 400}; [[fallthrough]];
+        case 2:
+          if (out_may_be_read_) return {load(kY, Kind::real, literal(Kind::integer, 0)), 2};
+          [[fallthrough]];
+        case 3:
+          if (!p_.w_accumulates) return {load(kW, Kind::real, index()), 2};
+          [[fallthrough]];
+        case 4:
+          if (local_element(e)) return {e, 400};
+          [[fallthrough]];
+        case 5:
+          if (shared_element(e)) return {e, 400};
+          [[fallthrough]];
         default: return {load(kZ, Kind::real, index()), 400};
       }
     }
@@ -235,7 +256,8 @@ class Expressions {
     switch (fit) {
       case Fit::any: return v;
       case Fit::positive: return {one_plus_square(v.e), 1 + v.bound * v.bound};
-      case Fit::above_one: return {make(Opcode::add, Kind::real, {one_plus_square(v.e), literal(Kind::real, 0.25)}), 1.25 + v.bound * v.bound};
+      case Fit::above_one:
+        return {make(Opcode::add, Kind::real, {one_plus_square(v.e), literal(Kind::real, 0.25)}), 1.25 + v.bound * v.bound};
       case Fit::unit: return shrunk(0.9);
       case Fit::small: return shrunk(4);
     }
@@ -248,13 +270,13 @@ class Expressions {
     constexpr auto logs = [](double v) { return 1.5 * std::log1p(v) + 1; };
     constexpr auto same = [](double v) { return v; };
     static constexpr Unary kUnary[] = {
-        {Opcode::sin, Fit::any, one},        {Opcode::cos, Fit::any, one},       {Opcode::tanh, Fit::any, one},
-        {Opcode::erf, Fit::any, one},        {Opcode::atan, Fit::any, two},      {Opcode::asinh, Fit::any, logs},
-        {Opcode::exp, Fit::small, grows},    {Opcode::exp2, Fit::small, grows},  {Opcode::expm1, Fit::small, grows},
-        {Opcode::sinh, Fit::small, grows},   {Opcode::cosh, Fit::small, grows},  {Opcode::log, Fit::positive, logs},
+        {Opcode::sin, Fit::any, one},        {Opcode::cos, Fit::any, one},         {Opcode::tanh, Fit::any, one},
+        {Opcode::erf, Fit::any, one},        {Opcode::atan, Fit::any, two},        {Opcode::asinh, Fit::any, logs},
+        {Opcode::exp, Fit::small, grows},    {Opcode::exp2, Fit::small, grows},    {Opcode::expm1, Fit::small, grows},
+        {Opcode::sinh, Fit::small, grows},   {Opcode::cosh, Fit::small, grows},    {Opcode::log, Fit::positive, logs},
         {Opcode::log2, Fit::positive, logs}, {Opcode::log10, Fit::positive, logs}, {Opcode::log1p, Fit::positive, logs},
-        {Opcode::sqrt, Fit::positive, same}, {Opcode::rsqrt, Fit::positive, one}, {Opcode::cbrt, Fit::positive, same},
-        {Opcode::tan, Fit::unit, two},       {Opcode::asin, Fit::unit, two},     {Opcode::acos, Fit::unit, [](double) { return 3.0; }},
+        {Opcode::sqrt, Fit::positive, same}, {Opcode::rsqrt, Fit::positive, one},  {Opcode::cbrt, Fit::positive, same},
+        {Opcode::tan, Fit::unit, two},       {Opcode::asin, Fit::unit, two},       {Opcode::acos, Fit::unit, [](double) { return 3.0; }},
         {Opcode::atanh, Fit::unit, two},     {Opcode::acosh, Fit::above_one, logs}};
     const int n = pick(std::size(kUnary) + 4);
     if (n < static_cast<int>(std::size(kUnary))) {
@@ -274,7 +296,8 @@ class Expressions {
           return {make(Opcode::select, Kind::real, {guard, {Expr::Form::call, Kind::real, {}, 0, f, {inner}}, squashed(a)}), 200};
         }
         const Expr inner = make(Opcode::mul, Kind::real, {make(Opcode::max, Kind::exact, {x, zero}), one_plus_square(b.e)});
-        return {make(Opcode::select, Kind::real, {guard, make(kSingular[pick(std::size(kSingular))], Kind::real, {inner}), squashed(a)}), 30};
+        return {make(Opcode::select, Kind::real, {guard, make(kSingular[pick(std::size(kSingular))], Kind::real, {inner}), squashed(a)}),
+                30};
       }
       default: return {make(Opcode::pow, Kind::real, {one_plus_square(squashed_bound(a).e), squashed_bound(b).e}), 25};
     }
@@ -292,7 +315,9 @@ class Expressions {
   Bounded squashed_bound(const Bounded& v) {
     if (v.bound <= 2) return v;
     if (v.e.kind == Kind::exact)
-      return {make(Opcode::max, Kind::exact, {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}), 2};
+      return {make(Opcode::max, Kind::exact,
+                   {make(Opcode::min, Kind::exact, {v.e, literal(Kind::exact, 1.96875)}), literal(Kind::exact, -1.96875)}),
+              2};
     if (v.bound < 12 && chance(2)) return {make(Opcode::mul, Kind::real, {v.e, literal(Kind::real, 2 / v.bound)}), 2};
     if (plain_ || chance(2)) return {make(Opcode::div, Kind::real, {v.e, one_plus_square(v.e)}), 0.5};
     return {make(chance(4) ? Opcode::sin : Opcode::tanh, Kind::real, {v.e}), 1};

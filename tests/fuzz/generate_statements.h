@@ -92,7 +92,10 @@ class Statements : protected Expressions {
     if (loops_ >= 2 || depth >= 3) return;
     const auto small = [&](int most) { return make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, most)}); };
     constexpr int kSteps[] = {1, 1, 1, -1, -1, 2, -2};
-    Stmt s{Stmt::Form::loop, Kind::integer, 0, {chance(2) ? literal(Kind::integer, pick(3)) : small(1), small(3), literal(Kind::integer, kSteps[pick(7)])}};
+    Stmt s{Stmt::Form::loop,
+           Kind::integer,
+           0,
+           {chance(2) ? literal(Kind::integer, pick(3)) : small(1), small(3), literal(Kind::integer, kSteps[pick(7)])}};
     if (s.e[2].number < 0) std::swap(s.e[0], s.e[1]);
     if (chance(8)) s.e[2] = make(Opcode::add, Kind::integer, {small(1), literal(Kind::integer, 1)});
     loop(std::move(s), out, depth);
@@ -171,12 +174,14 @@ class Statements : protected Expressions {
     const int which = pick(2);
     if (phase_[which] == Phase::own) {
       const bool add = chance(3);
-      out.push_back({add ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, kOwn0 + which, {literal(Kind::integer, 0), squashed(real(2))}});
+      out.push_back(
+          {add ? Stmt::Form::accumulate : Stmt::Form::store, Kind::real, kOwn0 + which, {literal(Kind::integer, 0), squashed(real(2))}});
     } else if (phase_[which] == Phase::sum) {
       out.push_back({Stmt::Form::accumulate, Kind::real, kShared0 + which, {integer(1), squashed(real(2))}});
       out.back().other = chance(2);
     } else {
-      out.push_back({Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(kShared0 + which, Kind::real, integer(1)), 400})}});
+      out.push_back(
+          {Stmt::Form::accumulate, Kind::real, kG, {integer(1), squashed({load(kShared0 + which, Kind::real, integer(1)), 400})}});
     }
   }
   void barrier(std::vector<Stmt>& out) {
@@ -185,17 +190,22 @@ class Statements : protected Expressions {
   }
   void subgroup(std::vector<Stmt>& out) {
     const Kind k = chance(4) ? Kind::integer : chance(4) ? Kind::exact : Kind::real;
-    constexpr Subgroup kReals[] = {Subgroup::add, Subgroup::add, Subgroup::scan_add, Subgroup::scan_add_back, Subgroup::shuffle, Subgroup::scatter_add};
-    constexpr Subgroup kIntegers[] = {Subgroup::add, Subgroup::scan_add, Subgroup::min, Subgroup::max, Subgroup::bit_and, Subgroup::bit_or, Subgroup::bit_xor, Subgroup::shuffle};
+    constexpr Subgroup kReals[] = {Subgroup::add,           Subgroup::add,     Subgroup::scan_add,
+                                   Subgroup::scan_add_back, Subgroup::shuffle, Subgroup::scatter_add};
+    constexpr Subgroup kIntegers[] = {Subgroup::add,     Subgroup::scan_add, Subgroup::min,     Subgroup::max,
+                                      Subgroup::bit_and, Subgroup::bit_or,   Subgroup::bit_xor, Subgroup::shuffle};
     // Which thread has the least number must not depend on rounding, and a sum of exact numbers is not exact.
     constexpr Subgroup kExacts[] = {Subgroup::min, Subgroup::max, Subgroup::shuffle};
-    const Subgroup op = k == Kind::real ? kReals[pick(std::size(kReals))] : k == Kind::exact ? kExacts[pick(std::size(kExacts))] : kIntegers[pick(std::size(kIntegers))];
+    const Subgroup op = k == Kind::real    ? kReals[pick(std::size(kReals))]
+                        : k == Kind::exact ? kExacts[pick(std::size(kExacts))]
+                                           : kIntegers[pick(std::size(kIntegers))];
     Stmt s{Stmt::Form::subgroup, k, 0, {value(k, 2)}};
     s.other = static_cast<int>(op);
     if (k == Kind::real && op != Subgroup::shuffle)
       s.e[0] = make(Opcode::mul, k, {std::move(s.e[0]), literal(k, 1.0 / std::min(p_.group, static_cast<int>(kSubgroupSize)))});
     if (op == Subgroup::shuffle || op == Subgroup::scatter_add)
-      s.e.push_back(chance(2) ? integer(1) : make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, p_.group > 4 ? 31 : 3)}));
+      s.e.push_back(chance(2) ? integer(1)
+                              : make(Opcode::bit_and, Kind::integer, {integer(1), literal(Kind::integer, p_.group > 4 ? 31 : 3)}));
     s.id = declare(k);
     const Expr result = {Expr::Form::variable, k, {}, 0, s.id};
     out.push_back(std::move(s));
@@ -209,7 +219,10 @@ class Statements : protected Expressions {
     const int which = pick(2);
     if (chance(2) && phase_[which] != Phase::read) {
       const bool own = phase_[which] == Phase::own;
-      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate, Kind::real, (own ? kOwn0 : kShared0) + which, {own ? literal(Kind::integer, 0) : integer(1), std::move(v)}});
+      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate,
+                     Kind::real,
+                     (own ? kOwn0 : kShared0) + which,
+                     {own ? literal(Kind::integer, 0) : integer(1), std::move(v)}});
       if (!own) out.back().other = chance(2);
     } else if (chance(3) && !locals_.empty()) {
       out.push_back(store(locals_.back(), std::move(v)));
@@ -225,7 +238,10 @@ class Statements : protected Expressions {
     phase_[which] = chance(2) ? Phase::own : Phase::sum;
     const bool own = phase_[which] == Phase::own;
     for (int n = 1 + pick(2); n > 0; --n) {
-      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate, Kind::real, (own ? kOwn0 : kShared0) + which, {own ? literal(Kind::integer, 0) : integer(1), squashed(real(2))}});
+      out.push_back({own ? Stmt::Form::store : Stmt::Form::accumulate,
+                     Kind::real,
+                     (own ? kOwn0 : kShared0) + which,
+                     {own ? literal(Kind::integer, 0) : integer(1), squashed(real(2))}});
       if (!own) out.back().other = chance(2);
     }
     out.push_back({Stmt::Form::barrier});
@@ -238,8 +254,12 @@ class Statements : protected Expressions {
       case 1: return barrier(out);
       case 2: {
         if (depth > 1) return barrier(out);
-        const Expr low = chance(2) ? Expr{Expr::Form::scalar, Kind::integer, {}, 0, 1} : load(kP, Kind::integer, literal(Kind::integer, pick(7)));
-        Stmt s{Stmt::Form::rounds, Kind::integer, 0, {chance(2) ? literal(Kind::integer, 1 + pick(2)) : make(Opcode::bit_and, Kind::integer, {low, literal(Kind::integer, 3)})}};
+        const Expr low =
+            chance(2) ? Expr{Expr::Form::scalar, Kind::integer, {}, 0, 1} : load(kP, Kind::integer, literal(Kind::integer, pick(7)));
+        Stmt s{Stmt::Form::rounds,
+               Kind::integer,
+               0,
+               {chance(2) ? literal(Kind::integer, 1 + pick(2)) : make(Opcode::bit_and, Kind::integer, {low, literal(Kind::integer, 3)})}};
         const std::size_t names = scope_.size();
         const Phase before[2] = {phase_[0], phase_[1]};
         s.id = declare(Kind::integer);

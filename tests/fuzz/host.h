@@ -56,20 +56,13 @@ class Host {
   int depth_ = 0;
 
   static std::uint8_t bit(Place p) { return static_cast<std::uint8_t>(1u << static_cast<int>(p)); }
-  static Place place_of(int memory) {
-    switch (memory) {
-      case kX: case kH: return Place::in;
-      case kY: return Place::out;
-      case kZ: case kW: case kS0: case kS1: return Place::inout;
-      case kG: return Place::accum;
-      case kP: case kQ: return Place::integers;
-      case kOwn0: case kOwn1: case kShared0: case kShared1: return Place::shared;
-      default: return Place::local;
-    }
-  }
   void prepare() {
-    const auto mark = [](std::vector<N>& v, Place p) { if constexpr (kTraced) for (N& n : v) n.trace.from = bit(p); };
-    mark(arrays_.x, Place::in), mark(arrays_.h, Place::in), mark(arrays_.z, Place::inout), mark(arrays_.w, Place::inout), mark(arrays_.s, Place::inout);
+    const auto mark = [](std::vector<N>& v, Place p) {
+      if constexpr (kTraced)
+        for (N& n : v) n.trace.from = bit(p);
+    };
+    mark(arrays_.x, Place::in), mark(arrays_.h, Place::in), mark(arrays_.z, Place::inout), mark(arrays_.w, Place::inout),
+        mark(arrays_.s, Place::inout);
     p_traces_.assign(arrays_.p.size(), {bit(Place::integers), 0, {}});
     q_traces_.assign(arrays_.q.size(), {bit(Place::integers), 0, {}});
   }
@@ -122,8 +115,12 @@ class Host {
       case kW: return arrays_.w;
       case kG: return arrays_.g;
       case kH: return arrays_.h;
-      case kS0: case kS1: return arrays_.s;
-      case kOwn0: case kOwn1: case kShared0: case kShared1: return shared_.at(static_cast<std::size_t>(which_shared(memory)));
+      case kS0:
+      case kS1: return arrays_.s;
+      case kOwn0:
+      case kOwn1:
+      case kShared0:
+      case kShared1: return shared_.at(static_cast<std::size_t>(which_shared(memory)));
       default: return locals_.at(static_cast<std::size_t>(memory - kFirstLocal));
     }
   }
@@ -131,7 +128,8 @@ class Host {
     switch (memory) {
       case kP: return arrays_.p.size();
       case kQ: return arrays_.q.size();
-      case kS0: case kS1: return arrays_.s.size() / 2;
+      case kS0:
+      case kS1: return arrays_.s.size() / 2;
       default: return floats(memory).size();
     }
   }
@@ -139,8 +137,10 @@ class Host {
     const std::int32_t i = raw.i;
     switch (memory) {
       case kY: return static_cast<std::size_t>(thread_);
-      case kOwn0: case kOwn1: return static_cast<std::size_t>(thread_ - first_);
-      case kS0: case kS1: return static_cast<std::size_t>(2 * thread_ + memory - kS0);
+      case kOwn0:
+      case kOwn1: return static_cast<std::size_t>(thread_ - first_);
+      case kS0:
+      case kS1: return static_cast<std::size_t>(2 * thread_ + memory - kS0);
       case kZ:
       case kQ: return static_cast<std::size_t>(2 * thread_ + (i & 1));
       default: return static_cast<std::size_t>(i & INT32_MAX) % extent(memory);
@@ -229,7 +229,11 @@ class Host {
     if (e.kind == Kind::boolean) {
       if (is_real(operands)) r.b = test(e.op, value_of(k[0].f), value_of(k[1].f));
       else if (operands == Kind::integer) r.b = test(e.op, k[0].i, k[1].i);
-      else r.b = e.op == Opcode::bit_not ? !k[0].b : e.op == Opcode::bit_xor ? k[0].b != k[1].b : e.op == Opcode::bit_or ? k[0].b || k[1].b : k[0].b && k[1].b;
+      else
+        r.b = e.op == Opcode::bit_not   ? !k[0].b
+              : e.op == Opcode::bit_xor ? k[0].b != k[1].b
+              : e.op == Opcode::bit_or  ? k[0].b || k[1].b
+                                        : k[0].b && k[1].b;
       meet(operands == Kind::boolean ? Construct::boolean_op : Construct::comparison, r);
       cut(r);
     } else if (e.kind == Kind::integer) {
@@ -239,7 +243,12 @@ class Host {
       r.f = float_op(e.op, k[0].f, k[1].f, k[2].f);
       meet(number_of(e.op), r);
       switch (e.op) {
-        case Opcode::sign: case Opcode::floor: case Opcode::ceil: case Opcode::round: case Opcode::trunc: case Opcode::stop_grad: cut(r); break;
+        case Opcode::sign:
+        case Opcode::floor:
+        case Opcode::ceil:
+        case Opcode::round:
+        case Opcode::trunc:
+        case Opcode::stop_grad: cut(r); break;
         default: break;
       }
     }
@@ -257,7 +266,10 @@ class Host {
     if (context_[number_of(Construct::call)]) enter(Construct::call_in_call);
     enter(Construct::call);
     const Device& d = p_.functions[static_cast<std::size_t>(e.id)];
-    if (d.derivative_of >= 0) enter(d.rules == Device::Rules::vjp ? Construct::vjp_rule : d.rules == Device::Rules::jvp ? Construct::jvp_rule : Construct::both_rules);
+    if (d.derivative_of >= 0)
+      enter(d.rules == Device::Rules::vjp   ? Construct::vjp_rule
+            : d.rules == Device::Rules::jvp ? Construct::jvp_rule
+                                            : Construct::both_rules);
     Results r = run(d, arguments);
     for (std::size_t k = 0; k < d.results.size(); ++k) settle(r[k], Construct::call);
     context_ = outer;
@@ -433,7 +445,9 @@ class Host {
       case Stmt::Form::leave: return exit_if(s, Construct::leave, Exit::leave);
       case Stmt::Form::skip: return exit_if(s, Construct::skip, Exit::skip);
       case Stmt::Form::stop: return exit_if(s, Construct::stop, Exit::stop);
-      case Stmt::Form::barrier: case Stmt::Form::subgroup: case Stmt::Form::rounds: break;
+      case Stmt::Form::barrier:
+      case Stmt::Form::subgroup:
+      case Stmt::Form::rounds: break;
     }
     throw std::logic_error("fuzz: threads meet where each runs by itself");
   }
@@ -512,7 +526,8 @@ class Host {
       enter(Construct::rounds);
       if constexpr (kTraced) kinds_[s.id] = Kind::integer;
       for (std::int32_t k = 0; k < n; ++k) {
-        for (int lane : active) frame(lane).values[static_cast<std::size_t>(s.id)] = {}, frame(lane).values[static_cast<std::size_t>(s.id)].i = k;
+        for (int lane : active)
+          frame(lane).values[static_cast<std::size_t>(s.id)] = {}, frame(lane).values[static_cast<std::size_t>(s.id)].i = k;
         together(s.a, active);
       }
       for (int lane : active) as(lane, [&] { carried(s.a, std::max(n, 0), context_); });
@@ -536,8 +551,13 @@ class Host {
       } else if (real) {
         a.f = float_op(Opcode::add, a.f, b.f, N{});
       } else {
-        a.i = int_op(kind == Subgroup::min ? Opcode::min : kind == Subgroup::max ? Opcode::max : kind == Subgroup::bit_and ? Opcode::bit_and
-                     : kind == Subgroup::bit_or ? Opcode::bit_or : kind == Subgroup::bit_xor ? Opcode::bit_xor : Opcode::add, a.i, b.i);
+        a.i = int_op(kind == Subgroup::min       ? Opcode::min
+                     : kind == Subgroup::max     ? Opcode::max
+                     : kind == Subgroup::bit_and ? Opcode::bit_and
+                     : kind == Subgroup::bit_or  ? Opcode::bit_or
+                     : kind == Subgroup::bit_xor ? Opcode::bit_xor
+                                                 : Opcode::add,
+                     a.i, b.i);
       }
       return a;
     };
@@ -554,22 +574,12 @@ class Host {
         for (std::size_t j = first + 1; j < (kind == Subgroup::scan_add ? i + 1 : lanes.size()); ++j) r = combine(r, v[j]);
       }
       settle(r, construct_of(kind));
-      if (lanes.size() < static_cast<std::size_t>(std::min(p_.group, static_cast<int>(kSubgroupSize)))) settle(r, Construct::part_of_subgroup);
+      if (lanes.size() < static_cast<std::size_t>(std::min(p_.group, static_cast<int>(kSubgroupSize))))
+        settle(r, Construct::part_of_subgroup);
       out.push_back(r);
     }
     if constexpr (kTraced) kinds_[s.id] = s.kind;
     for (std::size_t i = 0; i < lanes.size(); ++i) frame(lanes[i]).values[static_cast<std::size_t>(s.id)] = out[i];
-  }
-  static Construct construct_of(Subgroup kind) {
-    switch (kind) {
-      case Subgroup::add: return Construct::subgroup_add;
-      case Subgroup::scan_add: case Subgroup::scan_add_back: return Construct::subgroup_scan;
-      case Subgroup::shuffle: return Construct::subgroup_shuffle;
-      case Subgroup::scatter_add: return Construct::subgroup_scatter;
-      case Subgroup::min: case Subgroup::max: return Construct::subgroup_min_max;
-      case Subgroup::bit_and: case Subgroup::bit_or: case Subgroup::bit_xor: break;
-    }
-    return Construct::subgroup_bits;
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "coverage.h"
 #include "dual.h"
+#include "program.h"
 
 namespace fluxion::fuzz {
 
@@ -49,6 +50,42 @@ bool test(Opcode op, T a, T b) {
 inline std::int32_t to_int(double v) {
   if (v != v) return 0;
   return v >= 2147483647.0 ? INT32_MAX : v <= -2147483648.0 ? INT32_MIN : static_cast<std::int32_t>(v);
+}
+
+// ---- what coverage counts
+inline Place place_of(int memory) {
+  switch (memory) {
+    case kX:
+    case kH: return Place::in;
+    case kY: return Place::out;
+    case kZ:
+    case kW:
+    case kS0:
+    case kS1: return Place::inout;
+    case kG: return Place::accum;
+    case kP:
+    case kQ: return Place::integers;
+    case kOwn0:
+    case kOwn1:
+    case kShared0:
+    case kShared1: return Place::shared;
+    default: return Place::local;
+  }
+}
+inline Construct construct_of(Subgroup kind) {
+  switch (kind) {
+    case Subgroup::add: return Construct::subgroup_add;
+    case Subgroup::scan_add:
+    case Subgroup::scan_add_back: return Construct::subgroup_scan;
+    case Subgroup::shuffle: return Construct::subgroup_shuffle;
+    case Subgroup::scatter_add: return Construct::subgroup_scatter;
+    case Subgroup::min:
+    case Subgroup::max: return Construct::subgroup_min_max;
+    case Subgroup::bit_and:
+    case Subgroup::bit_or:
+    case Subgroup::bit_xor: break;
+  }
+  return Construct::subgroup_bits;
 }
 
 template <class N>

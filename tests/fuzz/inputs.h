@@ -16,9 +16,12 @@ inline Arrays<double> inputs(const Program& p, int threads) {
   std::mt19937_64 random(p.seed + 77);
   std::uniform_real_distribution<double> u(-1.5, 1.5);
   Arrays<double> in;
-  const auto floats = [&](std::vector<double>& v, int n) { for (int i = 0; i < n; ++i) v.push_back(static_cast<float>(u(random))); };
+  const auto floats = [&](std::vector<double>& v, int n) {
+    for (int i = 0; i < n; ++i) v.push_back(static_cast<float>(u(random)));
+  };
   const auto ints = [&](std::vector<std::int32_t>& v, int n) {
-    for (int i = 0; i < n; ++i) v.push_back(random() % 4 ? static_cast<std::int32_t>(random() % 16) - 6 : static_cast<std::int32_t>(random()));
+    for (int i = 0; i < n; ++i)
+      v.push_back(random() % 4 ? static_cast<std::int32_t>(random() % 16) - 6 : static_cast<std::int32_t>(random()));
   };
   floats(in.x, kReadLength);
   ints(in.p, kReadLength);
@@ -37,8 +40,11 @@ inline Arrays<double> inputs(const Program& p, int threads) {
 template <class To, class From>
 Arrays<To> converted(const Arrays<From>& in) {
   Arrays<To> out;
-  const auto floats = [](const std::vector<From>& from, std::vector<To>& to) { for (const From& v : from) to.push_back(static_cast<To>(v)); };
-  floats(in.x, out.x), floats(in.y, out.y), floats(in.z, out.z), floats(in.w, out.w), floats(in.g, out.g), floats(in.s, out.s), floats(in.h, out.h);
+  const auto floats = [](const std::vector<From>& from, std::vector<To>& to) {
+    for (const From& v : from) to.push_back(static_cast<To>(v));
+  };
+  floats(in.x, out.x), floats(in.y, out.y), floats(in.z, out.z), floats(in.w, out.w), floats(in.g, out.g), floats(in.s, out.s),
+      floats(in.h, out.h);
   out.p = in.p, out.q = in.q, out.a = static_cast<To>(in.a), out.m = in.m;
   return out;
 }
@@ -67,13 +73,15 @@ Data halves_data(const std::vector<T>& v) {
 /// In the order of the parameters.
 template <class T>
 Arguments arguments(const Arrays<T>& in) {
-  return {packed_data(in.x), packed_data(in.p), packed_data(in.y), packed_data(in.z), packed_data(in.q), packed_data(in.w), packed_data(in.g),
-          packed_data(in.s, packed(dtype_of<T>, 2)), halves_data(in.h), scalar_data(in.a), scalar_data(in.m)};
+  return {packed_data(in.x), packed_data(in.p), packed_data(in.y), packed_data(in.z),
+          packed_data(in.q), packed_data(in.w), packed_data(in.g), packed_data(in.s, packed(dtype_of<T>, 2)),
+          halves_data(in.h), scalar_data(in.a), scalar_data(in.m)};
 }
 /// What a kernel leaves behind, in the order in which run() gives it.
 template <class T>
 Arguments results(const Arrays<T>& out) {
-  return {packed_data(out.y), packed_data(out.z), packed_data(out.q), packed_data(out.w), packed_data(out.g), packed_data(out.s, packed(dtype_of<T>, 2))};
+  return {packed_data(out.y), packed_data(out.z), packed_data(out.q),
+          packed_data(out.w), packed_data(out.g), packed_data(out.s, packed(dtype_of<T>, 2))};
 }
 
 }  // namespace fluxion::fuzz

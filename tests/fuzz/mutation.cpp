@@ -48,7 +48,9 @@ std::vector<Row> all_mutants() {
     // An operand that never matters has no partial to get wrong; min and max matter in either.
     for (int k = 0; k < row.arity; ++k)
       if (at[k] != 0 || op == Opcode::min || op == Opcode::max)
-        rows.push_back({Mutant::partial, Area::ad, fmt::format("{} d{}", name_of(op), "abc"[k]), "", op, k, static_cast<PartialMutant>(turn++ % testing::kPartialMutants)}), rows.back().what = kHow[static_cast<int>(rows.back().how)];
+        rows.push_back({Mutant::partial, Area::ad, fmt::format("{} d{}", name_of(op), "abc"[k]), "", op, k,
+                        static_cast<PartialMutant>(turn++ % testing::kPartialMutants)}),
+            rows.back().what = kHow[static_cast<int>(rows.back().how)];
   }
   return rows;
 }
@@ -115,13 +117,17 @@ TEST_CASE("random programs catch planted mistakes in partials and rules and pass
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     ++tried, killed += k.by > 0;
     if (k.by) needed.push_back(k.by);
-    if (wanted) fmt::print("{:>28} {:>9}  {} ({:.1f} s)\n", row.name, k.by ? fmt::format("{}", k.by) : "SURVIVED", k.by ? k.check : row.what, seconds), std::fflush(stdout);
+    if (wanted)
+      fmt::print("{:>28} {:>9}  {} ({:.1f} s)\n", row.name, k.by ? fmt::format("{}", k.by) : "SURVIVED", k.by ? k.check : row.what,
+                 seconds),
+          std::fflush(stdout);
     INFO(row.name << ": " << row.what);
     if (!all) CHECK(k.by > 0);
   }
   std::sort(needed.begin(), needed.end());
   if (wanted && !needed.empty())
-    fmt::print("{} of {} mutants killed within 5000 programs, half of them within {}, the last at program {}\n", killed, tried, needed[needed.size() / 2], needed.back());
+    fmt::print("{} of {} mutants killed within 5000 programs, half of them within {}, the last at program {}\n", killed, tried,
+               needed[needed.size() / 2], needed.back());
   CHECK(tried > 0);
   CHECK(100 * killed >= 98 * tried);
 }

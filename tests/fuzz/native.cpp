@@ -95,7 +95,8 @@ std::string check_lowering_as(const Program& p) {
 std::string check_native(const Program& p, Backend& backend, const CompileOptions& options, bool derivative) {
   const testing::StripLength strips(p.seed / 7 % 2 ? 2 : 1 << 14);
   const KeptCalls kept(p.keep_calls);
-  return p.real == DType::f32 ? check_native_as<float>(p, backend, options, derivative) : check_native_as<double>(p, backend, options, derivative);
+  return p.real == DType::f32 ? check_native_as<float>(p, backend, options, derivative)
+                              : check_native_as<double>(p, backend, options, derivative);
 }
 std::string check_lowering(const Program& p) {
   const KeptCalls kept(p.keep_calls);

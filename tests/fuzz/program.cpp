@@ -53,7 +53,8 @@ void text(const std::vector<Stmt>& block, int depth, std::string& out) {
       case Stmt::Form::skip: out += fmt::format("continue if {}\n", e(0)); break;
       case Stmt::Form::barrier: out += "barrier\n"; break;
       case Stmt::Form::subgroup:
-        out += fmt::format("let v{} = subgroup {} {}{}\n", s.id, name_of(static_cast<Subgroup>(s.other)), e(0), s.e.size() > 1 ? ", " + e(1) : "");
+        out += fmt::format("let v{} = subgroup {} {}{}\n", s.id, name_of(static_cast<Subgroup>(s.other)), e(0),
+                           s.e.size() > 1 ? ", " + e(1) : "");
         break;
       case Stmt::Form::rounds: out += fmt::format("for v{} to {} together\n", s.id, e(0)); break;
       case Stmt::Form::stop: out += fmt::format("return if {}\n", e(0)); break;
@@ -249,11 +250,14 @@ bool valid(const Program& p) {
 }
 
 std::string print(const Program& p) {
-  std::string out = fmt::format("seed {}, {}, w is {}, steps {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read", p.steps);
+  std::string out =
+      fmt::format("seed {}, {}, w is {}, steps {}\n", p.seed, name_of(p.real), p.w_accumulates ? "accumulated" : "read", p.steps);
   if (p.group) out += fmt::format("groups of {}\n", p.group);
   for (std::size_t f = 0; f < p.functions.size(); ++f) {
     const Device& d = p.functions[f];
-    out += fmt::format("f{} of {}{}\n", f, d.takes.size(), d.derivative_of < 0 ? "" : fmt::format(", with the derivative of f{} by rules {}", d.derivative_of, static_cast<int>(d.rules)));
+    out += fmt::format(
+        "f{} of {}{}\n", f, d.takes.size(),
+        d.derivative_of < 0 ? "" : fmt::format(", with the derivative of f{} by rules {}", d.derivative_of, static_cast<int>(d.rules)));
     text(d.body, 1, out);
     for (const Expr& e : d.results) out += "  gives " + text(e) + "\n";
   }

@@ -24,8 +24,21 @@ enum class Kind : std::uint8_t { exact, real, integer, boolean };
 constexpr bool is_real(Kind k) { return k <= Kind::real; }
 
 enum MemoryName {
-  kX, kP, kY, kZ, kQ, kW, kG, kS0, kS1, kH, kMemories,  // s is two names: its leaves
-  kOwn0 = kMemories, kOwn1, kShared0, kShared1,         // memory of a group: the thread's own element of it, or any
+  kX,
+  kP,
+  kY,
+  kZ,
+  kQ,
+  kW,
+  kG,
+  kS0,
+  kS1,
+  kH,
+  kMemories,  // s is two names: its leaves
+  kOwn0 = kMemories,
+  kOwn1,
+  kShared0,
+  kShared1,  // memory of a group: the thread's own element of it, or any
   kFirstLocal = 16
 };
 constexpr bool is_own(int memory) { return memory == kOwn0 || memory == kOwn1; }
@@ -61,8 +74,8 @@ struct Stmt {
     stop,        // return if e[0]
     // What the threads of a group do together; of these a branch may contain subgroups, rounds all of them.
     barrier,
-    subgroup,    // id: a new variable, = the Subgroup op `other` of e[0], with the lane e[1]
-    rounds,      // for id from 0 to e[0], which is the same in all threads: a
+    subgroup,  // id: a new variable, = the Subgroup op `other` of e[0], with the lane e[1]
+    rounds,    // for id from 0 to e[0], which is the same in all threads: a
   };
   Form form = Form::let;
   Kind kind = Kind::integer;  // of the variable

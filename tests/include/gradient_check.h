@@ -36,11 +36,15 @@ struct Data {
   template <class T> const T* as() const { return reinterpret_cast<const T*>(bytes.data()); }
 
   double get(DType t, std::size_t at) const {
-    const auto read = [&]<class T>(T v) { std::memcpy(&v, bytes.data() + at, sizeof v); return static_cast<double>(v); };
+    const auto read = [&]<class T>(T v) {
+      std::memcpy(&v, bytes.data() + at, sizeof v);
+      return static_cast<double>(v);
+    };
     switch (t) {
       case DType::f64: return read(0.0);
       case DType::f32: return read(0.0f);
-      case DType::f16: return static_cast<double>(static_cast<float>(half{static_cast<half>(*reinterpret_cast<const half*>(bytes.data() + at))}));
+      case DType::f16:
+        return static_cast<double>(static_cast<float>(half{static_cast<half>(*reinterpret_cast<const half*>(bytes.data() + at))}));
       case DType::bf16: return static_cast<double>(static_cast<float>(*reinterpret_cast<const bfloat16*>(bytes.data() + at)));
       default: return 0;
     }
@@ -105,7 +109,8 @@ inline Arguments run_before(const Function& f, const Arguments& arguments, std::
         std::memcpy(&b, d.bytes.data(), std::min<std::size_t>(8, d.bytes.size()));
         scalars.push_back(b);
       } else {
-        Data& held = k < 0 ? works[static_cast<std::size_t>(-1 - k)] : const_cast<Data&>(arguments[static_cast<std::size_t>(k)]);  // only read
+        Data& held =
+            k < 0 ? works[static_cast<std::size_t>(-1 - k)] : const_cast<Data&>(arguments[static_cast<std::size_t>(k)]);  // only read
         memories.push_back({held.bytes.data(), held.extent});
       }
     }
@@ -260,9 +265,9 @@ inline Data moved(const Data& x, const Data& direction, double by) {
 
 /// The numbers of one check; each error is relative to the size of what is compared.
 struct Errors {
-  double differences = 0;   // jvp against central differences
-  double dots = 0;          // vjp against jvp
-  double order = 0;         // vjp, threads in random order against threads in order
+  double differences = 0;  // jvp against central differences
+  double dots = 0;         // vjp against jvp
+  double order = 0;        // vjp, threads in random order against threads in order
   double jvp_dot = 0, vjp_dot = 0, difference_dot = 0;
 };
 
@@ -280,7 +285,9 @@ inline Errors check(const Function& f, const Arguments& arguments, const CheckOp
   Errors e;
   const RunOptions at{options.domain, 0};
   const auto role = [&](std::size_t p) { return f.parameters[p].role; };
-  const auto relative = [](double a, double b, double size) { return std::abs(a - b) / std::max({std::abs(size), std::abs(a), std::abs(b), 1e-30}); };
+  const auto relative = [](double a, double b, double size) {
+    return std::abs(a - b) / std::max({std::abs(size), std::abs(a), std::abs(b), 1e-30});
+  };
 
   // Forward: a tangent for every float parameter; an Out has none on entry.
   Arguments tangents(arguments.size()), forward = arguments;

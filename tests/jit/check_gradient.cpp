@@ -7,12 +7,13 @@ namespace fx = fluxion;
 
 TEST_CASE("check_gradient finds kernels and programs right", "[jit][ad]") {
   const fx::Device dev = fx::Device::cpu();
-  auto k = fx::kernel("k", [](fx::In<double> x, fx::InOut<double> y, fx::Double a, fx::In<int> which, fx::Accum<double> e, fx::Out<double> z) {
-    auto i = fx::index();
-    for (auto t : fx::range(which[i])) y[i] = fx::sin(y[i]) * x[which[i]] + a * fx::Double(t);
-    e[0] += y[i] * y[i];
-    z[i] = y[i] * a;
-  });
+  auto k =
+      fx::kernel("k", [](fx::In<double> x, fx::InOut<double> y, fx::Double a, fx::In<int> which, fx::Accum<double> e, fx::Out<double> z) {
+        auto i = fx::index();
+        for (auto t : fx::range(which[i])) y[i] = fx::sin(y[i]) * x[which[i]] + a * fx::Double(t);
+        e[0] += y[i] * y[i];
+        z[i] = y[i] * a;
+      });
   auto x = dev.upload({0.3, 0.7, 1.1}), y = dev.upload({0.5, 0.6, 0.7});
   auto which = dev.upload({2, 0, 1});
   const auto report = fx::check_gradient(k.over(3), x, y, 0.8, which, dev.zeros<double>(1), dev.zeros<double>(3));

@@ -25,9 +25,26 @@ const ComplexRow kComplexRows[] = {
     {"difference", [](Z a, Z b) { return a - b; }, [](C a, C b) { return a - b; }},
     {"product", [](Z a, Z b) { return a * b; }, [](C a, C b) { return a * b; }},
     {"quotient", [](Z a, Z b) { return a / b; }, [](C a, C b) { return a / b; }},
-    {"real operands", [](Z a, Z b) { return (2.0 - a) * b.re / (a.im + 3.0 * b) + 1.5; }, [](C a, C b) { return (2.0 - a) * b.real() / (a.imag() + 3.0 * b) + 1.5; }},
-    {"host operands", [](Z a, Z b) { return fx::Complex<double>{0.5, -1.5} * a + b * fx::Complex<double>{2, 1}; }, [](C a, C b) { return C{0.5, -1.5} * a + b * C{2, 1}; }},
-    {"assignments", [](Z a, Z b) { Z s = a; s += b; s *= a; s -= b * b; s = s * s; return s; }, [](C a, C b) { C s = a; s += b; s *= a; s -= b * b; return s * s; }},
+    {"real operands", [](Z a, Z b) { return (2.0 - a) * b.re / (a.im + 3.0 * b) + 1.5; },
+     [](C a, C b) { return (2.0 - a) * b.real() / (a.imag() + 3.0 * b) + 1.5; }},
+    {"host operands", [](Z a, Z b) { return fx::Complex<double>{0.5, -1.5} * a + b * fx::Complex<double>{2, 1}; },
+     [](C a, C b) { return C{0.5, -1.5} * a + b * C{2, 1}; }},
+    {"assignments",
+     [](Z a, Z b) {
+       Z s = a;
+       s += b;
+       s *= a;
+       s -= b * b;
+       s = s * s;
+       return s;
+     },
+     [](C a, C b) {
+       C s = a;
+       s += b;
+       s *= a;
+       s -= b * b;
+       return s * s;
+     }},
     {"conj", [](Z a, Z b) { return fx::conj(a) * b; }, [](C a, C b) { return std::conj(a) * b; }},
     {"norm2", [](Z a, Z b) { return fx::norm2(a) * b; }, [](C a, C b) { return std::norm(a) * b; }},
     {"abs", [](Z a, Z b) { return fx::abs(a) * b + fx::abs(b); }, [](C a, C b) { return std::abs(a) * b + std::abs(b); }},
@@ -35,11 +52,39 @@ const ComplexRow kComplexRows[] = {
     {"exp", [](Z a, Z b) { return fx::exp(a * b); }, [](C a, C b) { return std::exp(a * b); }},
     {"log", [](Z a, Z b) { return fx::log(a) * b + fx::log(-b); }, [](C a, C b) { return std::log(a) * b + std::log(-b); }},
     {"sqrt", [](Z a, Z b) { return fx::sqrt(a) * b + fx::sqrt(-b); }, [](C a, C b) { return std::sqrt(a) * b + std::sqrt(-b); }},
-    {"powers of the host", [](Z a, Z b) { return fx::pow(a, 5) + fx::pow(b, -3) * fx::pow(a, 0) + fx::pow(a, 2.5) * fx::pow(b, fx::Complex<double>{0.5, -1}); }, [](C a, C b) { return std::pow(a, 5) + std::pow(b, -3) + std::pow(a, 2.5) * std::pow(b, C{0.5, -1}); }},
+    {"powers of the host",
+     [](Z a, Z b) { return fx::pow(a, 5) + fx::pow(b, -3) * fx::pow(a, 0) + fx::pow(a, 2.5) * fx::pow(b, fx::Complex<double>{0.5, -1}); },
+     [](C a, C b) { return std::pow(a, 5) + std::pow(b, -3) + std::pow(a, 2.5) * std::pow(b, C{0.5, -1}); }},
     {"pow", [](Z a, Z b) { return fx::pow(a, b) + fx::pow(b, a.im); }, [](C a, C b) { return std::pow(a, b) + std::pow(b, a.imag()); }},
-    {"quotients", [](Z a, Z b) { Z s = a; s /= b; s /= 2.0; s = 1.0 / s; s /= s + a; return s; }, [](C a, C b) { C s = a; s /= b; s /= 2.0; s = 1.0 / s; return s / (s + a); }},
-    {"parts", [](Z a, Z b) { return Z(a.im * b.re, fx::sin(a.re) * b.im); }, [](C a, C b) { return C(a.imag() * b.real(), std::sin(a.real()) * b.imag()); }},
-    {"loop", [](Z a, Z b) { Z z = a; for ([[maybe_unused]] auto t : fx::range(3)) z = z * z * 0.5 + b; return z; }, [](C a, C b) { C z = a; for (int t = 0; t < 3; ++t) z = z * z * 0.5 + b; return z; }},
+    {"quotients",
+     [](Z a, Z b) {
+       Z s = a;
+       s /= b;
+       s /= 2.0;
+       s = 1.0 / s;
+       s /= s + a;
+       return s;
+     },
+     [](C a, C b) {
+       C s = a;
+       s /= b;
+       s /= 2.0;
+       s = 1.0 / s;
+       return s / (s + a);
+     }},
+    {"parts", [](Z a, Z b) { return Z(a.im * b.re, fx::sin(a.re) * b.im); },
+     [](C a, C b) { return C(a.imag() * b.real(), std::sin(a.real()) * b.imag()); }},
+    {"loop",
+     [](Z a, Z b) {
+       Z z = a;
+       for ([[maybe_unused]] auto t : fx::range(3)) z = z * z * 0.5 + b;
+       return z;
+     },
+     [](C a, C b) {
+       C z = a;
+       for (int t = 0; t < 3; ++t) z = z * z * 0.5 + b;
+       return z;
+     }},
 };
 
 }  // namespace
@@ -64,7 +109,8 @@ TEST_CASE("every function of complex numbers has right derivatives to the second
 TEST_CASE("at zero complex numbers have right derivatives or NaN and never a number that is wrong", "[jit][complex]") {
   const Arguments zero{data({1, 1, 1}, 1, kComplex), data({1, 1, 1}, 1, kComplex)};
   const auto derivative = [&](Z (*value)(Z)) {
-    const auto k = fx::kernel("zero", [&](fx::In<fx::Complex<double>> a, fx::Out<fx::Complex<double>> b) { b[fx::index()] = value(a[fx::index()]); });
+    const auto k =
+        fx::kernel("zero", [&](fx::In<fx::Complex<double>> a, fx::Out<fx::Complex<double>> b) { b[fx::index()] = value(a[fx::index()]); });
     const auto j = fx::jvp(k);
     Arguments x = zero;
     x.push_back(data({1, 1, 1}, 1, kComplex));
@@ -99,18 +145,20 @@ TEST_CASE("at zero complex numbers have right derivatives or NaN and never a num
 }
 
 TEST_CASE("complex numbers are accumulated and kept in local and shared memory with right derivatives", "[jit][complex]") {
-  const auto k = fx::kernel("keeps", fx::groups(4), [](fx::In<fx::Complex<double>> a, fx::Accum<fx::Complex<double>> sum, fx::Out<fx::Complex<double>> out) {
-    const auto i = fx::index();
-    fx::Local<fx::Complex<double>, 3> held;
-    fx::Shared<fx::Complex<double>, 4> all;
-    for (auto t : fx::range(3)) held[t] = Z(a[i]) * Z(fx::cast<double>(t) + 1.0, 0.5);
-    all[fx::thread_index()] = Z(held[2]) * Z(held[1]);
-    fx::barrier();
-    out[i] = Z(all[3 - fx::thread_index()]) * Z(held[0]);
-    sum[i % 2] += Z(fx::norm2(Z(held[1])), Z(held[2]).im);
-    sum[1] -= Z(a[i]) * 0.5;
-  });
-  torture(k, {floats({8, 1, 1}, 1, 0.3, 1.4, kComplex), floats({2, 1, 1}, 1, 0, 1, kComplex), floats({8, 1, 1}, 1, 0, 1, kComplex)}, {{8, 1, 1}});
+  const auto k = fx::kernel("keeps", fx::groups(4),
+                            [](fx::In<fx::Complex<double>> a, fx::Accum<fx::Complex<double>> sum, fx::Out<fx::Complex<double>> out) {
+                              const auto i = fx::index();
+                              fx::Local<fx::Complex<double>, 3> held;
+                              fx::Shared<fx::Complex<double>, 4> all;
+                              for (auto t : fx::range(3)) held[t] = Z(a[i]) * Z(fx::cast<double>(t) + 1.0, 0.5);
+                              all[fx::thread_index()] = Z(held[2]) * Z(held[1]);
+                              fx::barrier();
+                              out[i] = Z(all[3 - fx::thread_index()]) * Z(held[0]);
+                              sum[i % 2] += Z(fx::norm2(Z(held[1])), Z(held[2]).im);
+                              sum[1] -= Z(a[i]) * 0.5;
+                            });
+  torture(k, {floats({8, 1, 1}, 1, 0.3, 1.4, kComplex), floats({2, 1, 1}, 1, 0, 1, kComplex), floats({8, 1, 1}, 1, 0, 1, kComplex)},
+          {{8, 1, 1}});
 }
 
 // ---- half precision
@@ -127,9 +175,25 @@ const HalfRow kHalfRows[] = {
     {"exponentials", [](fx::Float a, fx::Float b) { return fx::exp(a) * fx::log(b) + fx::pow(a, b) + fx::tanh(a); }},
     {"trigonometry", [](fx::Float a, fx::Float b) { return fx::sin(a) * fx::cos(b) + fx::atan2(a, b); }},
     {"choices", [](fx::Float a, fx::Float b) { return fx::max(a, b) * a + fx::min(a * a, b) + fx::select(a > b, a * b, fx::abs(b)); }},
-    {"a loop", [](fx::Float a, fx::Float b) { fx::Float s = a; for ([[maybe_unused]] auto t : fx::range(4)) s = s * b + a; return s; }},
-    {"a while", [](fx::Float a, fx::Float b) { fx::Float s = a; for (auto _ : fx::while_([&] { return s < 3.f; })) s = s * 1.5f + b; return s; }},
-    {"stored halves", [](fx::Float a, fx::Float b) { fx::Local<fx::half, 2> h; h[0] = a * 2.f; h[1] = b; return fx::Float(h[0]) * fx::Float(h[1]); }},
+    {"a loop",
+     [](fx::Float a, fx::Float b) {
+       fx::Float s = a;
+       for ([[maybe_unused]] auto t : fx::range(4)) s = s * b + a;
+       return s;
+     }},
+    {"a while",
+     [](fx::Float a, fx::Float b) {
+       fx::Float s = a;
+       for (auto _ : fx::while_([&] { return s < 3.f; })) s = s * 1.5f + b;
+       return s;
+     }},
+    {"stored halves",
+     [](fx::Float a, fx::Float b) {
+       fx::Local<fx::half, 2> h;
+       h[0] = a * 2.f;
+       h[1] = b;
+       return fx::Float(h[0]) * fx::Float(h[1]);
+     }},
 };
 /// `d` in f32, number by number.
 Data single(const Data& d) {
@@ -146,7 +210,8 @@ Arguments single(Arguments a) {
 /// Both kernels in the evaluator and on the CPU, on the same numbers.
 void equal(const fx::detail::KernelHandle& halves, const fx::detail::KernelHandle& floats, const Arguments& a, const char* what) {
   const Arguments wanted = fluxion::testing::run(*floats.function(), single(a), {{n, 1, 1}, 0});
-  const Arguments evaluated = fluxion::testing::run(*halves.function(), a, {{n, 1, 1}, 0}), native = run_on(fx::Device::cpu(), halves, a, {n, 1, 1});
+  const Arguments evaluated = fluxion::testing::run(*halves.function(), a, {{n, 1, 1}, 0}),
+                  native = run_on(fx::Device::cpu(), halves, a, {n, 1, 1});
   INFO(what);
   for (std::size_t r = 0; r < wanted.size(); ++r) {
     CHECK(distance(wanted[r], single(evaluated[r])) < 2e-6);
@@ -156,7 +221,8 @@ void equal(const fx::detail::KernelHandle& halves, const fx::detail::KernelHandl
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("derivatives of arithmetic on half precision arrays are those of the same numbers in f32", "[jit][half]", fx::half, fx::bfloat16) {
+TEMPLATE_TEST_CASE("derivatives of arithmetic on half precision arrays are those of the same numbers in f32", "[jit][half]", fx::half,
+                   fx::bfloat16) {
   const HalfRow& row = kHalfRows[GENERATE(range(0, static_cast<int>(std::size(kHalfRows))))];
   INFO(row.name);
   const auto halves = fx::kernel("halves", [&](fx::In<TestType> a, fx::In<fx::half> b, fx::Out<float> y, fx::Accum<float> e) {
@@ -171,8 +237,8 @@ TEMPLATE_TEST_CASE("derivatives of arithmetic on half precision arrays are those
     y[i] = r;
     e[0] += r * a[i];
   });
-  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, fx::dtype_of<TestType>), floats({5, 1, 1}, 1, 0.5, 1.1, fx::DType::f16), floats({n, 1, 1}, 1, 0, 1, fx::DType::f32),
-                    floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
+  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, fx::dtype_of<TestType>), floats({5, 1, 1}, 1, 0.5, 1.1, fx::DType::f16),
+                    floats({n, 1, 1}, 1, 0, 1, fx::DType::f32), floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
   const auto &h = halves.handle(), &f = floats32.handle();
   const auto hv = h.vjp({}), fv = f.vjp({});
   const Arguments jx = jvp_arguments(*h.function(), x, 3), vx = vjp_arguments(*h.function(), x, {n, 1, 1}, 4);
@@ -184,7 +250,8 @@ TEMPLATE_TEST_CASE("derivatives of arithmetic on half precision arrays are those
   equal(h.jvp().vjp({}), f.jvp().vjp({}), vjp_arguments(*h.jvp().function(), jx, {n, 1, 1}, 7), "vjp(jvp)");
 }
 
-TEMPLATE_TEST_CASE("derivatives in half precision inputs are differences between neighbours that are exact", "[jit][half]", fx::half, fx::bfloat16) {
+TEMPLATE_TEST_CASE("derivatives in half precision inputs are differences between neighbours that are exact", "[jit][half]", fx::half,
+                   fx::bfloat16) {
   // Steps of a power of two from multiples of it, so that every input is a half; the rest is in double.
   const auto k = fx::kernel("exact", [](fx::In<TestType> a, fx::In<TestType> b, fx::Out<double> y) {
     const auto i = fx::index();
@@ -195,7 +262,8 @@ TEMPLATE_TEST_CASE("derivatives in half precision inputs are differences between
   const fx::Device dev = fx::Device::cpu();
   constexpr double h = 1.0 / 64;
   std::vector<TestType> a, b;
-  for (int j = 0; j < 12; ++j) a.push_back(TestType(0.5f + static_cast<float>(j) / 32)), b.push_back(TestType(0.9375f - static_cast<float>(j) / 64));
+  for (int j = 0; j < 12; ++j)
+    a.push_back(TestType(0.5f + static_cast<float>(j) / 32)), b.push_back(TestType(0.9375f - static_cast<float>(j) / 64));
   const auto value = [&](double da, double db) {
     std::vector<TestType> x = a, z = b;
     for (TestType& v : x) v = TestType(static_cast<float>(v) + static_cast<float>(da));
@@ -215,7 +283,8 @@ TEMPLATE_TEST_CASE("derivatives in half precision inputs are differences between
   }
 }
 
-TEMPLATE_TEST_CASE("half precision arrays that are written have consistent derivatives in both modes", "[jit][half]", fx::half, fx::bfloat16) {
+TEMPLATE_TEST_CASE("half precision arrays that are written have consistent derivatives in both modes", "[jit][half]", fx::half,
+                   fx::bfloat16) {
   // What is stored is rounded, so jvp and vjp are held to each other by dot products.
   const auto k = fx::kernel("writes", [](fx::In<TestType> a, fx::InOut<TestType> b, fx::Out<TestType> c, fx::Accum<float> e) {
     const auto i = fx::index();
@@ -225,7 +294,8 @@ TEMPLATE_TEST_CASE("half precision arrays that are written have consistent deriv
     e[0] += fx::Float(b[i]);
   });
   const fx::DType t = fx::dtype_of<TestType>;
-  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, t), floats({n, 1, 1}, 1, 0.5, 1.1, t), floats({n, 1, 1}, 1, 0, 1, t), floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
+  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, t), floats({n, 1, 1}, 1, 0.5, 1.1, t), floats({n, 1, 1}, 1, 0, 1, t),
+                    floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
   CheckOptions o;
   o.domain = {n, 1, 1};
   o.differences = false;  // of rounded numbers there are none
@@ -262,8 +332,8 @@ TEST_CASE("values of half precision in a kernel are computed with in f32 and hav
     y[i] = s - fx::pow(h, g);
     e[0] += fx::exp(h) * h;
   });
-  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, fx::DType::f16), floats({5, 1, 1}, 1, 0.5, 1.1, fx::DType::f16), floats({n, 1, 1}, 1, 0, 1, fx::DType::f32),
-                    floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
+  const Arguments x{floats({n, 1, 1}, 1, 0.4, 1.3, fx::DType::f16), floats({5, 1, 1}, 1, 0.5, 1.1, fx::DType::f16),
+                    floats({n, 1, 1}, 1, 0, 1, fx::DType::f32), floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
   const auto &h = halves.handle(), &f = floats32.handle();
   const auto hv = h.vjp({}), fv = f.vjp({});
   const Arguments vx = vjp_arguments(*h.function(), x, {n, 1, 1}, 4);

@@ -40,10 +40,14 @@ TEST_CASE("gradients and cotangents of another shape than what they belong to ar
   CHECK(says([&] { g.over(5)(ones(5), 2.0, ones(5), ones(4), ones(5), ones(5), ones(1)); }, 4, 5, "p2_bar"));
   CHECK(says([&] { fx::vjp(scale(), fx::wrt<0>).over(5)(ones(5), 2.0, ones(5), ones(5), ones(5), ones(6)); }, 6, 5));
   CHECK_NOTHROW(fx::vjp(scale(), fx::wrt<1>).over(5)(ones(5), 2.0, ones(5), ones(5), ones(5), ones(1)));
-  const auto p = fx::program("p", [g](B x, B short_one) { g.over(5)(x, 2.0, fx::copy(x), fx::copy(x), x, short_one, fx::zeros<double>(1)); });
+  const auto p =
+      fx::program("p", [g](B x, B short_one) { g.over(5)(x, 2.0, fx::copy(x), fx::copy(x), x, short_one, fx::zeros<double>(1)); });
   CHECK(says([&] { p(ones(5), ones(2)); }, 2, 5));
   // The same array twice is one that is alike.
-  const auto dot = fx::kernel("dot", [](fx::In<double> u, fx::In<double> v, fx::Accum<double> e) { auto i = fx::index(); e[0] += u[i] * v[i]; });
+  const auto dot = fx::kernel("dot", [](fx::In<double> u, fx::In<double> v, fx::Accum<double> e) {
+    auto i = fx::index();
+    e[0] += u[i] * v[i];
+  });
   CHECK(says([&] { fx::vjp(dot).over(5)(ones(5), ones(5), ones(1), ones(5), ones(1)); }, 1, 5));
 }
 
@@ -61,7 +65,10 @@ TEST_CASE("tangents of another shape than what they belong to are refused at eve
   CHECK(says([&] { call(5, 4, 5); }, 4, 5));
   CHECK(says([&] { call(5, 5, 4); }, 4, 5));
   const Device dev = Device::cpu();
-  const auto line = fx::kernel("line", [](fx::In<double> x, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * x[i]; });
+  const auto line = fx::kernel("line", [](fx::In<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    y[i] = 2.0 * x[i];
+  });
   auto y = dev.zeros<double>(5), d2 = ones(5);
   CHECK_NOTHROW(fx::jvp<3>(line).over(5)(ones(5), y, dev.zeros<double>(3, 5), dev.zeros<double>(3, 5)));
   CHECK_THROWS_WITH(fx::jvp<3>(line).over(5)(ones(5), y, dev.zeros<double>(3, 5), dev.zeros<double>(2, 5)),

@@ -132,7 +132,8 @@ TEST_CASE("wrapped memory is used in place and given back once", "[jit]") {
   freed = 0;
   std::vector<float> mine = {1, 2, 3};
   {
-    const auto w = Buffer<float>::wrap(mine.data(), {3}, Device::best(), [](void*, void* n) { ++*static_cast<std::atomic<int>*>(n); }, &freed);
+    const auto w =
+        Buffer<float>::wrap(mine.data(), {3}, Device::best(), [](void*, void* n) { ++*static_cast<std::atomic<int>*>(n); }, &freed);
     w.set({4.f, 5.f, 6.f});
     w.device().wait();
     CHECK(mine == std::vector<float>{4, 5, 6});
@@ -227,7 +228,10 @@ TEST_CASE("one array for two parameters is refused where a thread reads what it 
   const Values i = {b.index(0)};
   const auto step = [&] { b.store(y, i, b.mul(b.load(x, i), b.load(x, i))); };
   if (in_loop) {
-    b.for_(b.i32(0), b.domain(0), {}, [&](ValueId, const Values&) { step(); return Builder::LoopYield{}; });
+    b.for_(b.i32(0), b.domain(0), {}, [&](ValueId, const Values&) {
+      step();
+      return Builder::LoopYield{};
+    });
   } else {
     step();
     b.store(y, i, b.add(b.load(x, i), b.load(y, i)));

@@ -49,12 +49,13 @@ TEST_CASE("a called vjp takes the domain of its kernel", "[jit][ad]") {
 }
 
 TEST_CASE("roles and wrt alone decide the parameters of vjp and jvp", "[jit][ad]") {
-  auto k = fx::kernel("mixed", [](fx::In<float> a, fx::Out<double, 2> b, fx::InOut<float> c, fx::Accum<float> d, fx::In<int> i, fx::Float s) {
-    auto p = fx::index();
-    b(p, 0) = fx::cast<double>(a[p] * s);
-    c[p] = c[p] * a[p];
-    d[0] += s + fx::Float(i[p]);
-  });
+  auto k =
+      fx::kernel("mixed", [](fx::In<float> a, fx::Out<double, 2> b, fx::InOut<float> c, fx::Accum<float> d, fx::In<int> i, fx::Float s) {
+        auto p = fx::index();
+        b(p, 0) = fx::cast<double>(a[p] * s);
+        c[p] = c[p] * a[p];
+        d[0] += s + fx::Float(i[p]);
+      });
   using All = fx::Kernel<fx::In<float>, fx::In<float>, fx::In<int>, fx::Float, fx::In<double, 2>, fx::InOut<float>, fx::In<float>,
                          fx::Accum<float>, fx::Accum<float>>;
   using Only = fx::Kernel<fx::In<float>, fx::In<float>, fx::In<int>, fx::Float, fx::In<double, 2>, fx::InOut<float>, fx::In<float>,

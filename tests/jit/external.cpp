@@ -20,7 +20,8 @@ namespace {
 double cubic(double x) { return x * x * x + 2 * x; }
 auto smooth() {
   auto curve = fx::external("curvature", [](double x) { return 6 * x; }).vjp([](fx::Double, fx::Double w) { return 6.0 * w; });
-  auto slope = fx::external("slope", [](double x) { return 3 * x * x + 2; }).vjp([curve](fx::Double x, fx::Double w) { return w * curve(x); });
+  auto slope =
+      fx::external("slope", [](double x) { return 3 * x * x + 2; }).vjp([curve](fx::Double x, fx::Double w) { return w * curve(x); });
   return fx::external("cubic", cubic).vjp([slope](fx::Double x, fx::Double w) { return w * slope(x); });
 }
 
@@ -49,13 +50,16 @@ TEST_CASE("a host function gives a kernel what it gives the host", "[jit][extern
 }
 
 TEST_CASE("whole numbers of every size and bools go to a host function and back", "[jit][external]") {
-  auto f = fx::external("sizes", [](std::int8_t a, std::uint8_t b, std::int16_t c, std::uint16_t d, std::int64_t e, std::uint64_t g, bool h) {
-    return fx::Tuple<std::int8_t, std::uint16_t, std::int64_t, std::uint64_t, bool>(static_cast<std::int8_t>(a - 1), static_cast<std::uint16_t>(b + d), e * c, g + 1, !h);
-  });
-  auto k = fx::kernel("k", [&](fx::In<std::int8_t> a, fx::In<std::int64_t> e, fx::Out<std::int8_t> p, fx::Out<std::uint16_t> q, fx::Out<std::int64_t> r,
-                               fx::Out<std::uint64_t> s, fx::Out<int> t) {
+  auto f =
+      fx::external("sizes", [](std::int8_t a, std::uint8_t b, std::int16_t c, std::uint16_t d, std::int64_t e, std::uint64_t g, bool h) {
+        return fx::Tuple<std::int8_t, std::uint16_t, std::int64_t, std::uint64_t, bool>(
+            static_cast<std::int8_t>(a - 1), static_cast<std::uint16_t>(b + d), e * c, g + 1, !h);
+      });
+  auto k = fx::kernel("k", [&](fx::In<std::int8_t> a, fx::In<std::int64_t> e, fx::Out<std::int8_t> p, fx::Out<std::uint16_t> q,
+                               fx::Out<std::int64_t> r, fx::Out<std::uint64_t> s, fx::Out<int> t) {
     auto i = fx::index();
-    auto [v, w, x, y, z] = f(a[i], fx::cast<std::uint8_t>(a[i]), fx::cast<std::int16_t>(-i), fx::cast<std::uint16_t>(i), e[i], fx::cast<std::uint64_t>(e[i]), i % 2 == 0);
+    auto [v, w, x, y, z] = f(a[i], fx::cast<std::uint8_t>(a[i]), fx::cast<std::int16_t>(-i), fx::cast<std::uint16_t>(i), e[i],
+                             fx::cast<std::uint64_t>(e[i]), i % 2 == 0);
     p[i] = v;
     q[i] = w;
     r[i] = x;
@@ -65,7 +69,8 @@ TEST_CASE("whole numbers of every size and bools go to a host function and back"
   for (const auto& dev : devices()) {
     std::vector<std::int8_t> a;
     std::vector<std::int64_t> e;
-    for (int i = 0; i < 40; ++i) a.push_back(static_cast<std::int8_t>(7 * i - 128)), e.push_back(std::int64_t{-1} - (std::int64_t{i} << 40));
+    for (int i = 0; i < 40; ++i)
+      a.push_back(static_cast<std::int8_t>(7 * i - 128)), e.push_back(std::int64_t{-1} - (std::int64_t{i} << 40));
     auto p = dev.zeros<std::int8_t>(40);
     auto q = dev.zeros<std::uint16_t>(40);
     auto r = dev.zeros<std::int64_t>(40);
@@ -84,9 +89,8 @@ TEST_CASE("whole numbers of every size and bools go to a host function and back"
 }
 
 TEST_CASE("a host function takes and gives vectors and tuples", "[jit][external]") {
-  auto f = fx::external("turn", [](const fx::Vec<double, 3>& v, double a) {
-    return fx::Tuple<fx::Vec<double, 2>, double>({v[0] * a, v[1] - v[2]}, a * a);
-  });
+  auto f = fx::external(
+      "turn", [](const fx::Vec<double, 3>& v, double a) { return fx::Tuple<fx::Vec<double, 2>, double>({v[0] * a, v[1] - v[2]}, a * a); });
   auto k = fx::kernel("k", [&](fx::In<fx::Vec<double, 3>> v, fx::Out<fx::Vec<double, 2>> p, fx::Out<double> q) {
     auto i = fx::index();
     fx::Double3 here = v[i];
@@ -135,7 +139,10 @@ TEST_CASE("a host function is called for active threads only and once for each",
 
 TEST_CASE("a call with the same number for all threads is not made where no thread comes by", "[jit][external]") {
   std::atomic<int> calls = 0;
-  auto f = fx::external("never", [&](double x) { ++calls; return x; });
+  auto f = fx::external("never", [&](double x) {
+    ++calls;
+    return x;
+  });
   auto k = fx::kernel("k", [&](fx::In<double> x, fx::Double a, fx::Int n, fx::Out<double> y) {
     auto i = fx::index();
     y[i] = x[i];
@@ -164,12 +171,16 @@ TEST_CASE("threads of groups call host functions", "[jit][external]") {
     for (int i = 0; i < 48; ++i) x.push_back(static_cast<float>(i));
     auto y = dev.zeros<float>(48);
     k(dev.upload(x), y);
-    for (int i = 0; i < 48; ++i) CHECK(y.host()[static_cast<std::size_t>(i)] == static_cast<float>((i / 24 * 24 + 23 - i % 24) * (i / 24 * 24 + 23 - i % 24)));
+    for (int i = 0; i < 48; ++i)
+      CHECK(y.host()[static_cast<std::size_t>(i)] == static_cast<float>((i / 24 * 24 + 23 - i % 24) * (i / 24 * 24 + 23 - i % 24)));
   }
 }
 
 TEST_CASE("host functions see denormal numbers", "[jit][external]") {
-  auto f = fx::external("tiny", [](double x) { volatile double t = 1e-310; return t * 2 > 0 ? x : -1.0; });
+  auto f = fx::external("tiny", [](double x) {
+    volatile double t = 1e-310;
+    return t * 2 > 0 ? x : -1.0;
+  });
   auto k = fx::kernel("k", [&](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = f(x[fx::index()]); });
   for (const auto& dev : devices()) {
     auto y = dev.zeros<double>(20);
@@ -259,10 +270,11 @@ TEST_CASE("a host function with rules is right in every mode and order", "[jit][
 
 TEST_CASE("a jvp rule of a host function gives vjp", "[jit][external]") {
   using Pair = fx::Tuple<fx::Double, fx::Double>;
-  auto f = fx::external("area", [](double x, double y) { return x * x * y; }).jvp([](fx::Double x, fx::Double y, fx::Double dx, fx::Double dy) {
-    fx::Double v = x * x * y, d = 2.0 * x * y * dx + x * x * dy;
-    return Pair(v, d);
-  });
+  auto f =
+      fx::external("area", [](double x, double y) { return x * x * y; }).jvp([](fx::Double x, fx::Double y, fx::Double dx, fx::Double dy) {
+        fx::Double v = x * x * y, d = 2.0 * x * y * dx + x * x * dy;
+        return Pair(v, d);
+      });
   fx::check_rules(f, 1.5, -0.5);
   const auto g = fx::grad(f)(3.0, 5.0);
   CHECK(g.get<0>() == Approx(30));
@@ -332,7 +344,10 @@ TEST_CASE("whole numbers that a host function gives are constants", "[jit][exter
 
 TEST_CASE("equal calls of a host function are one call and unused ones none", "[jit][external]") {
   std::atomic<int> calls = 0;
-  auto pure = fx::external("pure", [&](double x) { ++calls; return x; });
+  auto pure = fx::external("pure", [&](double x) {
+    ++calls;
+    return x;
+  });
   auto k = fx::kernel("k", [&](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     [[maybe_unused]] fx::Double unused = pure(x[i] + 1.0);
@@ -410,7 +425,8 @@ TEST_CASE("an impure host function is called in the first sweep of a derivative 
   CHECK(dy.host() == std::vector<double>{3, 3});
   CHECK_THROWS_WITH(fx::kernel("host", [&](fx::Out<double> y) { y[fx::index()] = roll(1.0); }), Catch::Contains("once, now"));
   auto through = fx::fn("through", [&](fx::Double x) { return roll(x) + 1.0; });
-  CHECK_THROWS_WITH(fx::kernel("host", [&](fx::Out<double> y) { y[fx::index()] = through(1.0); }), Catch::Contains("\"through\"") && Catch::Contains("once, now"));
+  CHECK_THROWS_WITH(fx::kernel("host", [&](fx::Out<double> y) { y[fx::index()] = through(1.0); }),
+                    Catch::Contains("\"through\"") && Catch::Contains("once, now"));
 }
 
 TEST_CASE("programs call host functions, differentiated and in loops", "[jit][external]") {
@@ -496,7 +512,9 @@ TEST_CASE("functions that stay calls have host functions too", "[jit][external]"
     line = __LINE__ + 1;
     return strict(x) + 1.0;
   });
-  auto outer = fx::fn("outer", [&](fx::Double x, fx::Double a) { return fx::if_(x > 10.0, [&] { return inner(x) * inner(a); }, [&] { return inner(a) * 3.0; }); });
+  auto outer = fx::fn("outer", [&](fx::Double x, fx::Double a) {
+    return fx::if_(x > 10.0, [&] { return inner(x) * inner(a); }, [&] { return inner(a) * 3.0; });
+  });
   auto k = fx::kernel("k", [&](fx::In<double> x, fx::Double a, fx::Out<double> y) {
     auto i = fx::index();
     y[i] = outer(x[i], a) + outer(a, a);

@@ -35,7 +35,8 @@ TEST_CASE("texts with host functions read back in this process and are refused e
   CHECK(y == std::vector<double>{cubic(1.5), cubic(2)});
   CHECK_THROWS_WITH(parse("fn @f(%p0: f64) -> f64 external 4000000000 {\n  yield %p0\n}\n"), Catch::Contains("the process that wrote it"));
   const auto number = f.function()->external->number;
-  CHECK_THROWS_WITH(parse("fn @f(%p0: f32) -> f32 external " + std::to_string(number) + " {\n  yield %p0\n}\n"), Catch::Contains("another signature"));
+  CHECK_THROWS_WITH(parse("fn @f(%p0: f32) -> f32 external " + std::to_string(number) + " {\n  yield %p0\n}\n"),
+                    Catch::Contains("another signature"));
 }
 
 TEST_CASE("kernels that differ in the host function only are not taken for one another", "[jit][external]") {

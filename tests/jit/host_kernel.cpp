@@ -15,10 +15,11 @@ namespace {
 
 /// y = the prefix sums of x * x, a; its derivatives written down.
 auto prefix() {
-  return fx::external("prefix", [](fx::HostIn<double> x, double a, fx::HostOut<double> y) {
-           double sum = 0;
-           for (std::int64_t i = 0; i < x.size(); ++i) y[i] = sum += a * x[i] * x[i];
-         })
+  return fx::external("prefix",
+                      [](fx::HostIn<double> x, double a, fx::HostOut<double> y) {
+                        double sum = 0;
+                        for (std::int64_t i = 0; i < x.size(); ++i) y[i] = sum += a * x[i] * x[i];
+                      })
       .vjp([](fx::HostIn<double> x, double a, fx::HostIn<double> w, fx::HostAccum<double> gx, fx::HostAccum<double> ga) {
         double sum = 0;
         for (std::int64_t i = x.size(); i-- > 0;) {
@@ -81,7 +82,8 @@ TEST_CASE("the rules of a host function on arrays are its derivatives", "[jit][e
 TEST_CASE("programs launch host functions on arrays between kernels and are differentiated", "[jit][external]") {
   const auto f = prefix();
   using namespace fx::literals;
-  auto mix = fx::kernel("mix", [](fx::InOut<double> x, fx::In<double> y) { x[fx::index()] = 0.5 * x[fx::index()] + fx::sin(y[fx::index()]) * 0.1; });
+  auto mix = fx::kernel(
+      "mix", [](fx::InOut<double> x, fx::In<double> y) { x[fx::index()] = 0.5 * x[fx::index()] + fx::sin(y[fx::index()]) * 0.1; });
   auto sim = fx::program("sim", [&](fx::Buffer<double> x0, fx::Double a, fx::Int steps) {
     auto x = fx::copy(x0), y = fx::zeros<double>(5);
     for ([[maybe_unused]] auto t : fx::range(steps)) {

@@ -110,7 +110,8 @@ TEST_CASE("a kernel with four tangents at once", "[jit][ad]") {
       auto y = dev.zeros<double>(n), e = dev.zeros<double>(1), dy = dev.zeros<double>(n), de = dev.zeros<double>(1);
       fx::jvp(k)(X, 0.8, y, e, dev.upload(one), ds[t], dy, de);
       const auto got = dY.host(), expected = dy.host();
-      for (int i = 0; i < n; ++i) CHECK(got[static_cast<std::size_t>(t * n + i)] == Approx(expected[static_cast<std::size_t>(i)]).epsilon(1e-13));
+      for (int i = 0; i < n; ++i)
+        CHECK(got[static_cast<std::size_t>(t * n + i)] == Approx(expected[static_cast<std::size_t>(i)]).epsilon(1e-13));
       CHECK(dE.host()[static_cast<std::size_t>(t)] == Approx(de.item()).epsilon(1e-13));
     }
   }
@@ -142,7 +143,8 @@ TEST_CASE("several tangents go through calls and rules", "[jit][ad]") {
   CHECK(j[0] == Approx(std::cos(at[0]) * i));
   CHECK(j[1] == Approx(std::sin(at[0]) * std::cos(at[1]) * at[2]));
   CHECK(j[2] == Approx(std::sin(at[0]) * std::sin(at[1]) + 2 * std::cos(at[2])));
-  auto kept = fx::rule(inner).vjp([](fx::Double a, fx::Double b, fx::Double w) { return fx::Tuple<fx::Double, fx::Double>(w * b * 10.0, w * fx::sin(a)); });
+  auto kept = fx::rule(inner).vjp(
+      [](fx::Double a, fx::Double b, fx::Double w) { return fx::Tuple<fx::Double, fx::Double>(w * b * 10.0, w * fx::sin(a)); });
   auto k = fx::kernel("calls", [=](fx::In<double> x, fx::Out<double> y) {
     auto n = fx::index();
     y[n] = kept(x[n], x[n + 1]) + inner(x[n + 1], x[n]);

@@ -90,10 +90,12 @@ TEST_CASE("a kernel is not launched while another one is captured", "[jit]") {
   const fx::Device dev = fx::Device::best();
   const auto inner = fx::kernel("inner", [](fx::InOut<float> y) { y[fx::index()] = 1.f; });
   const auto y = dev.zeros<float>(1);
-  CHECK_THROWS_WITH(fx::kernel("outer", [&](fx::InOut<float> x) {
-    inner(y);
-    x[fx::index()] = 2.f;
-  }), Contains("kernel.cpp") && Contains("\"inner\"") && Contains("\"outer\" is captured"));
+  CHECK_THROWS_WITH(fx::kernel("outer",
+                               [&](fx::InOut<float> x) {
+                                 inner(y);
+                                 x[fx::index()] = 2.f;
+                               }),
+                    Contains("kernel.cpp") && Contains("\"inner\"") && Contains("\"outer\" is captured"));
   CHECK(y.item() == 0.f);
 }
 

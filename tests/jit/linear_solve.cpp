@@ -19,8 +19,9 @@ auto poisson_kernel() {
     auto [i, j] = fx::index<2>();
     fx::Double sum = u(i, j) + 0.0;
     const auto flux = [&, i = i, j = j](fx::Int a, fx::Int b) {
-      fx::if_(a >= 0 && b >= 0 && a < u.extent(0) && b < u.extent(1), [&] { sum += 0.5 * (k(i, j) + k(a, b)) * (u(i, j) - u(a, b)); })
-          .else_([&] { sum += k(i, j) * u(i, j); });
+      fx::if_(a >= 0 && b >= 0 && a < u.extent(0) && b < u.extent(1), [&] {
+        sum += 0.5 * (k(i, j) + k(a, b)) * (u(i, j) - u(a, b));
+      }).else_([&] { sum += k(i, j) * u(i, j); });
     };
     flux(i + 1, j);
     flux(i - 1, j);
@@ -46,7 +47,9 @@ std::vector<double> numbers_of(unsigned seed, std::size_t count, double lo, doub
 B2 field(unsigned seed, double lo, double hi, int m = n) {
   return Device::cpu().upload(numbers_of(seed, static_cast<std::size_t>(m * m), lo, hi), m, m);
 }
-B line(unsigned seed, double lo, double hi, int m = 40) { return Device::cpu().upload(numbers_of(seed, static_cast<std::size_t>(m), lo, hi)); }
+B line(unsigned seed, double lo, double hi, int m = 40) {
+  return Device::cpu().upload(numbers_of(seed, static_cast<std::size_t>(m), lo, hi));
+}
 
 void close(const std::vector<double>& a, const std::vector<double>& b, double within) {
   REQUIRE(a.size() == b.size());
@@ -56,9 +59,7 @@ void close(const std::vector<double>& a, const std::vector<double>& b, double wi
   CHECK(worst <= within * size);
 }
 
-const auto kSquare = [](auto solver) {
-  return fx::program("loss", [solver](B2 f, B2 k) { return fx::sum(fx::square(solver(f, k))); });
-};
+const auto kSquare = [](auto solver) { return fx::program("loss", [solver](B2 f, B2 k) { return fx::sum(fx::square(solver(f, k))); }); };
 
 }  // namespace
 
@@ -85,8 +86,8 @@ TEST_CASE("the derivative of a Poisson solve in coefficients and right side agre
     auto x = fx::zeros_like(b);
     auto r = fx::copy(b);
     auto d = fx::copy(b);
-    const auto add = fx::kernel("add", [](fx::In<double, 2> p, fx::InOut<double, 2> q, fx::In<double> over, fx::In<double> under, fx::Double sign,
-                                          fx::Double keep) {
+    const auto add = fx::kernel("add", [](fx::In<double, 2> p, fx::InOut<double, 2> q, fx::In<double> over, fx::In<double> under,
+                                          fx::Double sign, fx::Double keep) {
       auto [i, j] = fx::index<2>();
       q(i, j) = sign * over[0] / under[0] * (keep * q(i, j) + (1.0 - keep) * p(i, j)) + (1.0 - keep) * q(i, j) + keep * p(i, j);
     });
@@ -94,8 +95,8 @@ TEST_CASE("the derivative of a Poisson solve in coefficients and right side agre
       auto q = a(d, c);
       auto rr = fx::dot(r, r);
       auto dq = fx::dot(d, q);
-      add.over(n, n)(d, x, rr, dq, 1.0, 0.0);    // x += rr / dq d
-      add.over(n, n)(q, r, rr, dq, -1.0, 0.0);   // r -= rr / dq q
+      add.over(n, n)(d, x, rr, dq, 1.0, 0.0);   // x += rr / dq d
+      add.over(n, n)(q, r, rr, dq, -1.0, 0.0);  // r -= rr / dq q
       auto next = fx::dot(r, r);
       add.over(n, n)(r, d, next, rr, 1.0, 1.0);  // d = next / rr d + r
     }
@@ -206,8 +207,9 @@ TEST_CASE("solvers work in float and over three axes and with no parameters", "[
   std::vector<float> v;
   for (double x : numbers_of(4, 2 * 3 * 7, -1, 1)) v.push_back(static_cast<float>(x));
   const auto b = Device::cpu().upload(v, 2, 3, 7);
-  for (const auto& solve : {fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::cg(shifted)),
-                            fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::linear_solve(shifted))}) {
+  for (const auto& solve :
+       {fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::cg(shifted)),
+        fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::linear_solve(shifted))}) {
     auto back = fx::zeros_like(b);
     shifted.over(2, 3, 7)(solve(b, 0.5f), 0.5f, back);
     const auto got = back.host();
@@ -217,7 +219,10 @@ TEST_CASE("solvers work in float and over three axes and with no parameters", "[
     INFO(report.text);
     CHECK(report.ok);
   }
-  const auto twice = fx::kernel("twice", [](fx::In<double> x, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * x[i]; });
+  const auto twice = fx::kernel("twice", [](fx::In<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    y[i] = 2.0 * x[i];
+  });
   const auto f = line(1, -1, 1);
   close((fx::cg(twice)(f) * 2.0).host(), f.host(), 1e-12);
   auto [half] = std::tuple(fx::vjp(fx::linear_solve(twice))(f, f));

@@ -52,10 +52,9 @@ struct Decay {
       try {
         code->run({{3, 1, 1}, arrays, scalars}, failure);
         failure.rethrow();
-      } catch (const std::exception& e) {
-        what = e.what();
-      }
-    }).join();
+      } catch (const std::exception& e) { what = e.what(); }
+    })
+        .join();
     unsetenv("FLUXION_TAPE_BYTES");
     return what;
   }

@@ -54,15 +54,18 @@ TEST_CASE("a NaN of a reverse sweep names the rule and the cotangent and what ma
   k.over(3)(x, y);
   CHECK_NOTHROW(dev.wait());
   fx::vjp(k).over(3)(x, w, g);
-  CHECK_THROWS_WITH(dev.wait(), Contains(at(line)) && Contains("the derivative of sqrt in the reverse sweep: cotangent 0 * partial inf = nan") &&
+  CHECK_THROWS_WITH(dev.wait(), Contains(at(line)) &&
+                                    Contains("the derivative of sqrt in the reverse sweep: cotangent 0 * partial inf = nan") &&
                                     Contains("because of " + at(line) + ": the derivative of sqrt in the reverse sweep: 0.5 / 0 = inf") &&
                                     Contains("thread (2)"));
   // The same in forward mode, and in the reverse sweep of the reverse sweep.
   const auto dx = dev.upload({0., 0., 0.}), dy = dev.zeros<double>(3);
   fx::jvp(k).over(3)(x, y, dx, dy);
-  CHECK_THROWS_WITH(dev.wait(), Contains(at(line)) && Contains("the derivative of sqrt in the forward sweep: tangent 0 * partial inf = nan"));
+  CHECK_THROWS_WITH(dev.wait(),
+                    Contains(at(line)) && Contains("the derivative of sqrt in the forward sweep: tangent 0 * partial inf = nan"));
   const int powers = __LINE__ + 1;
-  const auto cubic = fx::kernel("powers", [](fx::In<double> a, fx::Out<double> b) { b[fx::index()] = a[fx::index()] * fx::sqrt(a[fx::index()]); });
+  const auto cubic =
+      fx::kernel("powers", [](fx::In<double> a, fx::Out<double> b) { b[fx::index()] = a[fx::index()] * fx::sqrt(a[fx::index()]); });
   const auto a = dev.upload({1., 0.}), one = dev.upload({1., 1.}), ga = dev.zeros<double>(2), gw = dev.zeros<double>(2);
   fx::vjp(fx::vjp(cubic)).over(2)(a, one, one, ga, gw);
   CHECK_THROWS_WITH(dev.wait(), Contains(at(powers)) && Contains("in the reverse sweep of the reverse sweep"));
@@ -98,7 +101,8 @@ TEST_CASE("what a mask hides is not reported and what was passed is told apart",
   const fx::Device dev = device();
   const auto k = fx::kernel("masked", [](fx::In<double> x, fx::Out<double> y) {
     const auto i = fx::index();
-    y[i] = fx::select(x[i] > 0.0, fx::log(x[i]), 0.0) + fx::if_(x[i] > 0.0, [&] { return fx::sqrt(x[i]); }, [&] { return fx::Double(0.0); });
+    y[i] =
+        fx::select(x[i] > 0.0, fx::log(x[i]), 0.0) + fx::if_(x[i] > 0.0, [&] { return fx::sqrt(x[i]); }, [&] { return fx::Double(0.0); });
   });
   const auto x = dev.upload({1., -1., 0.}), y = dev.zeros<double>(3), w = dev.upload({1., 1., 1.}), g = dev.zeros<double>(3);
   k.over(3)(x, y);
@@ -135,8 +139,9 @@ TEST_CASE("a NaN of a time loop names the program and the launch and the step", 
     for (auto t : fx::range(60)) push.over(2)(x, fx::cast<double>(t));
     return x;
   });
-  CHECK_THROWS_WITH(sim(dev.upload({1., 2.})).host(), Contains(at(divided)) && Contains("0 / 0 = nan") && Contains("program \"sim\", launch 38") &&
-                                                          Contains("step 37 of the loop at " + at(loop)) && Contains("kernel \"push\", thread (0)"));
+  CHECK_THROWS_WITH(sim(dev.upload({1., 2.})).host(),
+                    Contains(at(divided)) && Contains("0 / 0 = nan") && Contains("program \"sim\", launch 38") &&
+                        Contains("step 37 of the loop at " + at(loop)) && Contains("kernel \"push\", thread (0)"));
 }
 
 TEST_CASE("a NaN of a reverse time loop names the step that is reversed", "[jit][nan][program]") {
@@ -167,9 +172,7 @@ TEST_CASE("a NaN of a called function names the line in it", "[jit][nan]") {
   const Debug nan("nan");
   const fx::Device dev = device();
   const int line = __LINE__ + 2;
-  const auto f = fx::fn("quotient", [](fx::Double a, fx::Double b) {
-    return a / b;
-  });
+  const auto f = fx::fn("quotient", [](fx::Double a, fx::Double b) { return a / b; });
   const auto k = fx::kernel("quotients", [&](fx::In<double> x, fx::Out<double> y) {
     const auto i = fx::index();
     fx::Double s = 0.0;
@@ -185,7 +188,8 @@ TEST_CASE("a NaN of a called function names the line in it", "[jit][nan]") {
     const fx::Double r = fx::sqrt(a);
     return r * r;
   });
-  const auto roots = fx::kernel("roots", [&](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = root(x[fx::index()]) * root(x[fx::index()] + 1.0); });
+  const auto roots =
+      fx::kernel("roots", [&](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = root(x[fx::index()]) * root(x[fx::index()] + 1.0); });
   fx::vjp(roots).over(2)(dev.upload({1., 0.}), w, g);
   CHECK_THROWS_WITH(dev.wait(), Contains(at(rooted)) && Contains("the derivative of sqrt in the reverse sweep"));
 }
@@ -215,10 +219,9 @@ TEST_CASE("a NaN of the reverse sweep of several launches names the line and the
   const fx::Device dev = device();
   const auto shift = fx::kernel("shift", [](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = x[fx::index()] - 1.0; });
   const int line = __LINE__ + 2;
-  const auto root = fx::kernel("root", [](fx::In<double> y, fx::Out<double> z) {
-    z[fx::index()] = fx::sqrt(y[fx::index()]);
-  });
-  const auto scale = fx::kernel("scale", [](fx::In<double> z, fx::InOut<double> y) { y[fx::index()] = y[fx::index()] * 2.0 + z[fx::index()] * z[fx::index()]; });
+  const auto root = fx::kernel("root", [](fx::In<double> y, fx::Out<double> z) { z[fx::index()] = fx::sqrt(y[fx::index()]); });
+  const auto scale = fx::kernel(
+      "scale", [](fx::In<double> z, fx::InOut<double> y) { y[fx::index()] = y[fx::index()] * 2.0 + z[fx::index()] * z[fx::index()]; });
   const auto sum = fx::kernel("sum", [](fx::In<double> y, fx::Accum<double> s) { s[0] += y[fx::index()]; });
   const auto loss = fx::program("loss", [&](fx::Buffer<double> x) {
     auto y = fx::zeros<double>(3), z = fx::zeros<double>(3), s = fx::zeros<double>(1);
@@ -232,10 +235,10 @@ TEST_CASE("a NaN of the reverse sweep of several launches names the line and the
   CHECK(std::get<1>(d(dev.upload({2., 3., 5.}))).host() == std::vector<double>{3, 3, 3});
   const auto x = dev.upload({2., 3., 1.});
   CHECK_NOTHROW(loss(x).host());
-  CHECK_THROWS_WITH((std::get<1>(d(x)).host()),
-                    Contains(at(line)) && Contains("program \"loss.value_and_grad\", launch") && Contains("kernel \"root.vjp\", thread (2)") &&
-                        Contains("the derivative of sqrt in the reverse sweep: cotangent 0 * partial inf = nan") &&
-                        Contains("because of " + at(line)));
+  CHECK_THROWS_WITH(
+      (std::get<1>(d(x)).host()),
+      Contains(at(line)) && Contains("program \"loss.value_and_grad\", launch") && Contains("kernel \"root.vjp\", thread (2)") &&
+          Contains("the derivative of sqrt in the reverse sweep: cotangent 0 * partial inf = nan") && Contains("because of " + at(line)));
 }
 
 TEST_CASE("a scalar that is NaN is told from what a kernel makes and a NaN that is written as such is no fault", "[jit][nan]") {
@@ -247,10 +250,12 @@ TEST_CASE("a scalar that is NaN is told from what a kernel makes and a NaN that 
   CHECK_NOTHROW(dev.wait());
   k.over(2)(x, y, double(NAN));
   CHECK_THROWS_WITH(dev.wait(), Contains("kernel \"scaled\"") && Contains("p2 was nan when the launch began, and goes on to p1["));
-  const auto in_groups = fx::kernel("in_groups", fx::groups(2), [](fx::In<double> v, fx::Out<double> z, fx::Double c) { z[fx::index()] = v[fx::index()] * c; });
+  const auto in_groups = fx::kernel("in_groups", fx::groups(2),
+                                    [](fx::In<double> v, fx::Out<double> z, fx::Double c) { z[fx::index()] = v[fx::index()] * c; });
   in_groups.over(2)(x, y, double(NAN));
   CHECK_THROWS_WITH(dev.wait(), Contains("p2 was nan when the launch began, and goes on to p1["));
-  const auto missing = fx::kernel("missing", [](fx::Out<double> z) { z[fx::index()] = fx::select(fx::index() == 1, fx::Double(double(NAN)), fx::Double(1.0)); });
+  const auto missing = fx::kernel(
+      "missing", [](fx::Out<double> z) { z[fx::index()] = fx::select(fx::index() == 1, fx::Double(double(NAN)), fx::Double(1.0)); });
   missing.over(2)(y);
   CHECK_NOTHROW(dev.wait());
   CHECK(std::isnan(y.host()[1]));
@@ -303,7 +308,8 @@ TEST_CASE("NaNs of whole arrays and of scalars of a program have the line of the
     return x;
   });
   CHECK(scaled(dev.upload({1., 2.}), 1.0).host() == std::vector<double>{0, 0});
-  CHECK_THROWS_WITH(scaled(dev.upload({1., 2.}), -1.0).host(), Contains("launch 1 at " + at(launched)) && Contains("p1 was nan when the launch began"));
+  CHECK_THROWS_WITH(scaled(dev.upload({1., 2.}), -1.0).host(),
+                    Contains("launch 1 at " + at(launched)) && Contains("p1 was nan when the launch began"));
 }
 
 TEST_CASE("a NaN that is passed to arrays that are worked on in place stays", "[jit][nan][program]") {

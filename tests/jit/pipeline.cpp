@@ -32,7 +32,13 @@ Function sums(int decider, bool through_memory) {
     b.store(k == decider && through_memory ? y : z, at, sum);
     const ValueId seen = k == decider && through_memory ? b.load(y, i) : sum;
     if (k == decider)
-      b.if_(b.emit(Opcode::gt, {seen, v}), [&] { b.store(z, i, v); return Values{}; }, [] { return Values{}; });
+      b.if_(
+          b.emit(Opcode::gt, {seen, v}),
+          [&] {
+            b.store(z, i, v);
+            return Values{};
+          },
+          [] { return Values{}; });
   }
   b.finish();
   verify(f);
@@ -58,9 +64,7 @@ TEST_CASE("sums in a loop that decide its next trip keep their rounding", "[jit]
   const auto half = [&] { return b.constant_float(DType::f64, 0.5); };
   const auto loop = b.while_(
       init, [&](const Values& c) { return std::pair(b.emit(Opcode::gt, {c[0], half()}), c); },
-      [&](const Values& c) -> Builder::LoopYield {
-        return {{b.sub(b.mul(c[0], half()), x), b.add(b.mul(c[1], c[1]), x)}, {}};
-      });
+      [&](const Values& c) -> Builder::LoopYield { return {{b.sub(b.mul(c[0], half()), x), b.add(b.mul(c[1], c[1]), x)}, {}}; });
   const ValueId out[] = {loop.carries[1]};
   b.finish(out);
   verify(f);

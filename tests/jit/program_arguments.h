@@ -78,5 +78,4 @@ inline std::vector<Ints> by_memory(const Function& f, Executable* code = nullptr
   return out;
 }
 
-
 }  // namespace program_test

@@ -50,7 +50,8 @@ double advances(int length, int states, std::vector<std::vector<double>>& known)
   return cost = least;
 }
 double advances(int length, int states) {
-  std::vector<std::vector<double>> known(static_cast<std::size_t>(states) + 1, std::vector<double>(static_cast<std::size_t>(length) + 1, -1));
+  std::vector<std::vector<double>> known(static_cast<std::size_t>(states) + 1,
+                                         std::vector<double>(static_cast<std::size_t>(length) + 1, -1));
   return advances(length, states, known);
 }
 /// The same in closed form (Griewank & Walther 2000).
@@ -68,8 +69,8 @@ TEST_CASE("all ways to keep states give the same bits on every device", "[jit][p
     for (int steps : {0, 1, 2, 3, 17, 50}) {
       INFO(dev.name() << ", " << steps << " steps");
       auto [value, gradient] = fx::value_and_grad(pendulums(), fx::wrt<0>)(x, steps);
-      for (const fx::CheckpointRule& rule : {fx::checkpoint_all, fx::strips(), fx::strips(3), fx::revolve(1), fx::revolve(4), fx::revolve(100),
-                                             fx::budget(1_MB), fx::budget(1_KB)}) {
+      for (const fx::CheckpointRule& rule : {fx::checkpoint_all, fx::strips(), fx::strips(3), fx::revolve(1), fx::revolve(4),
+                                             fx::revolve(100), fx::budget(1_MB), fx::budget(1_KB)}) {
         auto [v, g] = fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = rule})(x, steps);
         CHECK(v.host() == value.host());
         CHECK(g.host() == gradient.host());
@@ -125,14 +126,13 @@ TEST_CASE("a budget holds from half to a 64th of what keeping everything takes",
 TEST_CASE("a budget that is too small says what is possible", "[jit][program][checkpoint]") {
   const fx::Device dev = fx::Device::cpu();
   const auto x = dev.upload(start(1000));
-  CHECK_THROWS_WITH(fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::budget(10_KB)})(x, 100), Catch::Contains("the least that it needs is"));
+  CHECK_THROWS_WITH(fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::budget(10_KB)})(x, 100),
+                    Catch::Contains("the least that it needs is"));
   // What it says is enough.
   std::string text;
   try {
     fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::budget(10_KB)})(x, 100);
-  } catch (const fx::KernelError& e) {
-    text = e.what();
-  }
+  } catch (const fx::KernelError& e) { text = e.what(); }
   const auto at = text.find("needs is ");
   REQUIRE(at != std::string::npos);
   const double mb = std::stod(text.substr(at + 9)) + 0.001;
@@ -144,7 +144,10 @@ TEST_CASE("a budget that is too small says what is possible", "[jit][program][ch
 
 TEST_CASE("a budget goes into nested loops and through a while", "[jit][program][checkpoint]") {
   const fx::Device dev = fx::Device::cpu();
-  auto damp = fx::kernel("damp", [](fx::InOut<double> v, fx::In<double> x) { auto i = fx::index(); v[i] *= 1 - 0.01 * x[i] * x[i]; });
+  auto damp = fx::kernel("damp", [](fx::InOut<double> v, fx::In<double> x) {
+    auto i = fx::index();
+    v[i] *= 1 - 0.01 * x[i] * x[i];
+  });
   const auto p = fx::program("nest", [&, step = swing()](fx::Buffer<double> x0, fx::Int outer, fx::Int inner) {
     auto x = fx::copy(x0), v = x0 * 0.5;
     fx::Int k = 0;
@@ -212,7 +215,8 @@ TEST_CASE("second derivatives within strips and budgets are those of keeping eve
     const Numbers mine = dg.host();
     for (std::size_t i = 0; i < mine.size(); ++i) CHECK(mine[i] == Approx(hvp[i]).epsilon(1e-10));
   }
-  CHECK_THROWS_WITH(fx::vjp(fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::revolve(3)}), fx::wrt<0>)(x, steps, dev.zeros<double>(1), direction),
+  CHECK_THROWS_WITH(fx::vjp(fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::revolve(3)}), fx::wrt<0>)(
+                        x, steps, dev.zeros<double>(1), direction),
                     Catch::Contains("revolve"));
 }
 
@@ -254,7 +258,10 @@ TEST_CASE("torture 24: an orbit of a hundred thousand steps is differentiated wi
     v[2 * i] += 1e-3 * ax;
     v[2 * i + 1] += 1e-3 * ay;
   });
-  const auto drift = fx::kernel("drift", [](fx::InOut<double> x, fx::In<double> v) { auto i = fx::index(); x[i] += 1e-3 * v[i]; });
+  const auto drift = fx::kernel("drift", [](fx::InOut<double> x, fx::In<double> v) {
+    auto i = fx::index();
+    x[i] += 1e-3 * v[i];
+  });
   const auto orbit = fx::program("orbit", [&](fx::Buffer<double> v0, fx::Buffer<double> mass, fx::Int steps) {
     auto v = fx::copy(v0), x = v0 * 0.0;
     x += dev.upload({0.0, 0.0, 1.0, 0.0, 0.0, 1.7});

@@ -80,7 +80,9 @@ class Generator {
   }
 
  private:
-  struct Pool { Values arrays, scalars, sequences; };
+  struct Pool {
+    Values arrays, scalars, sequences;
+  };
 
   int pick(int n) { return static_cast<int>(rng_() % static_cast<unsigned>(n)); }
   ValueId any(const Values& from) {
@@ -97,16 +99,22 @@ class Generator {
     const ValueId n = domain();
     switch (pick(depth > 0 ? 15 : 11)) {
       case 0: pool.arrays.push_back(launch(k_.mix, {any(pool.arrays), any(pool.arrays)}, 1)); break;
-      case 1: case 2: pool.arrays.push_back(launch(k_.scale, {any(pool.arrays), any(pool.scalars), any(pool.arrays)}, 0)); break;
+      case 1:
+      case 2: pool.arrays.push_back(launch(k_.scale, {any(pool.arrays), any(pool.scalars), any(pool.arrays)}, 0)); break;
       case 3: pool.arrays.push_back(launch(k_.scatter, {any(pool.arrays), any(pool.arrays)}, 0)); break;
       case 4: pool.arrays.push_back(launch(k_.copy, {any(pool.arrays)}, 1)); break;
       case 5: pool.arrays.push_back(b_.add(any(pool.arrays), any(pool.arrays))); break;
       case 6: pool.arrays.push_back(b_.zero(array_type())); break;
       case 7: pool.scalars.push_back(b_.add(any(pool.scalars), b_.mul(any(pool.scalars), b_.i32(7)))); break;
-      case 8: case 9: sequence(pool); break;
-      case 10: if (pick(4) == 0) pool.sequences.push_back(b_.zeros(pick(2) ? array_type().as_seq() : Type(DType::i32).as_seq(), b_.i32(1 + pick(3)))); break;
+      case 8:
+      case 9: sequence(pool); break;
+      case 10:
+        if (pick(4) == 0)
+          pool.sequences.push_back(b_.zeros(pick(2) ? array_type().as_seq() : Type(DType::i32).as_seq(), b_.i32(1 + pick(3))));
+        break;
       case 11: branch(pool, depth - 1); break;
-      case 12: case 13: for_loop(pool, depth - 1); break;
+      case 12:
+      case 13: for_loop(pool, depth - 1); break;
       default: while_loop(pool, depth - 1);
     }
     (void)n;
@@ -126,7 +134,8 @@ class Generator {
     const int what = pick(3);
     if (what == 0) {
       if (item.is_seq()) {
-        const Values got = b_.if_(some, [&] { return Values{b_.seq_get(s, position(s))}; }, [&] { return Values{b_.zeros(item, b_.i32(1))}; });
+        const Values got =
+            b_.if_(some, [&] { return Values{b_.seq_get(s, position(s))}; }, [&] { return Values{b_.zeros(item, b_.i32(1))}; });
         pool.sequences.push_back(got[0]);
       } else {
         const Values got = b_.if_(some, [&] { return Values{b_.seq_get(s, position(s))}; }, [&] { return Values{b_.zero(item)}; });
@@ -136,9 +145,9 @@ class Generator {
     }
     if (item.is_seq()) return;
     const ValueId v = any(item.is_array() ? pool.arrays : pool.scalars);
-    pool.sequences.push_back(b_.if_(some, [&] {
-      return Values{what == 1 ? b_.seq_set(s, position(s), v) : b_.seq_add_at(s, position(s), v)};
-    }, [&] { return Values{s}; })[0]);
+    pool.sequences.push_back(b_.if_(
+        some, [&] { return Values{what == 1 ? b_.seq_set(s, position(s), v) : b_.seq_add_at(s, position(s), v)}; },
+        [&] { return Values{s}; })[0]);
   }
   Values outgoing(Pool& inner, const Values& like) {
     Values out;
@@ -167,9 +176,7 @@ class Generator {
   void keep(Pool& pool, const Values& values) {
     for (ValueId v : values) (f_.type(v).is_array() ? pool.arrays : f_.type(v).is_scalar() ? pool.scalars : pool.sequences).push_back(v);
   }
-  ValueId condition(Pool& pool) {
-    return b_.emit(Opcode::eq, {b_.emit(Opcode::bit_and, {any(pool.scalars), b_.i32(1)}), b_.i32(pick(2))});
-  }
+  ValueId condition(Pool& pool) { return b_.emit(Opcode::eq, {b_.emit(Opcode::bit_and, {any(pool.scalars), b_.i32(1)}), b_.i32(pick(2))}); }
   void branch(Pool& pool, int depth) {
     Values like = incoming(pool);
     const ValueId c = condition(pool);
@@ -199,33 +206,39 @@ class Generator {
   }
   void for_loop(Pool& pool, int depth) {
     const Values init = incoming(pool);
-    const auto r = b_.for_(b_.i32(pick(2)), b_.i32(pick(5)), init, [&](ValueId i, const Values& c) {
-      Pool inner = inside(pool, c);
-      inner.scalars.push_back(i);
-      statements(inner, depth, 1 + pick(4));
-      return Builder::LoopYield{outgoing(inner, c), collected(inner, c)};
-    }, pick(2) == 0);
+    const auto r = b_.for_(
+        b_.i32(pick(2)), b_.i32(pick(5)), init,
+        [&](ValueId i, const Values& c) {
+          Pool inner = inside(pool, c);
+          inner.scalars.push_back(i);
+          statements(inner, depth, 1 + pick(4));
+          return Builder::LoopYield{outgoing(inner, c), collected(inner, c)};
+        },
+        pick(2) == 0);
     keep(pool, r.carries);
     keep(pool, r.seqs);
   }
   void while_loop(Pool& pool, int depth) {
     Values init = incoming(pool);
     init.push_back(b_.i32(0));
-    const auto r = b_.while_(init, [&](const Values& c) {
-      Pool inner = inside(pool, c);
-      if (pick(3) == 0) statements(inner, 0, 1);
-      Values passed = pick(3) ? c : outgoing(inner, c);
-      passed.back() = c.back();
-      return std::pair{b_.emit(Opcode::lt, {c.back(), b_.i32(1 + pick(3))}), passed};
-    }, [&](const Values& c) {
-      Pool inner = inside(pool, c);
-      statements(inner, depth, 1 + pick(3));
-      Values next = outgoing(inner, c);
-      next.back() = b_.add(c.back(), b_.i32(1));
-      Values out;
-      if (pick(2)) out.push_back(any(inner.arrays));
-      return Builder::LoopYield{next, out};
-    });
+    const auto r = b_.while_(
+        init,
+        [&](const Values& c) {
+          Pool inner = inside(pool, c);
+          if (pick(3) == 0) statements(inner, 0, 1);
+          Values passed = pick(3) ? c : outgoing(inner, c);
+          passed.back() = c.back();
+          return std::pair{b_.emit(Opcode::lt, {c.back(), b_.i32(1 + pick(3))}), passed};
+        },
+        [&](const Values& c) {
+          Pool inner = inside(pool, c);
+          statements(inner, depth, 1 + pick(3));
+          Values next = outgoing(inner, c);
+          next.back() = b_.add(c.back(), b_.i32(1));
+          Values out;
+          if (pick(2)) out.push_back(any(inner.arrays));
+          return Builder::LoopYield{next, out};
+        });
     keep(pool, r.carries);
     keep(pool, r.seqs);
   }

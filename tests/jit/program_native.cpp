@@ -34,9 +34,7 @@ TEST_CASE("runs of one program at the same time have a workspace each", "[jit][p
     const Function f = Generator(seed).make();
     try {
       g = buffer_plan(f);
-    } catch (const KernelError&) {
-      continue;
-    }
+    } catch (const KernelError&) { continue; }
     int stacks = 0;
     for (const Memory& m : g.memories) stacks += m.records;
     if (stacks < 3) g = Function();

@@ -77,9 +77,8 @@ TEST_CASE("a time loop over in-place launches copies nothing and needs no memory
   Program p;
   const ValueId x = p.array(Role::in, "x"), y = p.array(Role::inout, "y");
   const ValueId init[] = {y};
-  const auto r = p.b.for_(p.b.i32(0), p.b.i32(7), init, [&](ValueId, const Values& c) {
-    return Builder::LoopYield{{p.scale(p.scale(c[0], 3, x), 2, x)}, {}};
-  });
+  const auto r = p.b.for_(p.b.i32(0), p.b.i32(7), init,
+                          [&](ValueId, const Values& c) { return Builder::LoopYield{{p.scale(p.scale(c[0], 3, x), 2, x)}, {}}; });
   p.b.finish(r.carries);
   const Function g = p.plan();
   CHECK(count(g, Opcode::run) == 2);
@@ -91,9 +90,8 @@ TEST_CASE("a collected array costs one copy a turn and the update stays in place
   Program p;
   const ValueId x = p.array(Role::in, "x"), y = p.array(Role::inout, "y");
   const ValueId init[] = {y};
-  const auto r = p.b.for_(p.b.i32(0), p.b.i32(4), init, [&](ValueId, const Values& c) {
-    return Builder::LoopYield{{p.scale(c[0], 3, x)}, {c[0]}};
-  });
+  const auto r =
+      p.b.for_(p.b.i32(0), p.b.i32(4), init, [&](ValueId, const Values& c) { return Builder::LoopYield{{p.scale(c[0], 3, x)}, {c[0]}}; });
   const ValueId old = p.b.seq_get(r.seqs[0], p.b.i32(2));
   p.b.finish(Values{r.carries[0], p.mix(old, x)});
   const Function g = p.plan();

@@ -25,11 +25,12 @@ auto cubes() {
 }
 /// The gradients, `times` too large: 3 c x^2 w and sum x^3 w.
 auto reverse_rule(double times) {
-  const auto k = fx::kernel("cubes_vjp", [times](fx::In<double> x, fx::Double c, fx::In<double> w, fx::Out<double> gx, fx::Accum<double> gc) {
-    auto i = fx::index();
-    gx[i] = times * 3.0 * c * x[i] * x[i] * w[i];
-    gc[0] += times * x[i] * x[i] * x[i] * w[i];
-  });
+  const auto k =
+      fx::kernel("cubes_vjp", [times](fx::In<double> x, fx::Double c, fx::In<double> w, fx::Out<double> gx, fx::Accum<double> gc) {
+        auto i = fx::index();
+        gx[i] = times * 3.0 * c * x[i] * x[i] * w[i];
+        gc[0] += times * x[i] * x[i] * x[i] * w[i];
+      });
   return [k](B x, fx::Double c, B w) {
     auto gx = fx::empty_like(x);
     auto gc = fx::zeros<double>(1);
@@ -38,11 +39,12 @@ auto reverse_rule(double times) {
   };
 }
 auto forward_rule(double times) {
-  const auto k = fx::kernel("cubes_jvp", [times](fx::In<double> x, fx::Double c, fx::In<double> dx, fx::Double dc, fx::Out<double> y, fx::Out<double> dy) {
-    auto i = fx::index();
-    y[i] = c * x[i] * x[i] * x[i];
-    dy[i] = times * (3.0 * c * x[i] * x[i] * dx[i] + dc * x[i] * x[i] * x[i]);
-  });
+  const auto k = fx::kernel(
+      "cubes_jvp", [times](fx::In<double> x, fx::Double c, fx::In<double> dx, fx::Double dc, fx::Out<double> y, fx::Out<double> dy) {
+        auto i = fx::index();
+        y[i] = c * x[i] * x[i] * x[i];
+        dy[i] = times * (3.0 * c * x[i] * x[i] * dx[i] + dc * x[i] * x[i] * x[i]);
+      });
   return [k](B x, fx::Double c, B dx, fx::Double dc) {
     auto y = fx::empty_like(x);
     auto dy = fx::empty_like(x);
@@ -106,7 +108,10 @@ TEST_CASE("a program inside others brings its rule into their derivatives to the
       return fx::sum(y);
     });
     const auto x = up({0.3, -0.2, 0.5}), v = up({1, -2, 0.5});
-    const auto forward = [&](double a, double c) { const double b = c * a * a * a + a; return c * b * b * b + a; };
+    const auto forward = [&](double a, double c) {
+      const double b = c * a * a * a + a;
+      return c * b * b * b + a;
+    };
     double value = 0;
     std::vector<double> slope;
     const double c = 0.8;
@@ -142,7 +147,10 @@ TEST_CASE("a program inside others brings its rule into their derivatives to the
 }
 
 TEST_CASE("a rule that takes what the program returned is differentiated through it", "[jit]") {
-  const auto k = fx::kernel("exponentials", [](fx::In<double> x, fx::Out<double> y) { auto i = fx::index(); y[i] = fx::exp(x[i]); });
+  const auto k = fx::kernel("exponentials", [](fx::In<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    y[i] = fx::exp(x[i]);
+  });
   const auto plain = fx::program("exponentials", [k](B x) {
     auto y = fx::empty_like(x);
     k.over(x.size())(x, y);
@@ -171,7 +179,10 @@ TEST_CASE("a rule that takes what the program returned is differentiated through
 
 TEST_CASE("a rule that uses its own program is right to the third order and has a text form", "[jit]") {
   // exp again; the rule computes it anew, by the program that it belongs to.
-  const auto k = fx::kernel("exponentials", [](fx::In<double> x, fx::Out<double> y) { auto i = fx::index(); y[i] = fx::exp(x[i]); });
+  const auto k = fx::kernel("exponentials", [](fx::In<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    y[i] = fx::exp(x[i]);
+  });
   const auto plain = fx::program("exponentials", [k](B x) {
     auto y = fx::empty_like(x);
     k.over(x.size())(x, y);
@@ -205,7 +216,10 @@ TEST_CASE("the sparse Jacobian of a program with a rule has all that the rule ma
   CHECK(dense(fx::sparse_jacobian(p)(x)) == std::vector<double>(9, 1.0));
   const auto caller = fx::program("caller", [p](B a) { return p(a); });
   CHECK(dense(fx::sparse_jacobian(caller)(x)) == std::vector<double>(9, 1.0));
-  const auto scale = fx::kernel("scale", [](fx::In<double> a, fx::Double s, fx::Out<double> y) { auto i = fx::index(); y[i] = a[i] * s; });
+  const auto scale = fx::kernel("scale", [](fx::In<double> a, fx::Double s, fx::Out<double> y) {
+    auto i = fx::index();
+    y[i] = a[i] * s;
+  });
   const auto scaled = fx::program("scaled", [scale](B a) {
     auto y = fx::empty_like(a);
     scale.over(a.size())(a, fx::item(a, 1), y);
@@ -225,11 +239,12 @@ TEST_CASE("check_rules of programs and kernels finds a rule that is wrong", "[ji
   const auto k = cubes_kernel();
   const auto right = fx::rule(k).vjp(fx::vjp(k)).jvp(fx::jvp(k));
   CHECK_NOTHROW(fx::check_rules(right.over(3), x, 2.0, up({0, 0, 0})));
-  const auto wrong = fx::rule(k).jvp(fx::jvp(k)).vjp([](fx::In<double> a, fx::Double, fx::In<double> w, fx::Accum<double> ga, fx::Accum<double> gc) {
-    auto i = fx::index();
-    ga[i] += a[i] * w[i];
-    gc[0] += w[i];
-  });
+  const auto wrong =
+      fx::rule(k).jvp(fx::jvp(k)).vjp([](fx::In<double> a, fx::Double, fx::In<double> w, fx::Accum<double> ga, fx::Accum<double> gc) {
+        auto i = fx::index();
+        ga[i] += a[i] * w[i];
+        gc[0] += w[i];
+      });
   CHECK_THROWS_WITH(fx::check_rules(wrong.over(3), x, 2.0, up({0, 0, 0})), Catch::Contains("WRONG"));
 }
 
@@ -238,7 +253,10 @@ TEST_CASE("programs whose rules would miss something are refused", "[jit]") {
   const auto reaches = fx::program("reaches", [outside](B a) { return a * outside; });
   const auto r = fx::rule(reaches).vjp([](B, B w) { return w * 1.0; });
   CHECK_THROWS_WITH(fx::vjp(r)(x, x), Catch::Contains("reaches an array outside"));
-  const auto writes = fx::program("writes", [](B a) { a *= 2.0; return fx::sum(a); });
+  const auto writes = fx::program("writes", [](B a) {
+    a *= 2.0;
+    return fx::sum(a);
+  });
   const auto s = fx::rule(writes).vjp([](B a, B) { return a * 1.0; });
   CHECK_THROWS_WITH(fx::vjp(s)(x, up({1})), Catch::Contains("writes its parameter"));
   const auto twice = fx::program("twice", [](B a) { return a * 2.0; });

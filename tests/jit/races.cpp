@@ -14,7 +14,6 @@ using fluxion::testing::devices;
 
 namespace {
 
-
 /// What `run` reports in native code; "" where it reports nothing. The evaluator must agree.
 template <class F> std::string report(const F& run) {
   const Debug race("race");
@@ -23,9 +22,7 @@ template <class F> std::string report(const F& run) {
     try {
       run(devices()[k]);
       devices()[k].wait();
-    } catch (const fx::KernelError& e) {
-      text[k] = e.what();
-    }
+    } catch (const fx::KernelError& e) { text[k] = e.what(); }
   }
   CHECK(text[0].empty() == text[1].empty());
   return text[0];
@@ -181,20 +178,20 @@ TEST_CASE("nan and race and bounds look at one kernel together", "[jit][race][na
     try {
       k.over(n)(dev.upload(to), dev.upload(x), dev.zeros<float>(4));
       dev.wait();
-    } catch (const fx::KernelError& e) {
-      return std::string(e.what());
-    }
+    } catch (const fx::KernelError& e) { return std::string(e.what()); }
     return std::string();
   };
   const auto line = [](int l) { return "races.cpp:" + std::to_string(l); };
   CHECK(run({3, 2, 1, 0}, {1, 2, 3, 4}, 4) == "");
   CHECK_THAT(run({3, 2, 1, 0}, {1, 2, -3, 4}, 4), Contains(line(root)) && Contains("sqrt(-3) = nan"));
-  CHECK_THAT(run({3, 2, 1, 2}, {1, 2, 3, 4}, 4), Contains(line(stored)) && Contains("p2[2] is stored to by thread 3 and stored to by another"));
+  CHECK_THAT(run({3, 2, 1, 2}, {1, 2, 3, 4}, 4),
+             Contains(line(stored)) && Contains("p2[2] is stored to by thread 3 and stored to by another"));
   CHECK_THAT(run({3, 2, 1, 4}, {1, 2, 3, 4}, 4), Contains(line(stored)) && Contains("4"));
   CHECK_THAT(run({3, 2, 1}, {1, 2, 3, 4}, 4), Contains(line(read)));
   // In the derivative, and in a program: its launches share one compiled object.
   const auto d = fx::vjp(k);
-  d.over(4)(dev.upload({3, 2, 1, 0}), dev.upload({1.f, 0.f, 4.f, 1.f}), dev.zeros<float>(4), dev.upload({1.f, 1.f, 0.f, 1.f}), dev.zeros<float>(4));
+  d.over(4)(dev.upload({3, 2, 1, 0}), dev.upload({1.f, 0.f, 4.f, 1.f}), dev.zeros<float>(4), dev.upload({1.f, 1.f, 0.f, 1.f}),
+            dev.zeros<float>(4));
   CHECK_THROWS_WITH(dev.wait(), Contains(line(root)) && Contains("cotangent 0 * partial inf = nan"));
   const auto p = fx::program("p", [&](fx::Buffer<int> to, fx::Buffer<float> x, fx::Buffer<float> y) {
     k.over(4)(to, x, y);
@@ -202,7 +199,8 @@ TEST_CASE("nan and race and bounds look at one kernel together", "[jit][race][na
   });
   const auto y = dev.zeros<float>(4);
   CHECK_NOTHROW((p(dev.upload({3, 2, 1, 0}), dev.upload({1.f, 2.f, 3.f, 4.f}), y), dev.wait()));
-  CHECK_THROWS_WITH((p(dev.upload({3, 2, 2, 0}), dev.upload({1.f, 2.f, 3.f, 4.f}), y), dev.wait()), Contains(line(stored)) && Contains("[2] is stored to by"));
+  CHECK_THROWS_WITH((p(dev.upload({3, 2, 2, 0}), dev.upload({1.f, 2.f, 3.f, 4.f}), y), dev.wait()),
+                    Contains(line(stored)) && Contains("[2] is stored to by"));
   CHECK_THROWS_WITH((p(dev.upload({3, 2, 1, 0}), dev.upload({1.f, -2.f, 3.f, 4.f}), y), dev.wait()),
                     Contains(line(root)) && Contains("sqrt(-2) = nan") && Contains("program \"p\", launch 1"));
 }

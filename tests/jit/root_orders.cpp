@@ -109,7 +109,8 @@ TEST_CASE("a rule may take the result of its function and is differentiated thro
   CHECK_NOTHROW(fx::check_rules(f, 0.7));
   using Pair = fx::Tuple<fx::Double, fx::Double>;
   const auto two = fx::fn("two", [](fx::Double x, fx::Int n) { return Pair(fx::exp(x), fx::cast<double>(n) * x); });
-  const auto g = fx::rule(two).vjp([](fx::Double, fx::Int n, Pair y, Pair w) { return y.get<0>() * w.get<0>() + fx::cast<double>(n) * w.get<1>(); });
+  const auto g =
+      fx::rule(two).vjp([](fx::Double, fx::Int n, Pair y, Pair w) { return y.get<0>() * w.get<0>() + fx::cast<double>(n) * w.get<1>(); });
   CHECK_NOTHROW(fx::check_rules(g, 0.4, 3));
 }
 

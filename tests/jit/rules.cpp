@@ -21,7 +21,7 @@ auto cube() {
 TEST_CASE("torture 22: a vjp rule is used and differentiated and vectorised and gives jvp", "[jit][torture]") {
   const auto seven = fx::rule(cube()).vjp([](fx::Double x, fx::Double w) { return 21.0 * w * x * x; });
   CHECK(fx::grad(seven)(2.0) == Approx(84));
-  CHECK(fx::grad(fx::grad(seven))(2.0) == Approx(84));   // 42 x: of the rule's body
+  CHECK(fx::grad(fx::grad(seven))(2.0) == Approx(84));  // 42 x: of the rule's body
   CHECK(fx::jvp(seven)(2.0, 1.0).get<0>() == Approx(8));
   CHECK(fx::jvp(seven)(2.0, 1.0).get<1>() == Approx(84));
   const auto right = fx::rule(cube()).vjp([](fx::Double x, fx::Double w) { return 3.0 * w * x * x; });
@@ -60,9 +60,8 @@ TEST_CASE("the rule of a masked call has a second derivative where its cotangent
     return fx::fn("square", [f](fx::Double x) { return fx::select(x > 0.5, f(x) * f(x), fx::Double(0.0)); });
   };
   const auto by_vjp = square(fx::rule(body).vjp([](fx::Double, fx::Double w) { return 3.0 * w; }));
-  const auto by_jvp = square(fx::rule(body).jvp([body](fx::Double x, fx::Double dx) {
-    return fx::Tuple<fx::Double, fx::Double>(body(x) + 0.0, 3.0 * dx);
-  }));
+  const auto by_jvp = square(
+      fx::rule(body).jvp([body](fx::Double x, fx::Double dx) { return fx::Tuple<fx::Double, fx::Double>(body(x) + 0.0, 3.0 * dx); }));
   CHECK(fx::grad(by_vjp)(2.0) == 0);
   CHECK(fx::grad(fx::grad(by_vjp))(2.0) == Approx(18));
   CHECK(fx::grad(fx::grad(by_vjp))(0.0) == 0);
@@ -100,7 +99,7 @@ TEST_CASE("rules of a kernel are used by itself and by programs that launch it",
   const auto k = fx::rule(plain)
                      .vjp([](fx::In<double> x, fx::Double c, fx::In<double> w, fx::Accum<double> gx, fx::Accum<double> gc) {
                        auto i = fx::index();
-                       gx[i] += 10.0 * x[i] * c * w[i];      // five times too much: the rule is used
+                       gx[i] += 10.0 * x[i] * c * w[i];  // five times too much: the rule is used
                        gc[0] += x[i] * x[i] * w[i];
                      })
                      .jvp([](fx::In<double> x, fx::Double c, fx::Out<double> y, fx::In<double> dx, fx::Double dc, fx::Out<double> dy) {
@@ -202,7 +201,7 @@ TEST_CASE("torture 26: stop_gradient cuts an array out of the chain and nothing 
   });
   auto [value, gradient] = fx::value_and_grad(p)(x);
   CHECK(value.host()[0] == Approx(1 + 8 + 27 + 14));
-  CHECK(gradient.host() == std::vector<double>{1 + 2, 4 + 4, 9 + 6});   // a^2 is a constant: x^2 + 2 x
+  CHECK(gradient.host() == std::vector<double>{1 + 2, 4 + 4, 9 + 6});  // a^2 is a constant: x^2 + 2 x
   const auto f = fx::fn("half_stopped", [](fx::Double v) { return v * fx::stop_gradient(v); });
   CHECK(fx::grad(f)(3.0) == Approx(3));
 }

@@ -47,7 +47,10 @@ using Slope = fx::Kernel<fx::In<double>, fx::In<double>, fx::Out<double>>;
 }  // namespace
 
 TEST_CASE("solvers get right sides whose squares would be zero or infinite and refuse what is not finite", "[jit]") {
-  const auto twice = fx::kernel("twice", [](fx::In<float> x, fx::Out<float> y) { auto i = fx::index(); y[i] = 2.0f * x[i]; });
+  const auto twice = fx::kernel("twice", [](fx::In<float> x, fx::Out<float> y) {
+    auto i = fx::index();
+    y[i] = 2.0f * x[i];
+  });
   const Device dev = Device::cpu();
   for (const float s : {1e-36f, 1e-25f, 1.0f, 1e20f, 1e36f}) {
     const auto b = dev.upload(std::vector<float>{s, 2 * s, -s});
@@ -71,24 +74,39 @@ TEST_CASE("operators that are not linear in their array are refused by solvers a
       INFO(k.ir() << cg);
       if (forward) CHECK_THROWS_WITH(solve(b, c).host(), Catch::Contains(forward));
       else CHECK_NOTHROW(solve(b, c).host());
-      CHECK_THROWS_WITH(std::get<0>(fx::vjp(solve)(b, c, one)).host(), Catch::Contains(why) || (cg ? Catch::Contains("not symmetric") : Catch::Contains(why)));
+      CHECK_THROWS_WITH(std::get<0>(fx::vjp(solve)(b, c, one)).host(),
+                        Catch::Contains(why) || (cg ? Catch::Contains("not symmetric") : Catch::Contains(why)));
       CHECK_THROWS_WITH(std::get<1>(fx::jvp(solve)(b, c, one, zero)).host(), Catch::Contains(why));
     }
   };
-  refused(fx::kernel("cubic", [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * u[i] + 0.05 * p[i] * u[i] * u[i] * u[i]; }),
+  refused(fx::kernel("cubic",
+                     [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) {
+                       auto i = fx::index();
+                       y[i] = 2.0 * u[i] + 0.05 * p[i] * u[i] * u[i] * u[i];
+                     }),
           ":", ":");
-  refused(fx::kernel("absolute", [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * u[i] + 0.1 * p[i] * fx::abs(u[i]); }),
+  refused(fx::kernel("absolute",
+                     [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) {
+                       auto i = fx::index();
+                       y[i] = 2.0 * u[i] + 0.1 * p[i] * fx::abs(u[i]);
+                     }),
           "not linear", "not linear");
-  refused(fx::kernel("affine", [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) { auto i = fx::index(); y[i] = 2.0 * u[i] + 1e-5 * p[i]; }),
+  refused(fx::kernel("affine",
+                     [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) {
+                       auto i = fx::index();
+                       y[i] = 2.0 * u[i] + 1e-5 * p[i];
+                     }),
           ":", ":");
   // Odd and of degree one, like what is linear: only its slope tells.
-  refused(fx::kernel("limiter", [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) {
-    auto i = fx::index();
-    fx::Double left = 0.0;
-    fx::if_(i > 0, [&] { left = u[i - 1]; });
-    const fx::Double smaller = fx::select(fx::abs(left) < fx::abs(u[i]), left, u[i] + 0.0);
-    y[i] = 3.0 * u[i] + 0.05 * p[i] * fx::select(left * u[i] > 0.0, smaller, fx::Double(0.0));
-  }), nullptr, "slope of the operator");
+  refused(fx::kernel("limiter",
+                     [](fx::In<double> u, fx::In<double> p, fx::Out<double> y) {
+                       auto i = fx::index();
+                       fx::Double left = 0.0;
+                       fx::if_(i > 0, [&] { left = u[i - 1]; });
+                       const fx::Double smaller = fx::select(fx::abs(left) < fx::abs(u[i]), left, u[i] + 0.0);
+                       y[i] = 3.0 * u[i] + 0.05 * p[i] * fx::select(left * u[i] > 0.0, smaller, fx::Double(0.0));
+                     }),
+          nullptr, "slope of the operator");
 }
 
 TEST_CASE("an operator may return its array or work in place on it", "[jit]") {
@@ -97,7 +115,10 @@ TEST_CASE("an operator may return its array or work in place on it", "[jit]") {
   same(fx::cg(same_array)(b), b);
   same(fx::linear_solve(same_array)(b), b);
   right(fx::program("loss", [s = fx::linear_solve(same_array)](B x) { return fx::sum(fx::square(s(x))); }), b);
-  const auto in_place = fx::program("in_place", [](B x) { x *= 2.0; return fx::copy(x); });
+  const auto in_place = fx::program("in_place", [](B x) {
+    x *= 2.0;
+    return fx::copy(x);
+  });
   const auto solve = fx::cg(in_place);
   same(solve(b), b * 0.5);
   CHECK_THROWS_WITH(fx::vjp(solve)(b, b).host(), Catch::Contains("writes the array"));
@@ -113,8 +134,15 @@ TEST_CASE("operators that reach arrays or numbers of the program around them are
   CHECK_THROWS_WITH(traced(f, k).host(), Catch::Contains("belongs to another capture"));
   const auto scalar = fx::program("scalar", [](B p, B q) {
     const fx::Double s = fx::item(fx::sum(q));
-    const auto scale = fx::kernel("scale", [](fx::In<double> x, fx::Double t, fx::Out<double> y) { auto i = fx::index(); y[i] = x[i] * (t + 1.0); });
-    const auto a = fx::program("a", [s, scale](B x) { auto y = fx::empty_like(x); scale.over(n)(x, s, y); return y; });
+    const auto scale = fx::kernel("scale", [](fx::In<double> x, fx::Double t, fx::Out<double> y) {
+      auto i = fx::index();
+      y[i] = x[i] * (t + 1.0);
+    });
+    const auto a = fx::program("a", [s, scale](B x) {
+      auto y = fx::empty_like(x);
+      scale.over(n)(x, s, y);
+      return y;
+    });
     return fx::sum(fx::square(fx::cg(a)(p)));
   });
   CHECK_THROWS_WITH(scalar(f, k).host(), Catch::Contains("belongs to another kernel or function"));
@@ -135,15 +163,19 @@ TEST_CASE("a solver inside the operator of another solver is differentiated", "[
 TEST_CASE("solvers in branches of while loops that ask the solution are differentiated", "[jit]") {
   const auto f = line(1, -1, 1), k = line(2, 0.5, 1);
   const auto solve = fx::linear_solve(advection(), kTight);
-  right(fx::program("loss", [solve](B p, B q, fx::Double nu) {
-    auto u = fx::copy(p);
-    fx::Int turns = 0;
-    for ([[maybe_unused]] auto s : fx::while_([&] { return fx::item(fx::dot(u, u)) > 1e-3 && turns < 5; })) {
-      fx::if_(turns % 2 == 0, [&] { u.copy_from(solve(u, q, nu)); }).else_([&] { u.copy_from(u * q + solve(p, q, nu + 1.0) * 0.1); });
-      turns += 1;
-    }
-    return fx::sum(fx::square(u)) + fx::sum(u);
-  }), f, k, 0.9);
+  right(fx::program("loss",
+                    [solve](B p, B q, fx::Double nu) {
+                      auto u = fx::copy(p);
+                      fx::Int turns = 0;
+                      for ([[maybe_unused]] auto s : fx::while_([&] { return fx::item(fx::dot(u, u)) > 1e-3 && turns < 5; })) {
+                        fx::if_(turns % 2 == 0, [&] { u.copy_from(solve(u, q, nu)); }).else_([&] {
+                          u.copy_from(u * q + solve(p, q, nu + 1.0) * 0.1);
+                        });
+                        turns += 1;
+                      }
+                      return fx::sum(fx::square(u)) + fx::sum(u);
+                    }),
+        f, k, 0.9);
 }
 
 TEST_CASE("higher derivatives of solvers in loops are the same under every checkpoint", "[jit]") {
@@ -176,7 +208,11 @@ TEST_CASE("newton_krylov in a time loop whose start depends on the parameters is
     for (auto j : fx::range(u.extent(0))) s += 0.03 * fx::sin(u[j] * (1.0 + fx::cast<double>(i)));
     r[i] = s;
   });
-  const auto residual = fx::program("residual", [k](B u, B p, fx::Double c) { auto r = fx::empty_like(u); k.over(u.size())(u, p, c, r); return r; });
+  const auto residual = fx::program("residual", [k](B u, B p, fx::Double c) {
+    auto r = fx::empty_like(u);
+    k.over(u.size())(u, p, c, r);
+    return r;
+  });
   const auto solve = fx::newton_krylov(residual, {.tolerance = 1e-11, .linear = kTight});
   const auto loop = fx::program("loop", [solve](B q, fx::Double c) {
     auto u = q * 0.5;
@@ -191,7 +227,10 @@ TEST_CASE("newton_krylov in a time loop whose start depends on the parameters is
     same(gq2, gq);
     same(gc2, gc);
   }
-  const auto writes = fx::program("writes", [](B x, B q) { x *= 2.0; return x - q; });
+  const auto writes = fx::program("writes", [](B x, B q) {
+    x *= 2.0;
+    return x - q;
+  });
   same(fx::newton_krylov(writes)(p, p), p * 0.5);
   CHECK_THROWS_WITH(std::get<0>(fx::vjp(fx::newton_krylov(writes))(p, p, p)).host(), Catch::Contains("writes the array"));
 }
@@ -215,7 +254,8 @@ TEST_CASE("fx::item checks its position at capture and under bounds checks", "[j
   const auto checked = p.with({.bounds = true});
   CHECK(checked(a, 2).host()[0] == 6);
   for (const int i : {-1, 3})
-    CHECK_THROWS_WITH(checked(a, i).host(), Catch::Contains("item " + std::to_string(i) + " of an array of 3") && Catch::Contains("solver_limits.cpp"));
+    CHECK_THROWS_WITH(checked(a, i).host(),
+                      Catch::Contains("item " + std::to_string(i) + " of an array of 3") && Catch::Contains("solver_limits.cpp"));
   CHECK_THROWS_WITH(std::get<0>(fx::value_and_grad(p).with({.bounds = true})(a, 3)).host(), Catch::Contains("item 3 of an array of 3"));
   CHECK_THROWS_WITH(fx::program("past", [](B b) { return fx::item(b, 3); })(a), Catch::Contains("item 3 of an array of 3"));
 }

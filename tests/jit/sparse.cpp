@@ -12,7 +12,6 @@ using fluxion::testing::random_numbers;
 
 namespace {
 
-
 /// Column by column with one tangent each: what the sparse one is to agree with.
 template <class K> std::vector<double> dense_jacobian(const K& k, std::int64_t points, const std::vector<double>& x, std::int64_t rows) {
   const auto dev = fx::Device::cpu();

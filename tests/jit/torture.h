@@ -17,8 +17,7 @@ inline Data data(std::array<std::int64_t, 3> extent, int rank, LayoutId element 
   return d;
 }
 /// Numbers of [lo, hi), the same each time.
-inline Data floats(std::array<std::int64_t, 3> extent, int rank, double lo = -1, double hi = 1,
-                   LayoutId element = DType::f64) {
+inline Data floats(std::array<std::int64_t, 3> extent, int rank, double lo = -1, double hi = 1, LayoutId element = DType::f64) {
   Data d = data(extent, rank, element);
   std::mt19937_64 random(7);
   std::uniform_real_distribution<double> u(lo, hi);
@@ -61,8 +60,7 @@ inline Arguments run_on(const Device& device, const detail::KernelHandle& k, con
     if (f.parameters[p].kind == Parameter::Kind::scalar) {
       std::memcpy(&a.bits, d.bytes.data(), d.bytes.size());
     } else {
-      arrays[p] =
-          Array::make(device, d.element, {d.extent.data(), static_cast<std::size_t>(d.rank)}, Array::Fill::memory);
+      arrays[p] = Array::make(device, d.element, {d.extent.data(), static_cast<std::size_t>(d.rank)}, Array::Fill::memory);
       arrays[p].write(d.bytes.data());
       a.array = arrays[p].shared();
     }
@@ -90,25 +88,22 @@ inline double distance(const Data& a, const Data& b) {
   return worst / size;
 }
 
-inline void same_on_devices(const detail::KernelHandle& k, const Arguments& arguments,
-                            std::array<std::int64_t, 3> domain) {
+inline void same_on_devices(const detail::KernelHandle& k, const Arguments& arguments, std::array<std::int64_t, 3> domain) {
   const Arguments expected = run(*k.function(), arguments, {domain, 0});
   for (const Device& device : {Device::cpu(), Device::reference()}) {
     const Arguments mine = run_on(device, k, arguments, domain);
     for (std::size_t r = 0; r < mine.size(); ++r) {
       INFO(k.function()->name << " on " << device.name() << ", result " << r);
-      if (mine[r].floats())
-        CHECK(distance(expected[r], mine[r]) < 1e-11);
-      else
-        CHECK(mine[r].bytes == expected[r].bytes);
+      if (mine[r].floats()) CHECK(distance(expected[r], mine[r]) < 1e-11);
+      else CHECK(mine[r].bytes == expected[r].bytes);
     }
   }
 }
 
 inline void right(const Function& f, const Arguments& a, const CheckOptions& o, const char* what) {
   const Errors e = check(f, a, o);
-  INFO(f.name << ", " << what << ": differences " << e.differences << " dots " << e.dots << " order " << e.order
-              << " jvp " << e.jvp_dot << " vjp " << e.vjp_dot << " fd " << e.difference_dot);
+  INFO(f.name << ", " << what << ": differences " << e.differences << " dots " << e.dots << " order " << e.order << " jvp " << e.jvp_dot
+              << " vjp " << e.vjp_dot << " fd " << e.difference_dot);
   CHECK(e.dots < 1e-10);
   CHECK(e.order < 1e-10);
   CHECK(e.differences < 1e-7);

@@ -207,7 +207,8 @@ TEST_CASE("torture 11: half precision arrays hold what f32 arithmetic makes", "[
     y[i] = s;
     e[0] += s * s;
   });
-  const Arguments a{floats({n, 1, 1}, 1, -1, 1, fx::DType::f16), floats({n, 1, 1}, 1, -1, 1, fx::DType::bf16), floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
+  const Arguments a{floats({n, 1, 1}, 1, -1, 1, fx::DType::f16), floats({n, 1, 1}, 1, -1, 1, fx::DType::bf16),
+                    floats({1, 1, 1}, 1, 0, 1, fx::DType::f32)};
   const std::array<std::int64_t, 3> domain{n, 1, 1};
   CheckOptions o;
   o.domain = domain;

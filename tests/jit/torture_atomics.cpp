@@ -18,8 +18,8 @@ template <class K> void extremes(const K& k, const Arguments& a, const Torture& 
   for (std::size_t r = 0; r < in_order.size(); ++r) CHECK(distance(in_order[r], shuffled[r]) == 0);
 }
 /// The gradient of sum_k (k + 1) y[k] after y[bin[i]] has met x[i], with `old` in y; then the cotangent of the old y.
-std::pair<std::vector<double>, std::vector<double>> winners(const fx::Device& dev, const std::vector<double>& x, const std::vector<int>& bin,
-                                                           const std::vector<double>& old, bool most) {
+std::pair<std::vector<double>, std::vector<double>> winners(const fx::Device& dev, const std::vector<double>& x,
+                                                            const std::vector<int>& bin, const std::vector<double>& old, bool most) {
   const auto k = fx::kernel("winners", [&](fx::In<double> v, fx::In<int> at, fx::InOut<double> y) {
     const auto i = fx::index();
     if (most) y[at[i]].atomic_max(v[i]);
@@ -35,14 +35,16 @@ std::pair<std::vector<double>, std::vector<double>> winners(const fx::Device& de
 }  // namespace
 
 TEST_CASE("torture 18: atomic_max and atomic_min in arrays have a derivative", "[jit][torture]") {
-  const auto k = fx::kernel("row18_extremes", [](fx::In<double> x, fx::In<int> bin, fx::InOut<double> most, fx::InOut<fx::double2> least, fx::Double c) {
-    const auto i = fx::index();
-    const fx::Double v = x[i] * x[i] + fx::sin(c * x[i]);
-    most[bin[i]].atomic_max(v * c);
-    least[bin[i]].y.atomic_min(fx::cos(3.0 * x[i]));
-    fx::if_(bin[i] == 1, [&] { least[2].x.atomic_min(v); });
-  });
-  Arguments a{floats(17), ints({0, 1, 1, 0, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2, 0, 1, 0}), numbers({-5, 100, 0.2}), floats({3, 1, 1}, 1, 0.5, 0.9, kPair), scalar(1.3)};
+  const auto k = fx::kernel("row18_extremes",
+                            [](fx::In<double> x, fx::In<int> bin, fx::InOut<double> most, fx::InOut<fx::double2> least, fx::Double c) {
+                              const auto i = fx::index();
+                              const fx::Double v = x[i] * x[i] + fx::sin(c * x[i]);
+                              most[bin[i]].atomic_max(v * c);
+                              least[bin[i]].y.atomic_min(fx::cos(3.0 * x[i]));
+                              fx::if_(bin[i] == 1, [&] { least[2].x.atomic_min(v); });
+                            });
+  Arguments a{floats(17), ints({0, 1, 1, 0, 2, 0, 0, 2, 1, 1, 0, 1, 2, 2, 0, 1, 0}), numbers({-5, 100, 0.2}),
+              floats({3, 1, 1}, 1, 0.5, 0.9, kPair), scalar(1.3)};
   extremes(k, a, {{17, 1, 1}});
 }
 
@@ -75,7 +77,8 @@ TEST_CASE("torture 18: of equal numbers the old one wins and then the first thre
     y[0].atomic_max(a[i]);
     for ([[maybe_unused]] auto t : fx::range(2)) y[0].atomic_max(b[i]);
   });
-  const auto a = dev.upload({1., 4.}), b = dev.upload({4., 4.}), y = dev.upload({0.}), w = dev.upload({1.}), ga = dev.zeros<double>(2), gb = dev.zeros<double>(2);
+  const auto a = dev.upload({1., 4.}), b = dev.upload({4., 4.}), y = dev.upload({0.}), w = dev.upload({1.}), ga = dev.zeros<double>(2),
+             gb = dev.zeros<double>(2);
   fx::vjp(twice).over(2)(a, b, y, w, ga, gb);
   CHECK(ga.host() == V{0, 0});
   CHECK(gb.host() == V{1, 0});
@@ -87,7 +90,8 @@ TEST_CASE("torture 18: atomic_max in a time loop of a program and in a captured 
     const auto i = fx::index();
     y[i / 2].atomic_max(x[i] * x[i]);
   });
-  const auto grow = fx::kernel("grow", [](fx::InOut<double> x, fx::In<double> y) { x[fx::index()] = x[fx::index()] * 0.9 + 0.1 * y[fx::index() / 2]; });
+  const auto grow =
+      fx::kernel("grow", [](fx::InOut<double> x, fx::In<double> y) { x[fx::index()] = x[fx::index()] * 0.9 + 0.1 * y[fx::index() / 2]; });
   const auto sum = fx::kernel("sum", [](fx::In<double> y, fx::Accum<double> s) { s[0] += y[fx::index()] * y[fx::index()]; });
   const auto sim = fx::program("sim", [&](fx::Buffer<double> x0) {
     auto x = fx::zeros<double>(6), y = fx::zeros<double>(3), s = fx::zeros<double>(1);
@@ -129,7 +133,9 @@ TEST_CASE("torture 18: a batch of derivatives of atomic_max is the derivatives o
   for (int j = 0; j < batch * n; ++j) x.push_back(std::sin(3.7 * j) * 1.4);
   for (int j = 0; j < batch * 2; ++j) y.push_back(j == 3 ? 0.99 : -0.5);
   for (int b = 0; b < batch; ++b) {
-    const auto part = [&](const std::vector<double>& v, int m) { return dev.upload(std::vector<double>(v.begin() + b * m, v.begin() + (b + 1) * m)); };
+    const auto part = [&](const std::vector<double>& v, int m) {
+      return dev.upload(std::vector<double>(v.begin() + b * m, v.begin() + (b + 1) * m));
+    };
     const auto w = dev.upload({1., 3.}), x_ = dev.zeros<double>(n), c_ = dev.zeros<double>(1);
     d.over(n)(part(x, n), c[static_cast<std::size_t>(b)], part(y, 2), w, x_, c_);
     for (const double v : x_.host()) gx.push_back(v);

@@ -59,13 +59,14 @@ TEST_CASE("torture 20: functions that stay calls with loops and branches and loc
     }
     return s + a[1] * x;
   });
-  const auto g = fx::fn("outer", [f](fx::Double x, fx::Double y) { return f(x, y, fx::Int(5)) * f(y, x, fx::Int(3)) + f(x * y, x, fx::Int(2)); });
+  const auto g =
+      fx::fn("outer", [f](fx::Double x, fx::Double y) { return f(x, y, fx::Int(5)) * f(y, x, fx::Int(3)) + f(x * y, x, fx::Int(2)); });
   const auto k = fx::kernel("calls", [&](fx::In<double> x, fx::In<double> y, fx::In<int> m, fx::Double c, fx::Out<double> out) {
     auto i = fx::index();
     fx::Double v = g(x[i], y[i]);
     fx::Double a = x[i], half = c * 0.5;
-    for (auto t : fx::range(m[i])) v += f(v, a, t) * c;   // ragged: the callee runs under a mask
-    fx::Double u = f(c, half, fx::Int(4));                          // uniform: once for all lanes
+    for (auto t : fx::range(m[i])) v += f(v, a, t) * c;  // ragged: the callee runs under a mask
+    fx::Double u = f(c, half, fx::Int(4));               // uniform: once for all lanes
     out[i] = v + u;
   });
   REQUIRE(calls(*k.handle().function()));
@@ -84,7 +85,7 @@ TEST_CASE("torture 20: several results and integer results and arguments that ar
     using Pair = fx::Vec<fx::Double, 2>;
     fx::Double a = x[i], b = y[i], two = 2.0;
     auto v = f(Pair(a, b), i);
-    auto w = f(Pair(v[1], two), fx::Int(3));   // only the first of its numbers varies
+    auto w = f(Pair(v[1], two), fx::Int(3));  // only the first of its numbers varies
     sum[0] += w[0];
     out[i] = v[0] * w[1];
   });

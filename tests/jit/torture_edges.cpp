@@ -128,14 +128,16 @@ TEST_CASE("torture 13: a select and a floor go the same way in value and derivat
 
 TEST_CASE("torture 19: a lane that rounding decides is the same lane backwards", "[jit][torture]") {
   const Device dev = Device::cpu();
-  const auto k = fx::kernel("lanes", fx::groups(2), [](fx::In<double> x, fx::Double a, fx::Double c, fx::In<double> w, fx::Out<double> y, fx::Out<double> z) {
-    auto i = fx::index();
-    fx::Double p = x[i] * a;
-    z[i] = p;
-    fx::Int j = fx::cast<int>(fx::floor(p - c)) + 1;
-    y[i] = fx::subgroup_shuffle(fx::Double(w[i]), j);
-  });
-  auto x = dev.upload({1 / 3.0, 1 / 3.0}), w = dev.upload({7.0, 8.0}), y = dev.zeros<double>(2), z = dev.zeros<double>(2), g = dev.zeros<double>(2);
+  const auto k = fx::kernel("lanes", fx::groups(2),
+                            [](fx::In<double> x, fx::Double a, fx::Double c, fx::In<double> w, fx::Out<double> y, fx::Out<double> z) {
+                              auto i = fx::index();
+                              fx::Double p = x[i] * a;
+                              z[i] = p;
+                              fx::Int j = fx::cast<int>(fx::floor(p - c)) + 1;
+                              y[i] = fx::subgroup_shuffle(fx::Double(w[i]), j);
+                            });
+  auto x = dev.upload({1 / 3.0, 1 / 3.0}), w = dev.upload({7.0, 8.0}), y = dev.zeros<double>(2), z = dev.zeros<double>(2),
+       g = dev.zeros<double>(2);
   k.over(2)(x, 3.0, 1.0, w, y, z);
   fx::vjp(k, fx::wrt<3>).over(2)(x, 3.0, 1.0, w, dev.upload({10.0, 20.0}), dev.zeros<double>(2), g);
   CHECK(g.host() == (y.host()[0] == 8 ? Doubles{0, 30} : Doubles{30, 0}));
@@ -174,11 +176,10 @@ TEST_CASE("torture 10: a while whose condition takes a root or quotient, inside 
     for (auto t : fx::range(often)) {
       fx::Double v = x[i] * (1.0 + 0.1 * fx::cast<double>(t));
       fx::if_(x[i] > 0.0, [&] {
-        for ([[maybe_unused]] auto _ : fx::while_([&] { return fx::sqrt(v) / (1.0 + x[i]) > 0.3; })) v = fx::sin(v) * 0.5 + 0.01 * fx::exp(-v);
+        for ([[maybe_unused]] auto _ : fx::while_([&] { return fx::sqrt(v) / (1.0 + x[i]) > 0.3; }))
+          v = fx::sin(v) * 0.5 + 0.01 * fx::exp(-v);
         s[0] += v * v;
-      }).else_([&] {
-        s[0] += fx::sin(v);
-      });
+      }).else_([&] { s[0] += fx::sin(v); });
     }
   });
   const auto report = fx::check_gradient(k.over(4), dev.upload({0.4, 2.3, -0.7, 5.1}), 2, dev.zeros<double>(1));
@@ -200,7 +201,8 @@ TEST_CASE("torture 10: a while whose condition takes a root or quotient, inside 
       }
     s[0] += v * z[i];
   });
-  const auto third = fx::check_gradient(state.over(4), dev.upload({0.4, 2.3, -0.7, 5.1}), dev.upload({0.9, 1.1, 0.8, 0.7}), dev.zeros<double>(1));
+  const auto third =
+      fx::check_gradient(state.over(4), dev.upload({0.4, 2.3, -0.7, 5.1}), dev.upload({0.9, 1.1, 0.8, 0.7}), dev.zeros<double>(1));
   INFO(third.text);
   CHECK(third.ok);
   const auto second = fx::check_gradient(fx::value_and_grad(p), dev.upload({0.4, 2.3, -0.7, 5.1}));

@@ -100,22 +100,15 @@ TEST_CASE("torture 18: an integer found by atomics chooses nothing that flows", 
 }
 TEST_CASE("torture 18: what depends on the order of threads is refused with its line", "[jit][torture]") {
   const auto line = fx::Loc::here().line;
-  auto exchange = fx::kernel("exchange", [](fx::In<double> x, fx::InOut<double> y) {
-    y[0].atomic_exchange(x[fx::index()]);
-  });
-  auto swap = fx::kernel("swap", [](fx::In<double> x, fx::InOut<double> y) {
-    y[0].atomic_compare_exchange(0.0, x[fx::index()]);
-  });
+  auto exchange = fx::kernel("exchange", [](fx::In<double> x, fx::InOut<double> y) { y[0].atomic_exchange(x[fx::index()]); });
+  auto swap = fx::kernel("swap", [](fx::In<double> x, fx::InOut<double> y) { y[0].atomic_compare_exchange(0.0, x[fx::index()]); });
   auto old = fx::kernel("old", [](fx::In<double> x, fx::InOut<double> y, fx::Out<double> z) {
     fx::Double before = y[0].atomic_add(x[fx::index()]);
     z[fx::index()] = before * 2.0;
   });
-  auto ticket = fx::kernel("ticket", [](fx::In<double> x, fx::InOut<int> n, fx::Out<double> y) {
-    y[n[0].atomic_add(1)] = x[fx::index()];
-  });
-  auto most = fx::kernel("most", [](fx::In<double> x, fx::InOut<double> y, fx::Out<double> z) {
-    z[fx::index()] = y[0].atomic_max(x[fx::index()]);
-  });
+  auto ticket = fx::kernel("ticket", [](fx::In<double> x, fx::InOut<int> n, fx::Out<double> y) { y[n[0].atomic_add(1)] = x[fx::index()]; });
+  auto most = fx::kernel(
+      "most", [](fx::In<double> x, fx::InOut<double> y, fx::Out<double> z) { z[fx::index()] = y[0].atomic_max(x[fx::index()]); });
   for (const bool forward : {false, true}) {
     const auto derive = [&](const auto& k) { return refusal([&] { forward ? fx::jvp(*k.function()) : fx::vjp(*k.function()); }); };
     CHECK_THAT(derive(exchange), Contains(at_line(line + 2)) && Contains("atomic_exchange"));
@@ -220,13 +213,13 @@ TEST_CASE("torture 19: three barriers with own then read then accumulated elemen
     auto i = fx::index();
     fx::Double v = x[i];
     a[(t * 2) % 5] = v * y[i];
-    a[(t * 2) % 5] *= v;                    // own, twice
+    a[(t * 2) % 5] *= v;  // own, twice
     fx::barrier();
     b[t % 2].accumulate(a[t] * a[(t + 1) % 5] * a[0]);  // a is read by many, b added to
     fx::barrier();
-    c[t].x = b[0] * b[1];                   // b is read by all
+    c[t].x = b[0] * b[1];  // b is read by all
     c[t].y = a[t] + v;
-    a[t] = b[t % 2] * v;                    // overwritten
+    a[t] = b[t % 2] * v;  // overwritten
     fx::barrier();
     y[i] = c[4 - t].x * c[4 - t].y + a[(t + 3) % 5] * y[i];
   });
@@ -346,9 +339,7 @@ TEST_CASE("a launch that groups do not divide is refused with its line", "[jit][
   try {
     k.over(6)(x);
     FAIL("nothing was thrown");
-  } catch (const fx::ShapeError& e) {
-    CHECK_THAT(e.what(), Contains(at_line(line + 2)) && Contains("launch over 8"));
-  }
+  } catch (const fx::ShapeError& e) { CHECK_THAT(e.what(), Contains(at_line(line + 2)) && Contains("launch over 8")); }
 }
 
 // ---- random kernels: phases in which each array has one class, with a barrier between
@@ -406,6 +397,7 @@ TEST_CASE("random kernels of groups have right derivatives in any order of threa
   for (unsigned seed = 1; seed <= 60; ++seed) {
     INFO("seed " << seed);
     const auto k = random_kernel(seed);
-    torture_groups(k, {floats(2 * kThreads), floats(2 * kThreads), floats(2)}, {{2 * kThreads, 1, 1}, true, seed % 4 == 0, 3e-5}, seed % 20 == 0);
+    torture_groups(k, {floats(2 * kThreads), floats(2 * kThreads), floats(2)}, {{2 * kThreads, 1, 1}, true, seed % 4 == 0, 3e-5},
+                   seed % 20 == 0);
   }
 }

@@ -155,8 +155,8 @@ TEST_CASE("torture 10: a while on memory that it changes in a for", "[jit][tortu
   torture(k, {floats(n, 0.2, 3), floats(n, 0.3, 0.6)}, kPoints);
 }
 TEST_CASE("torture 11: vectors and matrices as loop state with components updated", "[jit][torture]") {
-  auto k = fx::kernel("row11", [](fx::In<fx::Vec<double, 3>> x, fx::In<fx::Mat<double, 2, 2>> m,
-                                  fx::Out<fx::Vec<double, 3>> y, fx::InOut<fx::Mat<double, 2, 2>> z) {
+  auto k = fx::kernel("row11", [](fx::In<fx::Vec<double, 3>> x, fx::In<fx::Mat<double, 2, 2>> m, fx::Out<fx::Vec<double, 3>> y,
+                                  fx::InOut<fx::Mat<double, 2, 2>> z) {
     auto i = fx::index();
     fx::Vec<fx::Double, 3> v = x[i];
     fx::Mat<fx::Double, 2, 2> a = m[i];
@@ -172,10 +172,10 @@ TEST_CASE("torture 11: vectors and matrices as loop state with components update
     z[i] = a * fx::Mat<fx::Double, 2, 2>(z[i]);
   });
   const auto v3 = fx::packed(fx::DType::f64, 3), m4 = fx::packed(fx::DType::f64, 4);
-  torture(k,
-          {floats({n, 1, 1}, 1, -1, 1, v3), floats({n, 1, 1}, 1, -1, 1, m4), floats({n, 1, 1}, 1, -1, 1, v3),
-           floats({n, 1, 1}, 1, -1, 1, m4)},
-          kPoints);
+  torture(
+      k,
+      {floats({n, 1, 1}, 1, -1, 1, v3), floats({n, 1, 1}, 1, -1, 1, m4), floats({n, 1, 1}, 1, -1, 1, v3), floats({n, 1, 1}, 1, -1, 1, m4)},
+      kPoints);
 }
 TEST_CASE("torture 12: loop variables exchanged each iteration", "[jit][torture]") {
   auto k = fx::kernel("row12", [](fx::In<double> x, fx::Out<double> y, fx::Int trips) {

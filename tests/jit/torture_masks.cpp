@@ -13,7 +13,9 @@ auto square() {
   return fx::rule(fx::fn("square_of", [](fx::Double x) { return x * x; })).vjp([](fx::Double x, fx::Double w) { return w * 2.0 * x; });
 }
 auto cube() {
-  return fx::rule(fx::fn("cube_of", [](fx::Double x) { return x * x * x; })).vjp([](fx::Double x, fx::Double w) { return w * 3.0 * x * x; });
+  return fx::rule(fx::fn("cube_of", [](fx::Double x) { return x * x * x; })).vjp([](fx::Double x, fx::Double w) {
+    return w * 3.0 * x * x;
+  });
 }
 
 }  // namespace
@@ -80,7 +82,8 @@ TEST_CASE("torture 22: a rule that is infinite outside of its mask is 0 there", 
 TEST_CASE("torture 20: several functions with rules of one scalar in a program are told apart", "[jit][torture]") {
   const Device dev = Device::cpu();
   const auto f = square(), g = cube();
-  const auto h = fx::rule(fx::fn("five", [](fx::Double x) { return 5.0 * x; })).vjp([](fx::Double x, fx::Double w) { return w * 5.0 + 0.0 * x; });
+  const auto h =
+      fx::rule(fx::fn("five", [](fx::Double x) { return 5.0 * x; })).vjp([](fx::Double x, fx::Double w) { return w * 5.0 + 0.0 * x; });
   const auto scale = fx::kernel("scale", [](fx::InOut<double> y, fx::Double a) {
     auto i = fx::index();
     y[i] = y[i] * a;
@@ -119,18 +122,19 @@ TEST_CASE("torture 22: a kernel's rules are used where its body has no derivativ
     y[i] = fx::floor(x[i] * 3.0);
     s[0] += fx::floor(x[i]);
   });
-  const auto k = fx::rule(body)
-                     .vjp([](fx::In<double> x, fx::In<double> yb, fx::In<double> sb, fx::Accum<double> xb) {
-                       auto i = fx::index();
-                       xb[i] += yb[i] * 0.5 + sb[0] * x[i];
-                     })
-                     .jvp([](fx::In<double> x, fx::Out<double> y, fx::Accum<double> s, fx::In<double> xd, fx::Out<double> yd, fx::Accum<double> sd) {
-                       auto i = fx::index();
-                       y[i] = fx::floor(x[i] * 3.0);
-                       s[0] += fx::floor(x[i]);
-                       yd[i] = xd[i] * 0.5;
-                       sd[0] += xd[i] * x[i];
-                     });
+  const auto k =
+      fx::rule(body)
+          .vjp([](fx::In<double> x, fx::In<double> yb, fx::In<double> sb, fx::Accum<double> xb) {
+            auto i = fx::index();
+            xb[i] += yb[i] * 0.5 + sb[0] * x[i];
+          })
+          .jvp([](fx::In<double> x, fx::Out<double> y, fx::Accum<double> s, fx::In<double> xd, fx::Out<double> yd, fx::Accum<double> sd) {
+            auto i = fx::index();
+            y[i] = fx::floor(x[i] * 3.0);
+            s[0] += fx::floor(x[i]);
+            yd[i] = xd[i] * 0.5;
+            sd[0] += xd[i] * x[i];
+          });
   const auto p = fx::program("p", [&](fx::Buffer<double> x) {
     auto y = fx::zeros<double>(2), s = fx::zeros<double>(1);
     k.over(2)(x, y, s);

@@ -8,9 +8,7 @@ namespace fx = fluxion;
 
 namespace {
 
-fx::Device device() {
-  return GENERATE(as<std::string>{}, "cpu", "reference") == "cpu" ? fx::Device::cpu() : fx::Device::reference();
-}
+fx::Device device() { return GENERATE(as<std::string>{}, "cpu", "reference") == "cpu" ? fx::Device::cpu() : fx::Device::reference(); }
 std::vector<double> random_numbers(std::size_t n, unsigned seed) {
   std::mt19937_64 random(seed);
   std::uniform_real_distribution<double> u(-1, 1);

@@ -114,20 +114,19 @@ TEST_CASE("torture 21: every function to the second order", "[jit][torture]") {
     fx::Double v = x[i], w = z[i], s = 0.0;
     s += fx::tan(0.5 * v) + fx::asin(0.4 * v) * fx::acos(0.3 * w) + fx::atan(v * w);
     s += fx::sinh(v) * fx::cosh(w) + fx::tanh(v - w) + fx::asinh(v) + fx::acosh(2.5 + v) + fx::atanh(0.4 * v);
-    s += fx::exp2(v) * fx::expm1(w) + fx::log2(2.0 + v) + fx::log10(2.0 + w) * fx::log1p(0.5 * v) +
-         fx::erf(v) * fx::rsqrt(2.0 + w) + fx::cbrt(2.0 + v);
-    s += fx::atan2(v, w + 2.0) + fx::hypot(v, w) + fx::copysign(v, w) + fx::fmod(3.3 * v, 0.77 + 0.1 * w) +
-         fx::pow(2.0 + v, w) + fx::pow(1.5 + v, -2) + fx::fma(v, w, v);
-    s += fx::mulz(v, w) + fx::sdiv(v, 2.0 + w) + fx::lerp(v, w, v * w) + fx::sign(v) * w + fx::floor(5.0 * v) * w +
-         v / (2.0 + w) - fx::square(v);
+    s += fx::exp2(v) * fx::expm1(w) + fx::log2(2.0 + v) + fx::log10(2.0 + w) * fx::log1p(0.5 * v) + fx::erf(v) * fx::rsqrt(2.0 + w) +
+         fx::cbrt(2.0 + v);
+    s += fx::atan2(v, w + 2.0) + fx::hypot(v, w) + fx::copysign(v, w) + fx::fmod(3.3 * v, 0.77 + 0.1 * w) + fx::pow(2.0 + v, w) +
+         fx::pow(1.5 + v, -2) + fx::fma(v, w, v);
+    s += fx::mulz(v, w) + fx::sdiv(v, 2.0 + w) + fx::lerp(v, w, v * w) + fx::sign(v) * w + fx::floor(5.0 * v) * w + v / (2.0 + w) -
+         fx::square(v);
     y[i] = s;
   });
   torture(k, {floats(n, -0.9, 0.83), floats(n, 0.15, 0.77), floats(n)}, kPoints);
 }
 
 TEST_CASE("torture 26: an Out that is written in part and leaf by leaf", "[jit][torture]") {
-  auto k = fx::kernel("pl", [](fx::In<Particle<fx::Host>> p, fx::Out<Particle<fx::Host>> q,
-                               fx::Accum<fx::Vec<double, 2>> s, fx::Double c) {
+  auto k = fx::kernel("pl", [](fx::In<Particle<fx::Host>> p, fx::Out<Particle<fx::Host>> q, fx::Accum<fx::Vec<double, 2>> s, fx::Double c) {
     auto i = fx::index();
     q[i].pos = fx::Vec<fx::Double, 2>(p[i].pos) * c;
     q[i].next = 1;
@@ -135,8 +134,7 @@ TEST_CASE("torture 26: an Out that is written in part and leaf by leaf", "[jit][
     q[i].vel.x = c * c;
     s[i % 3] += fx::Vec<fx::Double, 2>(q[i].vel) * c;
   });
-  torture(k, {particles(n), particles(n), floats({3, 1, 1}, 1, -1, 1, fx::packed(fx::DType::f64, 2)), scalar(0.7)},
-          kPoints);
+  torture(k, {particles(n), particles(n), floats({3, 1, 1}, 1, -1, 1, fx::packed(fx::DType::f64, 2)), scalar(0.7)}, kPoints);
 }
 
 TEST_CASE("torture 27: loops whose bounds are the limits of integers", "[jit][torture]") {
@@ -148,9 +146,9 @@ TEST_CASE("torture 27: loops whose bounds are the limits of integers", "[jit][to
   });
   const int M = 2147483647;
   using Bounds = std::array<int, 3>;
-  for (auto [lo, hi, st] : {Bounds{M - 7, M, 5}, Bounds{0, 10, 0}, Bounds{10, 0, -3}, Bounds{-M - 1, -M + 6, 3},
-                            Bounds{M, M - 7, -2}, Bounds{-M + 5, -M - 1, -3}, Bounds{0, 5, -1},
-                            Bounds{-M, M, 1073741824}, Bounds{M, -M, -1073741824}, Bounds{M, -M - 1, -M - 1}}) {
+  for (auto [lo, hi, st] :
+       {Bounds{M - 7, M, 5}, Bounds{0, 10, 0}, Bounds{10, 0, -3}, Bounds{-M - 1, -M + 6, 3}, Bounds{M, M - 7, -2},
+        Bounds{-M + 5, -M - 1, -3}, Bounds{0, 5, -1}, Bounds{-M, M, 1073741824}, Bounds{M, -M, -1073741824}, Bounds{M, -M - 1, -M - 1}}) {
     int s = 0;
     if (st > 0)
       for (long long t = lo; t < hi; t += st) s += 1 + (int(t) & 1);
@@ -206,13 +204,12 @@ TEST_CASE("torture 20: the gradient of a function with a while and vectors", "[j
     return fx::select(s > 0.0, fx::log(s + 0.5), s) + v.y;
   });
   auto g = fx::grad(w);
-  auto k = fx::kernel(
-      "kg", [&](fx::In<double> x, fx::In<fx::Vec<double, 3>> v, fx::Out<double> y, fx::Out<fx::Vec<double, 3>> z) {
-        auto i = fx::index();
-        auto [a, b] = g(x[i], v[i], i % 5);
-        y[i] = a;
-        z[i] = b * x[i];
-      });
+  auto k = fx::kernel("kg", [&](fx::In<double> x, fx::In<fx::Vec<double, 3>> v, fx::Out<double> y, fx::Out<fx::Vec<double, 3>> z) {
+    auto i = fx::index();
+    auto [a, b] = g(x[i], v[i], i % 5);
+    y[i] = a;
+    z[i] = b * x[i];
+  });
   const auto v3 = fx::packed(fx::DType::f64, 3);
   torture(k, {floats(n), floats({n, 1, 1}, 1, -1, 1, v3), floats(n), floats({n, 1, 1}, 1, -1, 1, v3)}, kPoints);
 }
@@ -223,8 +220,8 @@ TEST_CASE("torture 9: a large local array to the second order", "[jit][torture]"
     fx::Local<double, 300> a;
     fx::Double s = 0.0;
     for (auto t : fx::range(300))
-      a[(t * 7) % 300] += x[(t + i) % x.size()] * 0.1 +
-                          fx::if_(t > 0, [&] { return a[((t - 1) * 7) % 300] * 0.5; }, [&] { return fx::Double(0.0); });
+      a[(t * 7) % 300] +=
+          x[(t + i) % x.size()] * 0.1 + fx::if_(t > 0, [&] { return a[((t - 1) * 7) % 300] * 0.5; }, [&] { return fx::Double(0.0); });
     for (auto r : fx::range(2))
       for (auto t : fx::range(300)) {
         a[t] = fx::sin(a[299 - t]) * a[(t + r) % 300];
@@ -269,9 +266,7 @@ TEST_CASE("torture 4: helpers with loops and exits at every depth", "[jit][tortu
 TEST_CASE("torture 29: gradients of some parameters are those of all", "[jit][torture]") {
   auto k = fx::kernel("ws", [](fx::In<double> a, fx::Double s, fx::InOut<double> y, fx::In<double> b, fx::Double r) {
     auto i = fx::index();
-    for (auto t : fx::range(3)) {
-      y[i] = y[i] * a[i] * s + b[(i + t) % b.size()] * r;
-    }
+    for (auto t : fx::range(3)) { y[i] = y[i] * a[i] * s + b[(i + t) % b.size()] * r; }
   });
   for (auto& d : {fx::Device::cpu(), fx::Device::reference()}) {
     auto a = d.upload({0.5, 0.4, 0.3}), b = d.upload({1.0, 2.0, 3.0}), y = d.upload({0.1, 0.2, 0.3});

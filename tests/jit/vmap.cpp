@@ -38,7 +38,8 @@ const auto mix = fx::kernel("mix", [](fx::In<double> x, fx::In<double> w, fx::Do
 
 TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
   for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
-    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3), y = random_numbers(kBatch * kN, 4);
+    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3),
+               y = random_numbers(kBatch * kN, 4);
     auto many = fx::vmap(mix, fx::unbatched<1>);
     auto my = dev.upload(y, kBatch, kN), mt = dev.zeros<double>(kBatch, 1);
     auto dw = dev.upload(w);
@@ -66,8 +67,8 @@ TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
 
 TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of a vmap sums over what is shared", "[jit][vmap]") {
   for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
-    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3), y = random_numbers(kBatch * kN, 4), cy = random_numbers(kBatch * kN, 5),
-               ct = random_numbers(kBatch, 6);
+    const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3),
+               y = random_numbers(kBatch * kN, 4), cy = random_numbers(kBatch * kN, 5), ct = random_numbers(kBatch, 6);
     auto dw = dev.upload(w);
     auto single = fx::vjp(mix);
     std::vector<double> gx, gw, gw_sum(kN), ga, gy;
@@ -84,7 +85,8 @@ TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of 
     auto ba = dev.upload(a);
     {
       auto batched = fx::vmap(single, fx::unbatched<1>);
-      auto c = dev.upload(cy, kBatch, kN), x_ = dev.zeros<double>(kBatch, kN), w_ = dev.zeros<double>(kBatch, kN), a_ = dev.zeros<double>(kBatch, 1);
+      auto c = dev.upload(cy, kBatch, kN), x_ = dev.zeros<double>(kBatch, kN), w_ = dev.zeros<double>(kBatch, kN),
+           a_ = dev.zeros<double>(kBatch, 1);
       batched.over(kBatch, kN)(bx, dw, ba, by, c, dev.upload(ct, kBatch, 1), x_, w_, a_);
       check_close(x_.host(), gx);
       check_close(w_.host(), gw);
@@ -106,7 +108,8 @@ TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of 
       auto forward = fx::vmap(fx::jvp(mix), fx::unbatched<1, 6>);
       auto forward_of = fx::jvp(fx::vmap(mix, fx::unbatched<1>));
       auto zeros = dev.zeros<double>(kN);
-      auto tx = dev.upload(dx, kBatch, kN), ty = dev.zeros<double>(kBatch, kN), tt = dev.zeros<double>(kBatch, 1), ta = dev.zeros<double>(kBatch, 1);
+      auto tx = dev.upload(dx, kBatch, kN), ty = dev.zeros<double>(kBatch, kN), tt = dev.zeros<double>(kBatch, 1),
+           ta = dev.zeros<double>(kBatch, 1);
       auto y1 = fx::copy(by), y2 = fx::copy(by), t1 = dev.zeros<double>(kBatch, 1), t2 = dev.zeros<double>(kBatch, 1);
       auto ty2 = dev.zeros<double>(kBatch, kN), tt2 = dev.zeros<double>(kBatch, 1);
       auto no = dev.zeros<double>(kBatch);
@@ -296,10 +299,13 @@ TEST_CASE("what cannot be a batch is refused with the line", "[jit][vmap]") {
     for ([[maybe_unused]] auto t : fx::range(n)) k.over(4)(x, y);
     return y;
   });
-  CHECK_THROWS_WITH(fx::vmap(trips)(dev.zeros<double>(2, 4), dev.zeros<int>(2)), Catch::Contains("trip count of a loop differs within the batch"));
+  CHECK_THROWS_WITH(fx::vmap(trips)(dev.zeros<double>(2, 4), dev.zeros<int>(2)),
+                    Catch::Contains("trip count of a loop differs within the batch"));
   CHECK_NOTHROW(fx::vmap(trips, fx::unbatched<1>)(dev.zeros<double>(2, 4), 2));
   auto two = fx::program("two", [&](fx::Buffer<double> a, fx::Buffer<double> b) { return fx::Buffer<double>(a + b); });
-  CHECK_THROWS_WITH(fx::vmap(two)(dev.zeros<double>(2, 4), dev.zeros<double>(3, 4)), Catch::Contains("the batch is 2 along axis 0 of argument 1, and 3 of argument 2"));
+  CHECK_THROWS_WITH(fx::vmap(two)(dev.zeros<double>(2, 4), dev.zeros<double>(3, 4)),
+                    Catch::Contains("the batch is 2 along axis 0 of argument 1, and 3 of argument 2"));
   auto writes = fx::program("writes", [&](fx::Buffer<double> a, fx::Buffer<double> b) { k.over(4)(a, b); });
-  CHECK_THROWS_WITH(fx::vmap(writes, fx::unbatched<1>)(dev.zeros<double>(2, 4), dev.zeros<double>(4)), Catch::Contains("which all of the batch share"));
+  CHECK_THROWS_WITH(fx::vmap(writes, fx::unbatched<1>)(dev.zeros<double>(2, 4), dev.zeros<double>(4)),
+                    Catch::Contains("which all of the batch share"));
 }

@@ -91,7 +91,8 @@ TEST_CASE("a batch of half precision numbers by array and by value is the kernel
       auto one = dev.upload(part(y, b, 4));
       auto e = dev.zeros<float>(1), ox = dev.zeros<float>(4), oa = dev.zeros<float>(1), oc = dev.full<float>(1, 4);
       k(dev.upload(part(x, b, 4)), a[static_cast<std::size_t>(b)], one, e);
-      fx::vjp(k).over(4)(dev.upload(part(x, b, 4)), a[static_cast<std::size_t>(b)], dev.upload(part(y, b, 4)), oc, dev.full<float>(1, 1), ox, oa);
+      fx::vjp(k).over(4)(dev.upload(part(x, b, 4)), a[static_cast<std::size_t>(b)], dev.upload(part(y, b, 4)), oc, dev.full<float>(1, 1),
+                         ox, oa);
       for (int i = 0; i < 4; ++i) {
         CHECK(ys.host()[static_cast<std::size_t>(4 * b + i)].bits == one.host()[static_cast<std::size_t>(i)].bits);
         CHECK(gx.host()[static_cast<std::size_t>(4 * b + i)] == ox.host()[static_cast<std::size_t>(i)]);
@@ -192,7 +193,8 @@ TEST_CASE("a batch of a batch and several tangents of a batch and a batch of sev
     const auto x = values(2 * 3 * 4), a = values(6, 40), dx = values(2 * 12, 60);
     auto y = dev.zeros<double>(2, 3, 4);
     fx::vmap(fx::vmap(k))(dev.upload(x, 2, 3, 4), dev.upload(a, 2, 3), y);
-    for (int i = 0; i < 24; ++i) CHECK(y.host()[static_cast<std::size_t>(i)] == Approx(std::sin(x[static_cast<std::size_t>(i)] * a[static_cast<std::size_t>(i / 4)])));
+    for (int i = 0; i < 24; ++i)
+      CHECK(y.host()[static_cast<std::size_t>(i)] == Approx(std::sin(x[static_cast<std::size_t>(i)] * a[static_cast<std::size_t>(i / 4)])));
     // Two tangents of a batch of three.
     auto by = dev.zeros<double>(3, 4), zeros = dev.zeros<double>(2, 3);
     auto bt = dev.zeros<double>(2, 3, 4);
@@ -264,7 +266,8 @@ TEST_CASE("a batch of programs on halves and complex numbers is the programs one
   const std::vector<double> a{0.25, -0.5};
   const auto [e, gz, gh, ga] = fx::vmap(fx::value_and_grad(p))(dev.upload(z, 2, 4), dev.upload(h, 2, 4), dev.upload(a));
   for (int b = 0; b < 2; ++b) {
-    const auto [oe, oz, oh, oa] = fx::value_and_grad(p)(dev.upload(part(z, b, 4)), dev.upload(part(h, b, 4)), a[static_cast<std::size_t>(b)]);
+    const auto [oe, oz, oh, oa] =
+        fx::value_and_grad(p)(dev.upload(part(z, b, 4)), dev.upload(part(h, b, 4)), a[static_cast<std::size_t>(b)]);
     CHECK(e.host()[static_cast<std::size_t>(b)] == Approx(oe.item()));
     CHECK(ga.host()[static_cast<std::size_t>(b)] == Approx(oa.item()));
     for (int i = 0; i < 4; ++i) {

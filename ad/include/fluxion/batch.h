@@ -17,7 +17,10 @@ enum class BatchAxis : std::uint8_t {
 
 /// Kernel: a leading axis in front of the domain. `scalars`: how many scalar parameters, from each on, become one array of
 /// structs of this layout (0: by themselves).
-struct BatchedScalars { int count = 1; LayoutId element; };
+struct BatchedScalars {
+  int count = 1;
+  LayoutId element;
+};
 FLUXION_API Function batched_kernel(const Function& k, const std::vector<BatchAxis>& axes, const std::vector<BatchedScalars>& scalars = {});
 
 /// Program: `n` runs at once, `leading` by parameter. Everything that it returns has the leading axis.

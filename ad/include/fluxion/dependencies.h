@@ -25,17 +25,17 @@ struct SparsityPattern {
 
 /// What a parameter stands for.
 struct DependencyArgument {
-  const std::byte* data = nullptr;               // memories and arrays: the elements; null: nothing is known of them
+  const std::byte* data = nullptr;  // memories and arrays: the elements; null: nothing is known of them
   std::array<std::int64_t, 3> extent{1, 1, 1};
-  std::uint64_t bits = 0;                        // scalars
-  std::int64_t first_column = -1;                // the float leaves are inputs, numbered from here; -1: not differentiated
+  std::uint64_t bits = 0;          // scalars
+  std::int64_t first_column = -1;  // the float leaves are inputs, numbered from here; -1: not differentiated
 };
 
 /// The pattern of the float results: of a kernel the written memory parameters for which `wanted` is set, of a
 /// program or fn all that it yields where `wanted` is. A row for each float leaf, element by element.
 /// `arguments`: one for each parameter that is not scratch.
 /// Throws KernelError for an index outside its memory, with the line.
-FLUXION_API SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> domain, std::span<const DependencyArgument> arguments,
-                                         std::int64_t cols, std::span<const char> wanted);
+FLUXION_API SparsityPattern dependencies(const Function& f, std::array<std::int64_t, 3> domain,
+                                         std::span<const DependencyArgument> arguments, std::int64_t cols, std::span<const char> wanted);
 
 }  // namespace fluxion

@@ -24,7 +24,11 @@ class FLUXION_API FailureSlot {
   void rethrow();
 
  private:
-  struct Failure { Kind kind; Loc at; std::string message; };
+  struct Failure {
+    Kind kind;
+    Loc at;
+    std::string message;
+  };
   mutable std::mutex mutex_;
   std::optional<Failure> failure_;
 };
@@ -59,26 +63,29 @@ class FLUXION_API Executable {
   /// What a disk cache stores, or "" when there is nothing to store.
   virtual std::string object() const { return {}; }
   /// For people: "llvm", "asm", ... ; "" when unknown.
-  virtual std::string dump(std::string_view what) const { (void)what; return {}; }
+  virtual std::string dump(std::string_view what) const {
+    (void)what;
+    return {};
+  }
 };
 
 struct CompileOptions {
-  int width = 0;                 // SIMD lanes; 0: the backend's choice
-  bool bounds = false;           // check every index
-  bool nan = false;              // a NaN that is made is an error
-  bool inf = false;              // so is an infinity
-  bool race = false;             // threads that meet at an element are an error
-  bool relaxed = false;          // permits order-dependent results (atomics)
-  bool fast = false;             // permits reassociation and the like
-  std::string features = {};     // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine
+  int width = 0;              // SIMD lanes; 0: the backend's choice
+  bool bounds = false;        // check every index
+  bool nan = false;           // a NaN that is made is an error
+  bool inf = false;           // so is an infinity
+  bool race = false;          // threads that meet at an element are an error
+  bool relaxed = false;       // permits order-dependent results (atomics)
+  bool fast = false;          // permits reassociation and the like
+  std::string features = {};  // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine
   bool operator==(const CompileOptions&) const = default;
 };
 
 class FLUXION_API Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string name() const = 0;          // "reference", "cpu", ...
-  virtual std::string description() const = 0;   // for people: cores, features
+  virtual std::string name() const = 0;         // "reference", "cpu", ...
+  virtual std::string description() const = 0;  // for people: cores, features
   /// All that changes the code it makes, for cache keys (target features, LLVM version, ...).
   virtual std::string fingerprint(const CompileOptions& options) const = 0;
   /// `f` is a kernel or a program in memory form or value form, verified and free of capture ops.

@@ -20,7 +20,7 @@ class FLUXION_API Builder {
   ValueId scalar_parameter(DType t, std::string name);
   ValueId array_parameter(Type t, Role role, std::string name);
   MemoryId memory_parameter(LayoutId element, int rank, Role role, std::string name);
-  MemoryId local(LayoutId element, std::int64_t length, std::string name);  // scope: the current region
+  MemoryId local(LayoutId element, std::int64_t length, std::string name);   // scope: the current region
   MemoryId shared(LayoutId element, std::int64_t length, std::string name);  // scope: the body
   ValueId index(int axis);  // kernels: the point's index (adds missing body arguments up to `domain_rank`)
   ValueId constant(DType t, std::uint64_t bits);
@@ -38,7 +38,7 @@ class FLUXION_API Builder {
   ValueId mul(ValueId a, ValueId b) { return emit(Opcode::mul, {a, b}); }
   ValueId select(ValueId c, ValueId a, ValueId b) { return emit(Opcode::select, {c, a, b}); }
   ValueId trips(ValueId lo, ValueId hi);  // how many numbers [lo, hi) has; hi - lo may wrap where it has none
-  ValueId convert(ValueId v, DType to);  // v itself when it has that type
+  ValueId convert(ValueId v, DType to);   // v itself when it has that type
   ValueId bitcast(ValueId v, DType to);
 
   // ---- memory
@@ -65,16 +65,20 @@ class FLUXION_API Builder {
   // ---- structure, by callbacks
   using Arm = std::function<Values()>;
   Values if_(ValueId cond, const Arm& then, const Arm& otherwise);
-  struct LoopYield { Values carries, collected; };
-  struct LoopResult { Values carries, seqs; ValueId trips{}; };
+  struct LoopYield {
+    Values carries, collected;
+  };
+  struct LoopResult {
+    Values carries, seqs;
+    ValueId trips{};
+  };
   LoopResult for_(ValueId lo, ValueId hi, std::span<const ValueId> init,
                   const std::function<LoopYield(ValueId i, const Values& carries)>& body, bool down = false);
-  LoopResult while_(std::span<const ValueId> init,
-                    const std::function<std::pair<ValueId, Values>(const Values& carries)>& cond,
+  LoopResult while_(std::span<const ValueId> init, const std::function<std::pair<ValueId, Values>(const Values& carries)>& cond,
                     const std::function<LoopYield(const Values& carries)>& body);
   /// `outs`: the types of the callee's Out parameters, in order; the other results have their operand's type.
-  Values launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain,
-                std::span<const ValueId> arguments, std::span<const Type> outs = {});
+  Values launch(std::shared_ptr<const Function> callee, std::span<const ValueId> domain, std::span<const ValueId> arguments,
+                std::span<const Type> outs = {});
   /// Results have the types that `callee` yields.
   Values call(std::shared_ptr<const Function> callee, std::span<const ValueId> arguments);
   void effect(Opcode op, std::string text, std::span<const ValueId> operands);  // print, check

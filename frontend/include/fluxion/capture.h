@@ -19,7 +19,11 @@ template <class... T> struct TypeList {
 
 namespace detail {
 
-template <class P> concept ArrayParameter = requires { P::kRole; typename P::element_type; };
+template <class P>
+concept ArrayParameter = requires {
+  P::kRole;
+  typename P::element_type;
+};
 
 // ---- what a lambda takes and gives
 template <class M> struct CallOf;
@@ -36,9 +40,14 @@ template <class R, class... A> struct CallOf<R (*)(A...)> {
   using Result = R;
   static constexpr bool kMutable = false;
 };
-template <class L> concept HasOneCall = requires { &L::operator(); };
-template <class L> struct CallType { using type = CallOf<L>; };
-template <HasOneCall L> struct CallType<L> { using type = CallOf<decltype(&L::operator())>; };
+template <class L>
+concept HasOneCall = requires { &L::operator(); };
+template <class L> struct CallType {
+  using type = CallOf<L>;
+};
+template <HasOneCall L> struct CallType<L> {
+  using type = CallOf<decltype(&L::operator())>;
+};
 
 /// The parameters and the result of a lambda (or plain function) to capture.
 template <class L>
@@ -91,7 +100,8 @@ template <class... P, class F> void with_parameters(ParameterMaker& maker, TypeL
 }
 
 /// The Function of a kernel. Throws KernelError for misuse, with the user's line.
-template <class L> std::shared_ptr<const Function> capture_kernel(std::string name, const L& lambda, Loc at, const Groups* groups = nullptr) {
+template <class L> std::shared_ptr<const Function> capture_kernel(std::string name, const L& lambda, Loc at,
+                                                                  const Groups* groups = nullptr) {
   using S = Signature<L>;
   static_assert(std::is_void_v<typename S::Result>, "a kernel returns nothing: it writes Out, InOut and Accum parameters");
   Recording recording(Function::Kind::kernel, std::move(name), at);
@@ -148,8 +158,7 @@ template <class H> H from_bits(const std::uint64_t* in) {
 }
 
 template <class X, class A>
-concept HostArgument = std::is_convertible_v<X, host_t<A>> && !CapturedValue<std::remove_cvref_t<X>> &&
-                       !Captured<X>;
+concept HostArgument = std::is_convertible_v<X, host_t<A>> && !CapturedValue<std::remove_cvref_t<X>> && !Captured<X>;
 }  // namespace detail
 
 template <class Sig> class Fn;
@@ -166,7 +175,8 @@ class Fn<R(A...)> {
   /// The text form.
   std::string ir() const { return detail::ir_of(*f_); }
 
-  template <class... X> requires(sizeof...(X) == sizeof...(A))
+  template <class... X>
+    requires(sizeof...(X) == sizeof...(A))
   auto operator()(X&&... x) const {
     if constexpr ((detail::HostArgument<X, A> && ...)) return on_host(static_cast<detail::host_t<A>>(x)...);
     else return captured(static_cast<X&&>(x)...);
@@ -196,10 +206,12 @@ class Fn<R(A...)> {
 
 namespace detail {
 template <class R, class P> struct FnOf;
-template <class R, class... A> struct FnOf<R, TypeList<A...>> { using type = Fn<R(A...)>; };
+template <class R, class... A> struct FnOf<R, TypeList<A...>> {
+  using type = Fn<R(A...)>;
+};
 template <class L>
-using fn_t = typename FnOf<typename Named<std::remove_cvref_t<typename Signature<L>::Result>>::type,
-                           typename Signature<L>::Parameters>::type;
+using fn_t =
+    typename FnOf<typename Named<std::remove_cvref_t<typename Signature<L>::Result>>::type, typename Signature<L>::Parameters>::type;
 }  // namespace detail
 
 /// Captures a function of scalars, vectors and structs, for use inside kernels and on the host.
@@ -208,7 +220,10 @@ using fn_t = typename FnOf<typename Named<std::remove_cvref_t<typename Signature
 template <class L> detail::fn_t<L> fn(std::string name, const L& lambda, Loc at = Loc::here()) {
   return detail::fn_t<L>(detail::capture_fn(std::move(name), lambda, at));
 }
-template <class L> requires(!std::is_convertible_v<L, std::string>)
-detail::fn_t<L> fn(const L& lambda, Loc at = Loc::here()) { return fn("fn", lambda, at); }
+template <class L>
+  requires(!std::is_convertible_v<L, std::string>)
+detail::fn_t<L> fn(const L& lambda, Loc at = Loc::here()) {
+  return fn("fn", lambda, at);
+}
 
 }  // namespace fluxion

@@ -6,7 +6,9 @@
 
 namespace fluxion {
 
-template <class E> struct Complex { E re, im; };
+template <class E> struct Complex {
+  E re, im;
+};
 
 namespace detail {
 /// An operand: a captured complex number, a real one, or one of the host; by its parts.
@@ -27,13 +29,11 @@ template <class T> struct ComplexOperators {
   friend Z operator*(A a, A b) { return times(a, b); }
   friend Z operator/(A a, A b) { return over(a, b); }
 
-  static Z parts(Opcode op, const A& a, const A& b) {
-    return Z(apply(op, a.re, b.re, a.loc), apply(op, a.im, b.im, a.loc), a.loc);
-  }
+  static Z parts(Opcode op, const A& a, const A& b) { return Z(apply(op, a.re, b.re, a.loc), apply(op, a.im, b.im, a.loc), a.loc); }
   static Z times(const A& a, const A& b) {
     const auto mul = [&](std::uint32_t x, std::uint32_t y) { return apply(Opcode::mul, x, y, a.loc); };
-    return Z(apply(Opcode::sub, mul(a.re, b.re), mul(a.im, b.im), a.loc),
-             apply(Opcode::add, mul(a.re, b.im), mul(a.im, b.re), a.loc), a.loc);
+    return Z(apply(Opcode::sub, mul(a.re, b.re), mul(a.im, b.im), a.loc), apply(Opcode::add, mul(a.re, b.im), mul(a.im, b.re), a.loc),
+             a.loc);
   }
   static Z over(const A& a, const A& b) {
     // a conj(b) / |b|^2
@@ -80,7 +80,9 @@ template <class T> struct ComplexPlace : Complex<Ref<T>> {
   }
   void operator=(ComplexPlace&& o) && { static_cast<ComplexPlace&&>(*this) = Complex<Var<T>>(static_cast<ComplexPlace&&>(o)); }
 };
-template <class T> struct HostOf<Complex<Var<T>>> { using type = Complex<T>; };
+template <class T> struct HostOf<Complex<Var<T>>> {
+  using type = Complex<T>;
+};
 template <Scalar T> struct Element<Complex<T>> {
   using Value = Complex<Var<T>>;
   using Place = ComplexPlace<T>;

@@ -9,13 +9,13 @@ namespace fluxion {
 namespace detail {
 /// Opens the body of a for; gives the value of its index.
 FLUXION_RECORDS std::uint32_t open_for(std::uint32_t lo, std::uint32_t hi, std::uint32_t step, Loc at);
-FLUXION_RECORDS void open_while(Loc at);                            // its condition
-FLUXION_RECORDS void open_while_body(std::uint32_t cond, Loc at);   // ends the condition
+FLUXION_RECORDS void open_while(Loc at);                           // its condition
+FLUXION_RECORDS void open_while_body(std::uint32_t cond, Loc at);  // ends the condition
 FLUXION_RECORDS void close_loop();
 FLUXION_RECORDS void abandon_loops(int open, int uncaught, Loc at);  // a loop object dies with open loops
 FLUXION_RECORDS int uncaught();
 FLUXION_RECORDS void open_then(std::uint32_t cond, Loc at);
-FLUXION_RECORDS std::uint32_t close_then();                         // emits the if, with an empty else
+FLUXION_RECORDS std::uint32_t close_then();  // emits the if, with an empty else
 /// Goes into the else of `op` (`depth` ifs deep along the else arms), taking along what was recorded since.
 FLUXION_RECORDS void open_else(std::uint32_t op, int depth);
 FLUXION_RECORDS void close_else(int depth);
@@ -31,7 +31,9 @@ class LoopObject {
  public:
   explicit LoopObject(Loc at) : loc_(at), uncaught_(uncaught()) {}
   LoopObject(const LoopObject&) = delete;
-  ~LoopObject() { if (open_) abandon_loops(open_, uncaught_, loc_); }
+  ~LoopObject() {
+    if (open_) abandon_loops(open_, uncaught_, loc_);
+  }
 
  protected:
   Loc loc_;
@@ -49,10 +51,18 @@ class Range : public detail::LoopObject {
     std::uint32_t index;
     bool done = false;
     Var<int> operator*() const { return {detail::Raw{index}, range.loc_}; }
-    void operator++() { detail::close_loop(); --range.open_; done = true; }
+    void operator++() {
+      detail::close_loop();
+      --range.open_;
+      done = true;
+    }
     bool operator!=(detail::LoopEnd) const { return !done; }
   };
-  Iterator begin() { const auto i = detail::open_for(lo_, hi_, step_, loc_); ++open_; return {*this, i}; }
+  Iterator begin() {
+    const auto i = detail::open_for(lo_, hi_, step_, loc_);
+    ++open_;
+    return {*this, i};
+  }
   detail::LoopEnd end() const { return {}; }
 
  private:
@@ -74,7 +84,11 @@ class While : public detail::LoopObject {
     While& loop;
     bool done = false;
     detail::Round operator*() const { return {}; }
-    void operator++() { detail::close_loop(); --loop.open_; done = true; }
+    void operator++() {
+      detail::close_loop();
+      --loop.open_;
+      done = true;
+    }
     bool operator!=(detail::LoopEnd) const { return !done; }
   };
   Iterator begin() {
@@ -91,8 +105,10 @@ class While : public detail::LoopObject {
 
 /// for (auto _ : fx::while_([&]{ return c; })) { ... }
 template <class F> While<F> while_(const F& cond, Loc at = Loc::here()) {
-  static_assert(requires { cond(); }, "while_ takes the condition as a lambda, to evaluate it each time: "
-                                      "fx::while_([&]{ return c; })");
+  static_assert(
+      requires { cond(); },
+      "while_ takes the condition as a lambda, to evaluate it each time: "
+      "fx::while_([&]{ return c; })");
   return {cond, at};
 }
 
@@ -105,7 +121,7 @@ class [[maybe_unused]] If {
     f();
     detail::close_else(depth_);
   }
-  template <class F> If elif(Arg<bool> c, F&& f) && {
+  template <class F> If elif (Arg<bool> c, F&& f) && {
     detail::open_else(op_, depth_);
     detail::open_then(c.id, c.loc);
     f();

@@ -27,12 +27,12 @@ struct EvalMemory {
 };
 
 struct EvalOptions {
-  bool bounds = true;  // an index outside its memory is a KernelError with line and values
-  bool races = true;   // an element stored by one thread and touched by another is a KernelError
+  bool bounds = true;                            // an index outside its memory is a KernelError with line and values
+  bool races = true;                             // an element stored by one thread and touched by another is a KernelError
   std::vector<std::uint32_t> thread_order = {};  // a permutation of the domain; empty: in order
   std::function<void(std::string_view)> print = {};
-  bool nan = false;  // a NaN that a kernel leaves where there was none is a KernelError that tells which op made it, of what
-  bool inf = false;  // an infinity too, unless it is a literal
+  bool nan = false;               // a NaN that a kernel leaves where there was none is a KernelError that tells which op made it, of what
+  bool inf = false;               // an infinity too, unless it is a literal
   std::int64_t first_thread = 0;  // without groups and thread_order: start there, and go round
 };
 
@@ -42,8 +42,7 @@ FLUXION_API std::vector<std::uint64_t> evaluate_fn(const Function& f, std::span<
 FLUXION_API void evaluate_kernel(const Function& f, std::array<std::int64_t, 3> domain, std::span<const EvalMemory> memories,
                                  std::span<const std::uint64_t> scalars, const EvalOptions& options = {});
 /// Kind program, value form: parameters in order (arrays are copied, not written) to what the body yields.
-FLUXION_API std::vector<EvalValue> evaluate_program(const Function& f, std::vector<EvalValue> arguments,
-                                                    const EvalOptions& options = {});
+FLUXION_API std::vector<EvalValue> evaluate_program(const Function& f, std::vector<EvalValue> arguments, const EvalOptions& options = {});
 /// Kind program, memory form: works on the arrays of its memory parameters, in order.
 FLUXION_API void evaluate_memory_form(const Function& f, std::span<const EvalMemory> arrays, std::span<const std::uint64_t> scalars,
                                       const EvalOptions& options = {});

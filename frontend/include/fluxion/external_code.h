@@ -26,8 +26,8 @@ struct ExternalParameter {
 struct External {
   std::string name;
   std::vector<DType> takes, gives;
-  bool impure = false;        // each call counts: none is dropped, merged with another or repeated
-  std::uint64_t number = 0;   // tells host functions apart in texts and cache keys; of this process only
+  bool impure = false;       // each call counts: none is dropped, merged with another or repeated
+  std::uint64_t number = 0;  // tells host functions apart in texts and cache keys; of this process only
   /// Bits zero-extended, as everywhere. May throw; may be called from several threads at once.
   std::function<void(const std::uint64_t* in, std::uint64_t* out)> call;
   /// Instead, of a kernel: called once for a launch, whatever the domain. Arrays and numbers each in order; gives nothing.

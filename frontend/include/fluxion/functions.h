@@ -6,25 +6,42 @@
 namespace fluxion {
 
 namespace detail {
-template <class A> struct OperandOf { using type = void; };  // not captured
-template <class T> struct OperandOf<Var<T>> { using type = compute_t<T>; };
+template <class A> struct OperandOf {
+  using type = void;
+};  // not captured
+template <class T> struct OperandOf<Var<T>> {
+  using type = compute_t<T>;
+};
 template <class T> struct OperandOf<Comma<T>> : OperandOf<Var<T>> {};
-template <class T> struct OperandOf<Ref<T>> { using type = compute_t<T>; };
+template <class T> struct OperandOf<Ref<T>> {
+  using type = compute_t<T>;
+};
 template <class A> using operand_t = typename OperandOf<std::remove_cvref_t<A>>::type;
-template <class A> concept Captured = !std::is_void_v<operand_t<A>>;
-template <class A> concept CapturedFloat = Captured<A> && std::is_floating_point_v<operand_t<A>>;
-template <class A> concept ScalarOperand = Captured<A> || HostNumber<std::remove_cvref_t<A>>;
+template <class A>
+concept Captured = !std::is_void_v<operand_t<A>>;
+template <class A>
+concept CapturedFloat = Captured<A> && std::is_floating_point_v<operand_t<A>>;
+template <class A>
+concept ScalarOperand = Captured<A> || HostNumber<std::remove_cvref_t<A>>;
 
 /// The type in which captured operands meet; numbers of the host adapt to it.
 template <class A, class B> struct Meet {
   static_assert(kPromotes<A, B> || kPromotes<B, A>, "operands of types that need a cast to meet, as in fx::Float(i)");
   using type = std::conditional_t<kPromotes<A, B>, B, A>;
 };
-template <class A> struct Meet<A, void> { using type = A; };
-template <class B> struct Meet<void, B> { using type = B; };
-template <> struct Meet<void, void> { using type = void; };
+template <class A> struct Meet<A, void> {
+  using type = A;
+};
+template <class B> struct Meet<void, B> {
+  using type = B;
+};
+template <> struct Meet<void, void> {
+  using type = void;
+};
 template <class A, class... B> struct Common : Meet<operand_t<A>, typename Common<B...>::type> {};
-template <class A> struct Common<A> { using type = operand_t<A>; };
+template <class A> struct Common<A> {
+  using type = operand_t<A>;
+};
 template <class... A> using common_t = typename Common<A...>::type;
 
 FLUXION_RECORDS std::uint32_t index_value(int axis, int rank, Loc at);
@@ -40,18 +57,17 @@ template <class T> Var<T> apply_all(Opcode op, Loc at, const Arg<T>& a, const Ar
 }  // namespace detail
 
 // The name, then the row's opcode: one operand, two, three.
-#define FLUXION_FUNCTION1(name, row, Kind)                                                                       \
-  template <detail::Kind A> auto name(A&& a, Loc at = Loc::here()) {                                             \
-    using T = detail::operand_t<A>;                                                                              \
-    return detail::apply_all<T>(Opcode::row, at, detail::arg<T>(static_cast<A&&>(a), at));                       \
+#define FLUXION_FUNCTION1(name, row, Kind)                                                 \
+  template <detail::Kind A> auto name(A&& a, Loc at = Loc::here()) {                       \
+    using T = detail::operand_t<A>;                                                        \
+    return detail::apply_all<T>(Opcode::row, at, detail::arg<T>(static_cast<A&&>(a), at)); \
   }
-#define FLUXION_FUNCTION2(name, row)                                                                             \
-  template <detail::ScalarOperand A, detail::ScalarOperand B>                                                    \
-    requires(detail::Captured<A> || detail::Captured<B>)                                                         \
-  auto name(A&& a, B&& b, Loc at = Loc::here()) {                                                                \
-    using T = detail::common_t<A, B>;                                                                            \
-    return detail::apply_all<T>(Opcode::row, at, detail::arg<T>(static_cast<A&&>(a), at),                        \
-                                detail::arg<T>(static_cast<B&&>(b), at));                                        \
+#define FLUXION_FUNCTION2(name, row)                                                                                                \
+  template <detail::ScalarOperand A, detail::ScalarOperand B>                                                                       \
+    requires(detail::Captured<A> || detail::Captured<B>)                                                                            \
+  auto name(A&& a, B&& b, Loc at = Loc::here()) {                                                                                   \
+    using T = detail::common_t<A, B>;                                                                                               \
+    return detail::apply_all<T>(Opcode::row, at, detail::arg<T>(static_cast<A&&>(a), at), detail::arg<T>(static_cast<B&&>(b), at)); \
   }
 FLUXION_FUNCTION1(abs, abs, Captured)
 FLUXION_FUNCTION1(sign, sign, Captured)

@@ -88,17 +88,28 @@ template <detail::Captured A> auto subgroup_add(A&& a, Loc at = Loc::here()) {
   static_assert(!std::is_same_v<detail::operand_t<A>, bool>, "count truths: fx::subgroup_add(fx::Int(c))");
   return detail::over_subgroup(Subgroup::add, static_cast<A&&>(a), at);
 }
-template <detail::Captured A> auto subgroup_min(A&& a, Loc at = Loc::here()) { return detail::over_subgroup(Subgroup::min, static_cast<A&&>(a), at); }
-template <detail::Captured A> auto subgroup_max(A&& a, Loc at = Loc::here()) { return detail::over_subgroup(Subgroup::max, static_cast<A&&>(a), at); }
+template <detail::Captured A> auto subgroup_min(A&& a, Loc at = Loc::here()) {
+  return detail::over_subgroup(Subgroup::min, static_cast<A&&>(a), at);
+}
+template <detail::Captured A> auto subgroup_max(A&& a, Loc at = Loc::here()) {
+  return detail::over_subgroup(Subgroup::max, static_cast<A&&>(a), at);
+}
 /// The sum up to and with this thread.
 template <detail::Captured A> auto subgroup_scan_add(A&& a, Loc at = Loc::here()) {
   static_assert(!std::is_same_v<detail::operand_t<A>, bool>, "count truths: fx::subgroup_scan_add(fx::Int(c))");
   return detail::over_subgroup(Subgroup::scan_add, static_cast<A&&>(a), at);
 }
-template <class A> concept SubgroupBits = detail::Captured<A> && !is_float(dtype_of<detail::operand_t<A>>);
-template <SubgroupBits A> auto subgroup_and(A&& a, Loc at = Loc::here()) { return detail::over_subgroup(Subgroup::bit_and, static_cast<A&&>(a), at); }
-template <SubgroupBits A> auto subgroup_or(A&& a, Loc at = Loc::here()) { return detail::over_subgroup(Subgroup::bit_or, static_cast<A&&>(a), at); }
-template <SubgroupBits A> auto subgroup_xor(A&& a, Loc at = Loc::here()) { return detail::over_subgroup(Subgroup::bit_xor, static_cast<A&&>(a), at); }
+template <class A>
+concept SubgroupBits = detail::Captured<A> && !is_float(dtype_of<detail::operand_t<A>>);
+template <SubgroupBits A> auto subgroup_and(A&& a, Loc at = Loc::here()) {
+  return detail::over_subgroup(Subgroup::bit_and, static_cast<A&&>(a), at);
+}
+template <SubgroupBits A> auto subgroup_or(A&& a, Loc at = Loc::here()) {
+  return detail::over_subgroup(Subgroup::bit_or, static_cast<A&&>(a), at);
+}
+template <SubgroupBits A> auto subgroup_xor(A&& a, Loc at = Loc::here()) {
+  return detail::over_subgroup(Subgroup::bit_xor, static_cast<A&&>(a), at);
+}
 inline Bool subgroup_any(Arg<bool> c) { return {detail::Raw{detail::record_subgroup(Subgroup::bit_or, c.id, ~0u, c.loc)}, c.loc}; }
 inline Bool subgroup_all(Arg<bool> c) { return {detail::Raw{detail::record_subgroup(Subgroup::bit_and, c.id, ~0u, c.loc)}, c.loc}; }
 /// The value of thread `lane` of the subgroup; 0 where there is none, or it does not take part.
@@ -127,10 +138,8 @@ template <detail::Captured A> auto subgroup_scatter_add(A&& a, Arg<int> lane) {
 }
 
 // ---- atomics on elements of InOut and Shared, fields of structs included; each gives the old number
-#define FLUXION_ATOMIC(name)                                                             \
-  template <class T> auto name(Ref<T>&& place, Arg<detail::compute_t<T>> v) {            \
-    return static_cast<Ref<T>&&>(place).name(v);                                         \
-  }
+#define FLUXION_ATOMIC(name) \
+  template <class T> auto name(Ref<T>&& place, Arg<detail::compute_t<T>> v) { return static_cast<Ref<T>&&>(place).name(v); }
 FLUXION_ATOMIC(atomic_add)
 FLUXION_ATOMIC(atomic_min)
 FLUXION_ATOMIC(atomic_max)
@@ -154,10 +163,18 @@ class Lanes : public detail::LoopObject {
     std::uint32_t index;
     bool done = false;
     Var<int> operator*() const { return {detail::Raw{index}, lanes.loc_}; }
-    void operator++() { detail::close_loop(); --lanes.open_; done = true; }
+    void operator++() {
+      detail::close_loop();
+      --lanes.open_;
+      done = true;
+    }
     bool operator!=(detail::LoopEnd) const { return !done; }
   };
-  Iterator begin() { const auto i = detail::open_lanes(n_, loc_); ++open_; return {*this, i}; }
+  Iterator begin() {
+    const auto i = detail::open_lanes(n_, loc_);
+    ++open_;
+    return {*this, i};
+  }
   detail::LoopEnd end() const { return {}; }
 
  private:

@@ -23,15 +23,28 @@ struct HostOps {
 
   // Narrow integers are promoted to int by C++; going through the widest unsigned type keeps them wrapping.
   template <class G> static T wrap(G g) { return static_cast<T>(static_cast<U>(g)); }
-  static T add(T a, T b) { if constexpr (kFloat) return a + b; else return wrap(std::uint64_t(a) + std::uint64_t(b)); }
-  static T sub(T a, T b) { if constexpr (kFloat) return a - b; else return wrap(std::uint64_t(a) - std::uint64_t(b)); }
-  static T mul(T a, T b) { if constexpr (kFloat) return a * b; else return wrap(std::uint64_t(a) * std::uint64_t(b)); }
-  static T neg(T a) { if constexpr (kFloat) return -a; else return wrap(0 - std::uint64_t(a)); }
+  static T add(T a, T b) {
+    if constexpr (kFloat) return a + b;
+    else return wrap(std::uint64_t(a) + std::uint64_t(b));
+  }
+  static T sub(T a, T b) {
+    if constexpr (kFloat) return a - b;
+    else return wrap(std::uint64_t(a) - std::uint64_t(b));
+  }
+  static T mul(T a, T b) {
+    if constexpr (kFloat) return a * b;
+    else return wrap(std::uint64_t(a) * std::uint64_t(b));
+  }
+  static T neg(T a) {
+    if constexpr (kFloat) return -a;
+    else return wrap(0 - std::uint64_t(a));
+  }
   static T div(T a, T b) {
     if constexpr (kFloat) return a / b;
     else {
       if (b == 0) return 0;
-      if constexpr (std::is_signed_v<T>) if (b == T(-1)) return neg(a);
+      if constexpr (std::is_signed_v<T>)
+        if (b == T(-1)) return neg(a);
       return static_cast<T>(a / b);
     }
   }
@@ -39,7 +52,8 @@ struct HostOps {
     if constexpr (kFloat) return std::fmod(a, b);
     else {
       if (b == 0) return 0;
-      if constexpr (std::is_signed_v<T>) if (b == T(-1)) return 0;
+      if constexpr (std::is_signed_v<T>)
+        if (b == T(-1)) return 0;
       return static_cast<T>(a % b);
     }
   }
@@ -49,8 +63,20 @@ struct HostOps {
     else return a;
   }
   static T sign(T a) { return T(a > T(0)) - T(a < T(0)); }
-  static T min(T a, T b) { if constexpr (kFloat) { if (a != a) return b; if (b != b) return a; } return b < a ? b : a; }
-  static T max(T a, T b) { if constexpr (kFloat) { if (a != a) return b; if (b != b) return a; } return a < b ? b : a; }
+  static T min(T a, T b) {
+    if constexpr (kFloat) {
+      if (a != a) return b;
+      if (b != b) return a;
+    }
+    return b < a ? b : a;
+  }
+  static T max(T a, T b) {
+    if constexpr (kFloat) {
+      if (a != a) return b;
+      if (b != b) return a;
+    }
+    return a < b ? b : a;
+  }
   static T fma(T a, T b, T c) { return std::fma(a, b, c); }
   static T mulz(T a, T b) { return a == T(0) ? T(0) : a * b; }
   static T sdiv(T a, T b) { return b == T(0) ? T(0) : a / b; }
@@ -91,10 +117,22 @@ struct HostOps {
   static bool le(T a, T b) { return a <= b; }
   static bool gt(T a, T b) { return a > b; }
   static bool ge(T a, T b) { return a >= b; }
-  static T bit_and(T a, T b) { if constexpr (kBool) return a && b; else return static_cast<T>(a & b); }
-  static T bit_or(T a, T b) { if constexpr (kBool) return a || b; else return static_cast<T>(a | b); }
-  static T bit_xor(T a, T b) { if constexpr (kBool) return a != b; else return static_cast<T>(a ^ b); }
-  static T bit_not(T a) { if constexpr (kBool) return !a; else return static_cast<T>(~a); }
+  static T bit_and(T a, T b) {
+    if constexpr (kBool) return a && b;
+    else return static_cast<T>(a & b);
+  }
+  static T bit_or(T a, T b) {
+    if constexpr (kBool) return a || b;
+    else return static_cast<T>(a | b);
+  }
+  static T bit_xor(T a, T b) {
+    if constexpr (kBool) return a != b;
+    else return static_cast<T>(a ^ b);
+  }
+  static T bit_not(T a) {
+    if constexpr (kBool) return !a;
+    else return static_cast<T>(~a);
+  }
   static T shl(T a, T b) { return wrap(static_cast<std::uint64_t>(static_cast<U>(a)) << (b & T(kWidth - 1))); }
   static T shr(T a, T b) { return static_cast<T>(a >> (b & T(kWidth - 1))); }
   static T mulhi(T a, T b) {

@@ -115,9 +115,9 @@ using Values = std::vector<ValueId>;
 
 /// A scalar; an array of known shape (program level); or a sequence of those.
 struct Type {
-  LayoutId element = DType::f32;    // a bare scalar unless this is an array (or a seq of arrays)
-  std::uint8_t seq = 0;             // how many times `seq<...>`
-  std::int8_t rank = -1;            // -1: scalar, 1..3: array
+  LayoutId element = DType::f32;        // a bare scalar unless this is an array (or a seq of arrays)
+  std::uint8_t seq = 0;                 // how many times `seq<...>`
+  std::int8_t rank = -1;                // -1: scalar, 1..3: array
   std::array<std::int64_t, 3> shape{};  // first `rank` entries, slowest axis first; the rest 0
 
   constexpr Type() = default;
@@ -126,10 +126,18 @@ struct Type {
   constexpr bool is_scalar() const { return seq == 0 && rank < 0; }
   constexpr bool is_array() const { return seq == 0 && rank > 0; }
   constexpr bool is_seq() const { return seq > 0; }
-  constexpr Type as_seq() const { Type t = *this; ++t.seq; return t; }
-  constexpr Type item() const { Type t = *this; --t.seq; return t; }  // needs is_seq()
-  DType dtype() const { return element.scalar(); }                    // needs a scalar element
-  FLUXION_API std::int64_t count() const;                                         // elements of an array; 1 for scalars
+  constexpr Type as_seq() const {
+    Type t = *this;
+    ++t.seq;
+    return t;
+  }
+  constexpr Type item() const {
+    Type t = *this;
+    --t.seq;
+    return t;
+  }  // needs is_seq()
+  DType dtype() const { return element.scalar(); }  // needs a scalar element
+  FLUXION_API std::int64_t count() const;           // elements of an array; 1 for scalars
   constexpr bool operator==(const Type&) const = default;
 };
 FLUXION_API std::string to_string(const Type& t);
@@ -154,11 +162,11 @@ enum class Keep : std::uint8_t {
 
 struct Op {
   Opcode code = Opcode::yield;
-  bool down = false;           // for_: runs from hi - 1 to lo
-  std::uint16_t leaf = 0;      // load, store, accumulate, atomic: leaf; extent, domain, group_index: axis; for_: 0 or a number
-  MemoryId memory{};           // load, store, accumulate, atomic, extent
-  std::uint8_t kind = 0;       // atomic, subgroup: an Atomic or Subgroup; for_: a Keep
-  std::uint32_t ref = ~0u;     // launch, run, call: index into callees; print, check: index into texts
+  bool down = false;              // for_: runs from hi - 1 to lo
+  std::uint16_t leaf = 0;         // load, store, accumulate, atomic: leaf; extent, domain, group_index: axis; for_: 0 or a number
+  MemoryId memory{};              // load, store, accumulate, atomic, extent
+  std::uint8_t kind = 0;          // atomic, subgroup: an Atomic or Subgroup; for_: a Keep
+  std::uint32_t ref = ~0u;        // launch, run, call: index into callees; print, check: index into texts
   std::vector<MemoryId> buffers;  // buffer_alloc, buffer_copy, buffer_zero, run
   Values operands;
   std::vector<RegionId> regions;
@@ -175,17 +183,17 @@ struct Region {
 struct Memory {
   enum class Space : std::uint8_t { parameter, local, buffer, shared };
   Space space = Space::parameter;
-  Role role = Role::in;      // of parameters; local and shared ones are inout
+  Role role = Role::in;  // of parameters; local and shared ones are inout
   LayoutId element = DType::f32;
   std::int8_t rank = 1;
-  std::int64_t length = 0;   // local, shared: number of elements (rank 1), zero-filled on entry of its scope (shared: the body)
-  RegionId scope{};          // locals: the region whose entry makes it anew; records: the one that empties it
-  bool records = false;      // buffers: a stack of arrays
-  bool scratch = false;      // parameters: working space, see the head
-  bool zeros = false;        // scratch of role inout: starts as zeros, not as a copy
-  int like = -1;             // scratch: the index of the memory parameter that it has the shape of
-  int work = -1;             // scratch of role in: the work array that it is, see Before
-  int into = -1;             // scratch: the index of the Accum parameter that it is added to afterwards
+  std::int64_t length = 0;  // local, shared: number of elements (rank 1), zero-filled on entry of its scope (shared: the body)
+  RegionId scope{};         // locals: the region whose entry makes it anew; records: the one that empties it
+  bool records = false;     // buffers: a stack of arrays
+  bool scratch = false;     // parameters: working space, see the head
+  bool zeros = false;       // scratch of role inout: starts as zeros, not as a copy
+  int like = -1;            // scratch: the index of the memory parameter that it has the shape of
+  int work = -1;            // scratch of role in: the work array that it is, see Before
+  int into = -1;            // scratch: the index of the Accum parameter that it is added to afterwards
   std::array<std::int64_t, 3> shape{1, 1, 1};  // memory form: the extents; 1 beyond `rank` (0..3)
   std::string name;
   Loc loc;
@@ -194,9 +202,9 @@ struct Memory {
 struct Parameter {
   enum class Kind : std::uint8_t { memory, scalar, array };
   Kind kind = Kind::scalar;
-  Role role = Role::in;         // arrays and memories; scalars are `in`
-  MemoryId memory{};            // Kind::memory
-  ValueId value{};              // Kind::scalar, Kind::array
+  Role role = Role::in;  // arrays and memories; scalars are `in`
+  MemoryId memory{};     // Kind::memory
+  ValueId value{};       // Kind::scalar, Kind::array
   std::string name;
 };
 
@@ -209,10 +217,13 @@ struct Rules {
 
 /// What runs before a kernel: see the head.
 struct Before {
-  struct Array { LayoutId element; int like; };  // of the shape of parameter `like`
+  struct Array {
+    LayoutId element;
+    int like;
+  };  // of the shape of parameter `like`
   struct Stage {
     std::shared_ptr<const Function> kernel;
-    std::vector<int> arguments;                  // by its parameters: a parameter of the function, or work array -1 - k
+    std::vector<int> arguments;  // by its parameters: a parameter of the function, or work array -1 - k
   };
   std::vector<Array> arrays;
   std::vector<Stage> stages;
@@ -224,12 +235,12 @@ struct Function {
   Kind kind = Kind::fn;
   std::string name;
   Loc loc;
-  int domain_rank = 0;          // kernels: 1..3
-  std::array<int, 3> group{};   // kernels: threads of a group along each axis of the domain; zeros: no groups
+  int domain_rank = 0;         // kernels: 1..3
+  std::array<int, 3> group{};  // kernels: threads of a group along each axis of the domain; zeros: no groups
   Rules rules;
-  Before before;                // kernels
+  Before before;                             // kernels
   std::shared_ptr<const External> external;  // fn, kernel: the host function that it stands for
-  bool self = false;            // inside a rule: the function that has it
+  bool self = false;                         // inside a rule: the function that has it
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;
@@ -262,7 +273,9 @@ FLUXION_API bool has_effect(Opcode op);
 FLUXION_API bool has_effect(const Function& f, OpId op);
 
 // ---- text form; frontend/ir/{print,parse}.cpp
-struct PrintOptions { bool locations = false; };
+struct PrintOptions {
+  bool locations = false;
+};
 FLUXION_API std::string print(const Function& f, PrintOptions options = {});
 /// Throws KernelError with line, column and a caret.
 FLUXION_API Function parse(std::string_view text);

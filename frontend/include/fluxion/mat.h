@@ -14,15 +14,22 @@ struct Mat {
   constexpr const E& operator()(int i, int j) const { return e[i * C + j]; }
 };
 template <Scalar T, int R, int C> constexpr bool operator==(const Mat<T, R, C>& a, const Mat<T, R, C>& b) {
-  for (int k = 0; k < R * C; ++k) if (!(a.e[k] == b.e[k])) return false;
+  for (int k = 0; k < R * C; ++k)
+    if (!(a.e[k] == b.e[k])) return false;
   return true;
 }
 
 template <class T, int R, int C>
 struct MatArg : detail::Ids<R * C> {
-  MatArg(const Mat<Var<T>, R, C>& m, Loc at = Loc::here()) { take([&](int k) { return Arg<T>(m.e[k], at).id; }, at); }
-  MatArg(Mat<Ref<T>, R, C>&& m, Loc at = Loc::here()) { take([&](int k) { return Arg<T>(Ref<T>(m.e[k]), at).id; }, at); }
-  MatArg(const Mat<T, R, C>& m, Loc at = Loc::here()) { take([&](int k) { return detail::literal<T>(m.e[k], at); }, at); }
+  MatArg(const Mat<Var<T>, R, C>& m, Loc at = Loc::here()) {
+    take([&](int k) { return Arg<T>(m.e[k], at).id; }, at);
+  }
+  MatArg(Mat<Ref<T>, R, C>&& m, Loc at = Loc::here()) {
+    take([&](int k) { return Arg<T>(Ref<T>(m.e[k]), at).id; }, at);
+  }
+  MatArg(const Mat<T, R, C>& m, Loc at = Loc::here()) {
+    take([&](int k) { return detail::literal<T>(m.e[k], at); }, at);
+  }
   MatArg(const detail::Ids<R * C>& ids) : detail::Ids<R * C>(ids) {}
 
  private:
@@ -76,12 +83,17 @@ struct [[maybe_unused]] Mat<Var<T>, R, C> : detail::MatOperators<T, R, C> {
   explicit Mat(const detail::Ids<R * C>& v) : Mat(detail::Generate(), [&](int k) { return Var<T>(detail::Raw{v.id[k]}, v.loc); }) {}
   template <class G> Mat(detail::Generate, const G& g) : Mat(g, std::make_integer_sequence<int, R * C>()) {}
   // Row by row.
-  Mat(Arg<T> a, Arg<T> b, Arg<T> c, Arg<T> d) requires(R * C == 4) : Mat(detail::Ids<4>{{a.id, b.id, c.id, d.id}, a.loc}) {}
-  Mat(Arg<T> a, Arg<T> b, Arg<T> c, Arg<T> d, Arg<T> x, Arg<T> f, Arg<T> g, Arg<T> h, Arg<T> i) requires(R * C == 9)
+  Mat(Arg<T> a, Arg<T> b, Arg<T> c, Arg<T> d)
+    requires(R* C == 4)
+      : Mat(detail::Ids<4>{{a.id, b.id, c.id, d.id}, a.loc}) {}
+  Mat(Arg<T> a, Arg<T> b, Arg<T> c, Arg<T> d, Arg<T> x, Arg<T> f, Arg<T> g, Arg<T> h, Arg<T> i)
+    requires(R* C == 9)
       : Mat(detail::Ids<9>{{a.id, b.id, c.id, d.id, x.id, f.id, g.id, h.id, i.id}, a.loc}) {}
 
   static Mat zero(Loc at = Loc::here()) { return Mat(detail::splat<R * C>(detail::literal<T>(T(0), at), at)); }
-  static Mat identity(Loc at = Loc::here()) requires(R == C) {
+  static Mat identity(Loc at = Loc::here())
+    requires(R == C)
+  {
     return Mat(detail::Generate(), [&](int k) { return Var<T>(T(k / C == k % C), at); });
   }
 
@@ -95,8 +107,12 @@ struct [[maybe_unused]] Mat<Var<T>, R, C> : detail::MatOperators<T, R, C> {
   Var<T>& operator()(int i, int j) & { return e[i * C + j]; }
   const Var<T>& operator()(int i, int j) const& { return e[i * C + j]; }
   Var<T> operator()(int i, int j) && { return e[i * C + j]; }
-  Vec<Var<T>, C> row(int i, Loc at = Loc::here()) const { return Vec<Var<T>, C>(pick<C>([&](int k) { return i * C + k; }, at)); }
-  Vec<Var<T>, R> col(int j, Loc at = Loc::here()) const { return Vec<Var<T>, R>(pick<R>([&](int k) { return k * C + j; }, at)); }
+  Vec<Var<T>, C> row(int i, Loc at = Loc::here()) const {
+    return Vec<Var<T>, C>(pick<C>([&](int k) { return i * C + k; }, at));
+  }
+  Vec<Var<T>, R> col(int j, Loc at = Loc::here()) const {
+    return Vec<Var<T>, R>(pick<R>([&](int k) { return k * C + j; }, at));
+  }
 
  private:
   template <class G, int... K> Mat(const G& g, std::integer_sequence<int, K...>) : e{g(K)...} {}
@@ -131,7 +147,9 @@ struct Mat<Ref<T>, R, C> : detail::MatOperators<T, R, C> {
 };
 
 namespace detail {
-template <class T, int R, int C> struct HostOf<Mat<Var<T>, R, C>> { using type = Mat<T, R, C>; };
+template <class T, int R, int C> struct HostOf<Mat<Var<T>, R, C>> {
+  using type = Mat<T, R, C>;
+};
 template <Scalar T, int R, int C> struct Element<Mat<T, R, C>> {
   using Value = Mat<Var<T>, R, C>;
   using Place = Mat<Ref<T>, R, C>;
@@ -209,7 +227,9 @@ template <class T, int N> Mat<Var<T>, N, N> diagonal(const Vec<Var<T>, N>& d, Lo
 }
 
 /// A = rotation * symmetric.
-template <class T> struct Polar { Mat<Var<T>, 2, 2> rotation, symmetric; };
+template <class T> struct Polar {
+  Mat<Var<T>, 2, 2> rotation, symmetric;
+};
 /// The polar decomposition; needs a matrix that is no reflection (det >= 0) and not 0.
 template <class T> Polar<T> polar(const Mat<Var<T>, 2, 2>& a, Loc at = Loc::here()) {
   const detail::At here(at);

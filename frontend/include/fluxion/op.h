@@ -14,23 +14,48 @@ enum class Opcode : std::uint8_t {
 #include "fluxion/ops.def"
   select,  // (bool, T, T) -> T; elementwise, but typed unlike a row. Last elementwise opcode.
   // ---- conversions; the result type is the op's own
-  convert, bitcast,
+  convert,
+  bitcast,
   // ---- memory
-  load, store, accumulate, atomic, extent, domain,
+  load,
+  store,
+  accumulate,
+  atomic,
+  extent,
+  domain,
   // ---- structure
-  if_, for_, while_, yield, call,
+  if_,
+  for_,
+  while_,
+  yield,
+  call,
   // ---- threads of a group with each other
-  group_index, barrier, subgroup,
+  group_index,
+  barrier,
+  subgroup,
   // ---- immutable sequences: the tape is one
-  seq_get, seq_set, seq_add_at, seq_len, zeros,
+  seq_get,
+  seq_set,
+  seq_add_at,
+  seq_len,
+  zeros,
   // ---- program level
   launch,
   // ---- effects on the host
-  print, check,
+  print,
+  check,
   // ---- recorded by capture, gone after lower_exits and mem2reg
-  var_new, var_get, var_set, break_if, continue_if, return_if,
+  var_new,
+  var_get,
+  var_set,
+  break_if,
+  continue_if,
+  return_if,
   // ---- memory form of a program, made by the buffer plan; see docs/ir.md
-  buffer_alloc, buffer_copy, buffer_zero, run,
+  buffer_alloc,
+  buffer_copy,
+  buffer_zero,
+  run,
 };
 /// Op::kind of an `atomic`: what it makes of the old number and the operand.
 enum class Atomic : std::uint8_t { add, min, max, bit_and, bit_or, bit_xor, exchange, compare_exchange };
@@ -66,7 +91,7 @@ constexpr bool accepts(Operands set, DType t) {
 
 struct OpInfo {
   const char* name;
-  std::uint8_t arity;     // of elementwise ops; 0 for structural ones
+  std::uint8_t arity;  // of elementwise ops; 0 for structural ones
   Operands operands;
   unsigned flags;
   const char* doc;

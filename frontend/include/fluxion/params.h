@@ -29,7 +29,8 @@ FLUXION_RECORDS void load_into(std::uint32_t element, std::uint32_t leaf, const 
 FLUXION_RECORDS void store_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
 FLUXION_RECORDS void accumulate_from(std::uint32_t element, std::uint32_t leaf, const Handle* values, int n, Loc at);
 /// The old number; `expected`: of compare_exchange, else ~0u.
-FLUXION_RECORDS std::uint32_t record_atomic(Atomic kind, std::uint32_t element, std::uint32_t leaf, std::uint32_t value, std::uint32_t expected, Loc at);
+FLUXION_RECORDS std::uint32_t record_atomic(Atomic kind, std::uint32_t element, std::uint32_t leaf, std::uint32_t value,
+                                            std::uint32_t expected, Loc at);
 FLUXION_RECORDS std::uint32_t extent(MemoryHandle m, int axis, Loc at);
 FLUXION_RECORDS MemoryHandle new_local(const LeafSpec* leaves, int n, std::uint32_t size, std::int64_t length, Loc at);
 
@@ -38,10 +39,13 @@ template <class V> const Handle* handles(const V& v) { return reinterpret_cast<c
 
 /// The type that a captured value has on the host.
 template <class V> struct HostOf {};
-template <class T> struct HostOf<Var<T>> { using type = T; };
+template <class T> struct HostOf<Var<T>> {
+  using type = T;
+};
 template <class V> using host_t = typename HostOf<V>::type;
 /// Var<T>, Vec, Mat, Complex and structs of them.
-template <class V> concept CapturedValue = requires { typename HostOf<V>::type; };
+template <class V>
+concept CapturedValue = requires { typename HostOf<V>::type; };
 
 /// How a host type T lies in memory and what it is called inside a kernel.
 template <class T> struct Element {
@@ -77,12 +81,9 @@ struct Index {
  private:
   template <class U> void take(const Var<U>& v, Loc at) {
     static_assert(detail::kPromotes<U, std::int32_t>, "an index is fx::Int; convert it: x[fx::Int(i)]");
-    if constexpr (detail::kPromotes<U, std::int32_t>)
-      id = detail::convert(detail::read(v.handle(), at), DType::i32, at);
+    if constexpr (detail::kPromotes<U, std::int32_t>) id = detail::convert(detail::read(v.handle(), at), DType::i32, at);
   }
-  template <class U> void take(const Comma<U>&, Loc) {
-    static_assert(detail::kNever<U>, "x[i, j] would be x[j]; write x(i, j)");
-  }
+  template <class U> void take(const Comma<U>&, Loc) { static_assert(detail::kNever<U>, "x[i, j] would be x[j]; write x(i, j)"); }
 };
 
 /// An element's leaf: reading loads, assigning stores. Lives as long as the expression it appears in.
@@ -105,10 +106,11 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   void operator*=(A v) && { update(Opcode::mul, v); }
   void operator/=(A v) && { update(Opcode::div, v); }
   void operator%=(A v) && { update(Opcode::rem, v); }
-  void operator&=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_and, v); }
-  void operator|=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_or, v); }
-  void operator^=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_xor, v); }
-  template <class V> void operator+=(V&&) & { not_a_name<V>(); }
+  void operator&=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_and, v); } void operator|=(A v) &&
+      requires(!is_float(dtype_of<C>)) { update(Opcode::bit_or, v); } void operator^=(A v) &&
+      requires(!is_float(dtype_of<C>)) { update(Opcode::bit_xor, v); } template <class V> void operator+=(V&&) & {
+    not_a_name<V>();
+  }
   template <class V> void operator-=(V&&) & { not_a_name<V>(); }
   template <class V> void operator*=(V&&) & { not_a_name<V>(); }
   /// Adds in an order that is not specified when several threads add to the element.
@@ -117,10 +119,11 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   Var<C> atomic_add(A v) && { return atomic(Atomic::add, v); }
   Var<C> atomic_min(A v) && { return atomic(Atomic::min, v); }
   Var<C> atomic_max(A v) && { return atomic(Atomic::max, v); }
-  Var<C> atomic_and(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_and, v); }
-  Var<C> atomic_or(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_or, v); }
-  Var<C> atomic_xor(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_xor, v); }
-  Var<C> atomic_exchange(A v) && { return atomic(Atomic::exchange, v); }
+  Var<C> atomic_and(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_and, v); } Var<C> atomic_or(A v) &&
+      requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_or, v); } Var<C> atomic_xor(A v) &&
+      requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_xor, v); } Var<C> atomic_exchange(A v) && {
+    return atomic(Atomic::exchange, v);
+  }
   Var<C> atomic_compare_exchange(A expected, A v) && { return atomic(Atomic::compare_exchange, v, expected.id); }
   explicit operator bool() const {
     return static_cast<bool>(Var<T>(detail::Raw{0}, {}));  // the message is Var's
@@ -136,13 +139,16 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
     return {detail::Raw{detail::record_atomic(kind, element_, leaf_, v.id, expected, v.loc)}, v.loc};
   }
   template <class V> static void not_a_name() {
-    static_assert(detail::kNever<V>, "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` "
-                                     "or `auto v = +y[i]`, and `y[i] = v` to store");
+    static_assert(detail::kNever<V>,
+                  "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` "
+                  "or `auto v = +y[i]`, and `y[i] = v` to store");
   }
 };
 
 inline ShortCircuit::ShortCircuit(Ref<bool>&& r, Loc at) : ShortCircuit(Var<bool>(static_cast<Ref<bool>&&>(r), at), at) {}
-template <class B> Var<bool> operator&&(ShortCircuit a, Ref<B>&& b) requires std::is_same_v<B, bool> {
+template <class B> Var<bool> operator&&(ShortCircuit a, Ref<B>&& b)
+  requires std::is_same_v<B, bool>
+{
   return a && Var<bool>(static_cast<Ref<bool>&&>(b), a.loc);
 }
 inline Var<bool> operator!(Ref<bool>&& a) { return ~static_cast<Ref<bool>&&>(a); }
@@ -211,7 +217,11 @@ class WritableArray : public ArrayBase<T, N> {
  public:
   using ArrayBase<T, N>::ArrayBase;
   typename E::Place operator[](Index i) const { return E::place(this->at(i)); }
-  template <int M> requires(M == N) typename E::Place operator[](const Vec<Var<int>, M>& p) const { return E::place(this->at_point(p)); }
+  template <int M>
+    requires(M == N)
+  typename E::Place operator[](const Vec<Var<int>, M>& p) const {
+    return E::place(this->at_point(p));
+  }
   typename E::Place operator()(Index i) const { return E::place(this->at_all(i)); }
   typename E::Place operator()(Index i, Index j) const { return E::place(this->at_all(i, j)); }
   typename E::Place operator()(Index i, Index j, Index k) const { return E::place(this->at_all(i, j, k)); }
@@ -227,7 +237,11 @@ class In : public detail::ArrayBase<T, N> {
   static constexpr Role kRole = Role::in;
   using detail::ArrayBase<T, N>::ArrayBase;
   typename E::Value operator[](Index i) const { return E::get(this->at(i), i.loc); }
-  template <int M> requires(M == N) typename E::Value operator[](const Vec<Var<int>, M>& p) const { return E::get(this->at_point(p), {}); }
+  template <int M>
+    requires(M == N)
+  typename E::Value operator[](const Vec<Var<int>, M>& p) const {
+    return E::get(this->at_point(p), {});
+  }
   typename E::Value operator()(Index i) const { return E::get(this->at_all(i), i.loc); }
   typename E::Value operator()(Index i, Index j) const { return E::get(this->at_all(i, j), i.loc); }
   typename E::Value operator()(Index i, Index j, Index k) const { return E::get(this->at_all(i, j, k), i.loc); }
@@ -256,7 +270,11 @@ class Accum : public detail::ArrayBase<T, N> {
   static constexpr Role kRole = Role::accum;
   using detail::ArrayBase<T, N>::ArrayBase;
   Sum<T> operator[](Index i) const { return Sum<T>(this->at(i)); }
-  template <int M> requires(M == N) Sum<T> operator[](const Vec<Var<int>, M>& p) const { return Sum<T>(this->at_point(p)); }
+  template <int M>
+    requires(M == N)
+  Sum<T> operator[](const Vec<Var<int>, M>& p) const {
+    return Sum<T>(this->at_point(p));
+  }
   Sum<T> operator()(Index i) const { return Sum<T>(this->at_all(i)); }
   Sum<T> operator()(Index i, Index j) const { return Sum<T>(this->at_all(i, j)); }
   Sum<T> operator()(Index i, Index j, Index k) const { return Sum<T>(this->at_all(i, j, k)); }

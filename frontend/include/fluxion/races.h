@@ -37,8 +37,8 @@ struct Touch {
 };
 
 struct Shadow {
-  Touch across;            // by thread; in a kernel with groups by group
-  Touch within;            // by thread of the group, in one phase
+  Touch across;  // by thread; in a kernel with groups by group
+  Touch within;  // by thread of the group, in one phase
   std::uint32_t phase = 0;
 };
 
@@ -65,7 +65,7 @@ inline Meeting watch(Shadow& s, const WatchedMemory& m, const WatchedAccess& a) 
 /// The op of the earlier access of a race.
 inline std::uint32_t other_op(const Shadow& s, Meeting what) { return what == Meeting::within ? s.within.op : s.across.op; }
 /// What is wrong. `place`: the element; `other`: where the earlier access stands.
-FLUXION_API std::string meeting_text(Meeting what, const Shadow& s, const WatchedMemory& m, const WatchedAccess& a, const std::string& kernel,
-                                     const std::string& place, Loc other);
+FLUXION_API std::string meeting_text(Meeting what, const Shadow& s, const WatchedMemory& m, const WatchedAccess& a,
+                                     const std::string& kernel, const std::string& place, Loc other);
 
 }  // namespace fluxion

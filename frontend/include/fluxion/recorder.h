@@ -53,17 +53,16 @@ FLUXION_API Handle new_slot(const Type& t, Loc at);
 FLUXION_API std::vector<std::uint32_t> record_op(Op op, std::span<const Type> results, Loc at);
 /// A launch: `domain` extents, then for each parameter of the callee but Out its value; `outs` are the types of
 /// the Out parameters. Gives the new versions of Out, InOut and Accum in order.
-FLUXION_API std::vector<std::uint32_t> record_launch(std::shared_ptr<const Function> callee,
-                                                     std::span<const std::uint32_t> domain,
-                                                     std::span<const std::uint32_t> arguments,
-                                                     std::span<const Type> outs, Loc at);
+FLUXION_API std::vector<std::uint32_t> record_launch(std::shared_ptr<const Function> callee, std::span<const std::uint32_t> domain,
+                                                     std::span<const std::uint32_t> arguments, std::span<const Type> outs, Loc at);
 /// The body of a program, here; a value for each parameter. Gives what it yields: new versions, then what it returns.
 FLUXION_API std::vector<std::uint32_t> inline_program(const Function& program, std::span<const std::uint32_t> arguments, Loc at);
 /// A call of a program with In parameters only, whose rules must be seen by differentiation. Gives what it returns.
 FLUXION_API std::vector<std::uint32_t> record_program_call(const std::shared_ptr<const Function>& program,
                                                            std::span<const std::uint32_t> arguments, Loc at);
 /// The body of a function of kind fn, here.
-FLUXION_API std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function, std::span<const std::uint32_t> arguments, Loc at);
+FLUXION_API std::vector<std::uint32_t> record_call(const std::shared_ptr<const Function>& function,
+                                                   std::span<const std::uint32_t> arguments, Loc at);
 
 }  // namespace detail
 }  // namespace fluxion

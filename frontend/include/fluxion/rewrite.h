@@ -17,10 +17,10 @@ class FLUXION_API Rewriter {
 
   const Function& from;
   Builder& to;
-  Hook hook;  // called for every op before it is copied; may be empty
+  Hook hook;                  // called for every op before it is copied; may be empty
   std::vector<bool> dropped;  // by old memory id: locals that are not made in `to`; may be empty
 
-  ValueId operator()(ValueId old) const;          // constants are made in `to` on first use
+  ValueId operator()(ValueId old) const;  // constants are made in `to` on first use
   Values operator()(const Values& old) const;
   MemoryId operator()(MemoryId old) const;
   bool mapped(ValueId old) const;

@@ -28,9 +28,18 @@ template <class T, class... Rest> struct Tuple<T, Rest...> {
   Tuple<Rest...> tail;
   Tuple() = default;
   Tuple(const T& h, const Rest&... rest) : head(h), tail(rest...) {}
-  template <std::size_t K> auto& get() & { if constexpr (K == 0) return head; else return tail.template get<K - 1>(); }
-  template <std::size_t K> const auto& get() const& { if constexpr (K == 0) return head; else return tail.template get<K - 1>(); }
-  template <std::size_t K> auto get() && { auto& member = get<K>(); return member; }
+  template <std::size_t K> auto& get() & {
+    if constexpr (K == 0) return head;
+    else return tail.template get<K - 1>();
+  }
+  template <std::size_t K> const auto& get() const& {
+    if constexpr (K == 0) return head;
+    else return tail.template get<K - 1>();
+  }
+  template <std::size_t K> auto get() && {
+    auto& member = get<K>();
+    return member;
+  }
 };
 
 /// Particle<Host>: the struct as it lies in memory.
@@ -70,8 +79,12 @@ struct StructPlace : S<Ref> {
   }
 };
 
-template <class... T> struct HostOf<Tuple<T...>> { using type = Tuple<host_t<T>...>; };
-template <template <template <class> class> class S> struct HostOf<S<Var>> { using type = S<Host>; };
+template <class... T> struct HostOf<Tuple<T...>> {
+  using type = Tuple<host_t<T>...>;
+};
+template <template <template <class> class> class S> struct HostOf<S<Var>> {
+  using type = S<Host>;
+};
 template <template <template <class> class> class S>
 struct Element<S<Host>> {
   using Value = S<Var>;
@@ -111,24 +124,50 @@ template <class P, class... A> constexpr int members() {
   else if constexpr (requires { P{A()..., Anything()}; }) return members<P, A..., Anything>();
   else return static_cast<int>(sizeof...(A));
 }
-template <class P> concept PlainAggregate = std::is_aggregate_v<P> && std::is_class_v<P> && !std::is_empty_v<P>;
+template <class P>
+concept PlainAggregate = std::is_aggregate_v<P> && std::is_class_v<P> && !std::is_empty_v<P>;
 
 /// Calls f with the members of p; a raw array member is miscounted and does not compile: use fx::Vec.
 template <class P, class F> constexpr decltype(auto) with_members(P& p, const F& f) {
   constexpr int n = members<std::remove_const_t<P>>();
   static_assert(n >= 1 && n <= 12, "a plain struct as an element has one to twelve members");
-  if constexpr (n == 1) { auto& [a] = p; return f(a); }
-  else if constexpr (n == 2) { auto& [a, b] = p; return f(a, b); }
-  else if constexpr (n == 3) { auto& [a, b, c] = p; return f(a, b, c); }
-  else if constexpr (n == 4) { auto& [a, b, c, d] = p; return f(a, b, c, d); }
-  else if constexpr (n == 5) { auto& [a, b, c, d, e] = p; return f(a, b, c, d, e); }
-  else if constexpr (n == 6) { auto& [a, b, c, d, e, g] = p; return f(a, b, c, d, e, g); }
-  else if constexpr (n == 7) { auto& [a, b, c, d, e, g, h] = p; return f(a, b, c, d, e, g, h); }
-  else if constexpr (n == 8) { auto& [a, b, c, d, e, g, h, i] = p; return f(a, b, c, d, e, g, h, i); }
-  else if constexpr (n == 9) { auto& [a, b, c, d, e, g, h, i, j] = p; return f(a, b, c, d, e, g, h, i, j); }
-  else if constexpr (n == 10) { auto& [a, b, c, d, e, g, h, i, j, k] = p; return f(a, b, c, d, e, g, h, i, j, k); }
-  else if constexpr (n == 11) { auto& [a, b, c, d, e, g, h, i, j, k, l] = p; return f(a, b, c, d, e, g, h, i, j, k, l); }
-  else { auto& [a, b, c, d, e, g, h, i, j, k, l, m] = p; return f(a, b, c, d, e, g, h, i, j, k, l, m); }
+  if constexpr (n == 1) {
+    auto& [a] = p;
+    return f(a);
+  } else if constexpr (n == 2) {
+    auto& [a, b] = p;
+    return f(a, b);
+  } else if constexpr (n == 3) {
+    auto& [a, b, c] = p;
+    return f(a, b, c);
+  } else if constexpr (n == 4) {
+    auto& [a, b, c, d] = p;
+    return f(a, b, c, d);
+  } else if constexpr (n == 5) {
+    auto& [a, b, c, d, e] = p;
+    return f(a, b, c, d, e);
+  } else if constexpr (n == 6) {
+    auto& [a, b, c, d, e, g] = p;
+    return f(a, b, c, d, e, g);
+  } else if constexpr (n == 7) {
+    auto& [a, b, c, d, e, g, h] = p;
+    return f(a, b, c, d, e, g, h);
+  } else if constexpr (n == 8) {
+    auto& [a, b, c, d, e, g, h, i] = p;
+    return f(a, b, c, d, e, g, h, i);
+  } else if constexpr (n == 9) {
+    auto& [a, b, c, d, e, g, h, i, j] = p;
+    return f(a, b, c, d, e, g, h, i, j);
+  } else if constexpr (n == 10) {
+    auto& [a, b, c, d, e, g, h, i, j, k] = p;
+    return f(a, b, c, d, e, g, h, i, j, k);
+  } else if constexpr (n == 11) {
+    auto& [a, b, c, d, e, g, h, i, j, k, l] = p;
+    return f(a, b, c, d, e, g, h, i, j, k, l);
+  } else {
+    auto& [a, b, c, d, e, g, h, i, j, k, l, m] = p;
+    return f(a, b, c, d, e, g, h, i, j, k, l, m);
+  }
 }
 struct TupleOfValues {
   template <class... M> auto operator()(M&...) const -> Tuple<typename Element<std::remove_const_t<M>>::Value...>;

@@ -15,16 +15,14 @@ enum class Sweep : std::uint8_t { primal, forward, reverse };
 struct Loc {
   const char* file = "";
   std::uint32_t line = 0;
-  std::uint8_t sweeps = 0;       // of derivatives: a Sweep for each of the last transforms, two bits each, the latest lowest
-  std::uint8_t rule = 0;         // of derivatives: 1 + the opcode of the op whose rule this comes from
-  bool product = false;          // of derivatives: what comes in (cotangent, tangent) times a partial
+  std::uint8_t sweeps = 0;  // of derivatives: a Sweep for each of the last transforms, two bits each, the latest lowest
+  std::uint8_t rule = 0;    // of derivatives: 1 + the opcode of the op whose rule this comes from
+  bool product = false;     // of derivatives: what comes in (cotangent, tangent) times a partial
   /// Of what a transform makes for the op with opcode `op` that stands here.
   constexpr Loc derived(Sweep s, std::uint8_t op) const {
     return {file, line, static_cast<std::uint8_t>(sweeps << 2 | static_cast<std::uint8_t>(s)), static_cast<std::uint8_t>(op + 1), false};
   }
-  static constexpr Loc here(const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) {
-    return {file, line};
-  }
+  static constexpr Loc here(const char* file = __builtin_FILE(), std::uint32_t line = __builtin_LINE()) { return {file, line}; }
   explicit constexpr operator bool() const { return line != 0; }
 };
 
@@ -42,8 +40,7 @@ constexpr int size_of(DType t) {
   return kBytes[static_cast<int>(t)];
 }
 constexpr const char* name_of(DType t) {
-  constexpr const char* kNames[] = {"bool", "i8", "i16", "i32", "i64", "u8", "u16",
-                                    "u32",  "u64", "f16", "bf16", "f32", "f64"};
+  constexpr const char* kNames[] = {"bool", "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "f16", "bf16", "f32", "f64"};
   return kNames[static_cast<int>(t)];
 }
 
@@ -64,7 +61,9 @@ struct bfloat16 {
 
 namespace detail {
 template <class T> struct DTypeOf {};
-template <DType D> struct DTypeIs { static constexpr DType value = D; };
+template <DType D> struct DTypeIs {
+  static constexpr DType value = D;
+};
 template <> struct DTypeOf<bool> : DTypeIs<DType::boolean> {};
 template <> struct DTypeOf<std::int8_t> : DTypeIs<DType::i8> {};
 template <> struct DTypeOf<std::int16_t> : DTypeIs<DType::i16> {};
@@ -83,7 +82,8 @@ template <> struct DTypeOf<double> : DTypeIs<DType::f64> {};
 }  // namespace detail
 
 /// A C++ type that is one value of the language.
-template <class T> concept Scalar = requires { detail::DTypeOf<T>::value; };
+template <class T>
+concept Scalar = requires { detail::DTypeOf<T>::value; };
 template <Scalar T> inline constexpr DType dtype_of = detail::DTypeOf<T>::value;
 
 /// What a kernel may do with a parameter; decides hazards and the shape of its adjoint.

@@ -12,7 +12,7 @@
 namespace fluxion {
 
 template <class T> class Var;
-template <class T> class Ref;   // an element's leaf that can be written; params.h
+template <class T> class Ref;  // an element's leaf that can be written; params.h
 template <class T> struct Arg;
 
 // Functions that record: cold, so that the compiler spends no time on optimising a user's kernel around them.
@@ -30,13 +30,13 @@ struct Mark {
 };
 
 // ---- the recorder, frontend/dsl/record*.cpp. Values and slots are named by their ids.
-FLUXION_RECORDS Handle declare(DType t, Loc at);                  // a name without a value
-FLUXION_RECORDS Handle declare_as(std::uint32_t value, Loc at);   // a name for a value
+FLUXION_RECORDS Handle declare(DType t, Loc at);                 // a name without a value
+FLUXION_RECORDS Handle declare_as(std::uint32_t value, Loc at);  // a name for a value
 FLUXION_RECORDS Handle copy_of(Handle h, Loc at);
 FLUXION_RECORDS Loc declared_at(Handle h);
 FLUXION_RECORDS std::uint32_t read(Handle h, Loc at);
 FLUXION_RECORDS void assign(Handle h, std::uint32_t value, Loc at);
-FLUXION_RECORDS void assign_from(Handle to, Handle from);         // at the place where `from` was declared
+FLUXION_RECORDS void assign_from(Handle to, Handle from);  // at the place where `from` was declared
 FLUXION_RECORDS std::uint32_t constant(DType t, std::uint64_t bits, Loc at);
 FLUXION_RECORDS std::uint32_t apply(Opcode op, std::uint32_t a, Loc at);
 FLUXION_RECORDS std::uint32_t apply(Opcode op, std::uint32_t a, std::uint32_t b, Loc at);
@@ -62,9 +62,15 @@ class FLUXION_API At {
 };
 
 // ---- which types go together
-template <class T> struct Compute { using type = T; };
-template <> struct Compute<half> { using type = float; };
-template <> struct Compute<bfloat16> { using type = float; };
+template <class T> struct Compute {
+  using type = T;
+};
+template <> struct Compute<half> {
+  using type = float;
+};
+template <> struct Compute<bfloat16> {
+  using type = float;
+};
 /// The type that arithmetic on T is done in, which is also what a slot of a Var<T> holds.
 template <class T> using compute_t = typename Compute<T>::type;
 
@@ -81,11 +87,12 @@ constexpr bool promotes(DType from, DType to) {
 template <class U, class T> inline constexpr bool kPromotes = promotes(dtype_of<U>, dtype_of<T>);
 
 /// A plain C++ number or bool.
-template <class N> concept HostNumber = Scalar<N> || std::is_arithmetic_v<N>;
+template <class N>
+concept HostNumber = Scalar<N> || std::is_arithmetic_v<N>;
 /// A number of the host that may stand where a T is wanted: any into floats, integers into integers.
 template <class N, class T>
-concept LiteralFor = HostNumber<N> && (std::is_same_v<T, bool> == std::is_same_v<N, bool>) &&
-                     (is_float(dtype_of<T>) || std::is_integral_v<N>);
+concept LiteralFor =
+    HostNumber<N> && (std::is_same_v<T, bool> == std::is_same_v<N, bool>) && (is_float(dtype_of<T>) || std::is_integral_v<N>);
 
 template <class T> std::uint64_t bits_of(T v) {
   if constexpr (std::is_same_v<T, float>) return __builtin_bit_cast(std::uint32_t, v);
@@ -109,13 +116,21 @@ struct Here {
   Loc loc;
   Here(Loc at) : loc(at) {}
 };
-struct Raw { std::uint32_t value; };  // a value's id, to be given a name
+struct Raw {
+  std::uint32_t value;
+};  // a value's id, to be given a name
 template <class T> struct Operators;
 
 /// What a value is called when it gets a name: numbers and places become Vars, the rest is itself.
-template <class T> struct Named { using type = T; };
-template <HostNumber T> struct Named<T> { using type = Var<T>; };
-template <class T> struct Named<Ref<T>> { using type = Var<T>; };
+template <class T> struct Named {
+  using type = T;
+};
+template <HostNumber T> struct Named<T> {
+  using type = Var<T>;
+};
+template <class T> struct Named<Ref<T>> {
+  using type = Var<T>;
+};
 }  // namespace detail
 
 /// An operand: what was written and where.
@@ -124,15 +139,16 @@ struct Arg {
   [[no_unique_address]] Loc loc;  // shares its padding with the id: an Arg is two words, passed in registers
   std::uint32_t id;
 
-  template <class U> requires detail::kPromotes<U, T>
+  template <class U>
+    requires detail::kPromotes<U, T>
   Arg(const Var<U>& v, Loc at = Loc::here()) : loc(at), id(adapt<U>(detail::read(v.handle(), at), at)) {}
-  template <class U> requires detail::kPromotes<U, T>
-  Arg(Ref<U>&& r, Loc at = Loc::here())
-      : loc(at), id(adapt<U>(detail::load(r.element_, r.leaf_, at), at)) {}
-  template <class U> requires detail::kPromotes<U, T>
+  template <class U>
+    requires detail::kPromotes<U, T>
+  Arg(Ref<U>&& r, Loc at = Loc::here()) : loc(at), id(adapt<U>(detail::load(r.element_, r.leaf_, at), at)) {}
+  template <class U>
+    requires detail::kPromotes<U, T>
   Arg(const Ref<U>&, Loc = Loc::here()) : id(0) {
-    static_assert(detail::kNever<U>,
-                  "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` or `auto v = +y[i]`");
+    static_assert(detail::kNever<U>, "`auto v = y[i]` names the element, not its value; write `fx::Float v = y[i]` or `auto v = +y[i]`");
   }
   template <detail::LiteralFor<T> N>
   Arg(N n, Loc at = Loc::here()) : loc(at), id(detail::literal<T>(n, at)) {}
@@ -167,24 +183,88 @@ struct Operators {
   static Truth test(Opcode op, A a, A b) { return Truth(declare_result(op, a.id, b.id, a.loc)); }
 
   friend Var<T> operator+(A a) { return {Raw{a.id}, a.loc}; }
-  friend Var<T> operator-(A a) requires kNum { return make(Opcode::neg, a); }
-  friend Var<T> operator~(A a) requires kBits { return make(Opcode::bit_not, a); }
-  friend Var<T> operator+(A a, A b) requires kNum { return make(Opcode::add, a, b); }
-  friend Var<T> operator-(A a, A b) requires kNum { return make(Opcode::sub, a, b); }
-  friend Var<T> operator*(A a, A b) requires kNum { return make(Opcode::mul, a, b); }
-  friend Var<T> operator/(A a, A b) requires kNum { return make(Opcode::div, a, b); }
-  friend Var<T> operator%(A a, A b) requires kNum { return make(Opcode::rem, a, b); }
-  friend Var<T> operator&(A a, A b) requires kBits { return make(Opcode::bit_and, a, b); }
-  friend Var<T> operator|(A a, A b) requires kBits { return make(Opcode::bit_or, a, b); }
-  friend Var<T> operator^(A a, A b) requires kBits { return make(Opcode::bit_xor, a, b); }
-  friend Var<T> operator<<(A a, A b) requires kInt { return make(Opcode::shl, a, b); }
-  friend Var<T> operator>>(A a, A b) requires kInt { return make(Opcode::shr, a, b); }
+  friend Var<T> operator-(A a)
+    requires kNum
+  {
+    return make(Opcode::neg, a);
+  }
+  friend Var<T> operator~(A a)
+    requires kBits
+  {
+    return make(Opcode::bit_not, a);
+  }
+  friend Var<T> operator+(A a, A b)
+    requires kNum
+  {
+    return make(Opcode::add, a, b);
+  }
+  friend Var<T> operator-(A a, A b)
+    requires kNum
+  {
+    return make(Opcode::sub, a, b);
+  }
+  friend Var<T> operator*(A a, A b)
+    requires kNum
+  {
+    return make(Opcode::mul, a, b);
+  }
+  friend Var<T> operator/(A a, A b)
+    requires kNum
+  {
+    return make(Opcode::div, a, b);
+  }
+  friend Var<T> operator%(A a, A b)
+    requires kNum
+  {
+    return make(Opcode::rem, a, b);
+  }
+  friend Var<T> operator&(A a, A b)
+    requires kBits
+  {
+    return make(Opcode::bit_and, a, b);
+  }
+  friend Var<T> operator|(A a, A b)
+    requires kBits
+  {
+    return make(Opcode::bit_or, a, b);
+  }
+  friend Var<T> operator^(A a, A b)
+    requires kBits
+  {
+    return make(Opcode::bit_xor, a, b);
+  }
+  friend Var<T> operator<<(A a, A b)
+    requires kInt
+  {
+    return make(Opcode::shl, a, b);
+  }
+  friend Var<T> operator>>(A a, A b)
+    requires kInt
+  {
+    return make(Opcode::shr, a, b);
+  }
   friend Truth operator==(A a, A b) { return test(Opcode::eq, a, b); }
   friend Truth operator!=(A a, A b) { return test(Opcode::ne, a, b); }
-  friend Truth operator<(A a, A b) requires kNum { return test(Opcode::lt, a, b); }
-  friend Truth operator<=(A a, A b) requires kNum { return test(Opcode::le, a, b); }
-  friend Truth operator>(A a, A b) requires kNum { return test(Opcode::gt, a, b); }
-  friend Truth operator>=(A a, A b) requires kNum { return test(Opcode::ge, a, b); }
+  friend Truth operator<(A a, A b)
+    requires kNum
+  {
+    return test(Opcode::lt, a, b);
+  }
+  friend Truth operator<=(A a, A b)
+    requires kNum
+  {
+    return test(Opcode::le, a, b);
+  }
+  friend Truth operator>(A a, A b)
+    requires kNum
+  {
+    return test(Opcode::gt, a, b);
+  }
+  friend Truth operator>=(A a, A b)
+    requires kNum
+  {
+    return test(Opcode::ge, a, b);
+  }
 };
 }  // namespace detail
 
@@ -199,7 +279,8 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   /// A name without a value yet; reading it before it is assigned is an error at the end of capture.
   Var(detail::Here at = Loc::here()) : handle_(detail::declare(kType, at.loc)) {}
   Var(const Var& o, Loc at = Loc::here()) : handle_(detail::copy_of(o.handle_, at)) {}
-  template <class U> requires(!std::is_same_v<U, T>)
+  template <class U>
+    requires(!std::is_same_v<U, T>)
   explicit(!detail::kPromotes<U, T>) Var(const Var<U>& o, Loc at = Loc::here())
       : handle_(detail::declare_as(cast<U>(detail::read(o.handle(), at), at), at)) {}
   template <class U>
@@ -209,32 +290,38 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   explicit(!detail::kPromotes<U, T>) Var(const Ref<U>& r, Loc at = Loc::here()) : Var(Arg<C>(r, at)) {}
   template <detail::HostNumber N>
   explicit(!detail::LiteralFor<N, T>) Var(N n, Loc at = Loc::here())
-      : handle_(detail::declare_as(fit(detail::literal<T>(static_cast<std::conditional_t<detail::LiteralFor<N, T>, N, T>>(n), at), at), at)) {}
+      : handle_(
+            detail::declare_as(fit(detail::literal<T>(static_cast<std::conditional_t<detail::LiteralFor<N, T>, N, T>>(n), at), at), at)) {}
   Var(detail::Raw v, Loc at) : handle_(detail::declare_as(v.value, at)) {}
   explicit Var(detail::Handle h) : handle_(h) {}
 
   // By value: the copy is what knows the line of an assignment.
-  Var& operator=(Var o) & { detail::assign_from(handle_, o.handle_); return *this; }
+  Var& operator=(Var o) & {
+    detail::assign_from(handle_, o.handle_);
+    return *this;
+  }
   template <class A>
   void operator=(const A&) && {
-    static_assert(detail::kNever<A>, "this is a value, not a place: an element of an In cannot be assigned; "
-                                     "declare the parameter Out or InOut");
+    static_assert(detail::kNever<A>,
+                  "this is a value, not a place: an element of an In cannot be assigned; "
+                  "declare the parameter Out or InOut");
   }
   Var& operator+=(Arg<C> b) & { return update(Opcode::add, b); }
   Var& operator-=(Arg<C> b) & { return update(Opcode::sub, b); }
   Var& operator*=(Arg<C> b) & { return update(Opcode::mul, b); }
   Var& operator/=(Arg<C> b) & { return update(Opcode::div, b); }
   Var& operator%=(Arg<C> b) & { return update(Opcode::rem, b); }
-  Var& operator&=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_and, b); }
-  Var& operator|=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_or, b); }
-  Var& operator^=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_xor, b); }
-  Var& operator<<=(Arg<C> b) & requires(is_int(kType)) { return update(Opcode::shl, b); }
-  Var& operator>>=(Arg<C> b) & requires(is_int(kType)) { return update(Opcode::shr, b); }
+  Var& operator&=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_and, b); } Var& operator|=(Arg<C> b) &
+      requires(!is_float(kType)) { return update(Opcode::bit_or, b); } Var& operator^=(Arg<C> b) &
+      requires(!is_float(kType)) { return update(Opcode::bit_xor, b); } Var& operator<<=(Arg<C> b) &
+      requires(is_int(kType)) { return update(Opcode::shl, b); } Var& operator>>=(Arg<C> b) &
+      requires(is_int(kType)) { return update(Opcode::shr, b); }
 
-  explicit operator bool() const {
-    static_assert(detail::kNever<T>, "a captured value is not known while the kernel is captured: instead of `if (c)` "
-                                     "write fx::if_(c, [&]{ ... }), instead of `c ? a : b` fx::select(c, a, b), "
-                                     "instead of `while (c)` for (auto _ : fx::while_([&]{ return c; }))");
+      explicit operator bool() const {
+    static_assert(detail::kNever<T>,
+                  "a captured value is not known while the kernel is captured: instead of `if (c)` "
+                  "write fx::if_(c, [&]{ ... }), instead of `c ? a : b` fx::select(c, a, b), "
+                  "instead of `while (c)` for (auto _ : fx::while_([&]{ return c; }))");
     return false;
   }
 
@@ -250,8 +337,7 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   template <class U> static std::uint32_t cast(std::uint32_t value, Loc at) {
     using V = detail::compute_t<U>;
     if constexpr (std::is_same_v<T, U>) return value;
-    else if constexpr (std::is_same_v<C, bool>)
-      return detail::apply(Opcode::ne, value, detail::literal<V>(V(0), at), at);
+    else if constexpr (std::is_same_v<C, bool>) return detail::apply(Opcode::ne, value, detail::literal<V>(V(0), at), at);
     else return fit(detail::convert(value, kType, at), at);
   }
   Var& update(Opcode op, Arg<C> b) {

@@ -74,7 +74,8 @@ template <class E, int N>
 struct Vec : detail::VecData<E, N> {
   static_assert(N >= 2, "a Vec has two components or more");
   Vec() = default;
-  template <class... A> requires(sizeof...(A) == N && (std::is_convertible_v<A, E> && ...))
+  template <class... A>
+    requires(sizeof...(A) == N && (std::is_convertible_v<A, E> && ...))
   constexpr Vec(A... a) : Vec(std::integral_constant<int, 0>(), static_cast<E>(a)...) {}
   constexpr explicit Vec(E a) : detail::VecData<E, N>(detail::Generate(), [&](int) { return a; }) {}
   constexpr E& operator[](int k) { return this->at(k); }
@@ -82,15 +83,31 @@ struct Vec : detail::VecData<E, N> {
 
  private:
   template <class... A> constexpr Vec(std::integral_constant<int, 0>, A... a)
-      : detail::VecData<E, N>(detail::Generate(), [&](int k) { const E all[] = {a...}; return all[k]; }) {}
+      : detail::VecData<E, N>(detail::Generate(), [&](int k) {
+          const E all[] = {a...};
+          return all[k];
+        }) {}
 };
-template <Scalar T, int N> constexpr Vec<T, N> operator+(Vec<T, N> a, Vec<T, N> b) { for (int k = 0; k < N; ++k) a[k] += b[k]; return a; }
-template <Scalar T, int N> constexpr Vec<T, N> operator-(Vec<T, N> a, Vec<T, N> b) { for (int k = 0; k < N; ++k) a[k] -= b[k]; return a; }
-template <Scalar T, int N> constexpr Vec<T, N> operator*(Vec<T, N> a, T s) { for (int k = 0; k < N; ++k) a[k] *= s; return a; }
+template <Scalar T, int N> constexpr Vec<T, N> operator+(Vec<T, N> a, Vec<T, N> b) {
+  for (int k = 0; k < N; ++k) a[k] += b[k];
+  return a;
+}
+template <Scalar T, int N> constexpr Vec<T, N> operator-(Vec<T, N> a, Vec<T, N> b) {
+  for (int k = 0; k < N; ++k) a[k] -= b[k];
+  return a;
+}
+template <Scalar T, int N> constexpr Vec<T, N> operator*(Vec<T, N> a, T s) {
+  for (int k = 0; k < N; ++k) a[k] *= s;
+  return a;
+}
 template <Scalar T, int N> constexpr Vec<T, N> operator*(T s, Vec<T, N> a) { return a * s; }
-template <Scalar T, int N> constexpr Vec<T, N> operator/(Vec<T, N> a, T s) { for (int k = 0; k < N; ++k) a[k] /= s; return a; }
+template <Scalar T, int N> constexpr Vec<T, N> operator/(Vec<T, N> a, T s) {
+  for (int k = 0; k < N; ++k) a[k] /= s;
+  return a;
+}
 template <Scalar T, int N> constexpr bool operator==(const Vec<T, N>& a, const Vec<T, N>& b) {
-  for (int k = 0; k < N; ++k) if (!(a[k] == b[k])) return false;
+  for (int k = 0; k < N; ++k)
+    if (!(a[k] == b[k])) return false;
   return true;
 }
 
@@ -98,15 +115,29 @@ template <Scalar T, int N> constexpr bool operator==(const Vec<T, N>& a, const V
 template <class T, int N>
 struct VecArg : detail::Ids<N> {
   VecArg(const detail::Ids<N>& ids) : detail::Ids<N>(ids) {}
-  template <class U> requires detail::kPromotes<U, T>
-  VecArg(const Vec<Var<U>, N>& v, Loc at = Loc::here()) { take([&](int k) { return Arg<T>(v.at(k), at).id; }, at); }
-  template <class U> requires detail::kPromotes<U, T>
-  VecArg(Vec<Ref<U>, N>&& v, Loc at = Loc::here()) { take([&](int k) { return Arg<T>(Ref<U>(v.at(k)), at).id; }, at); }
+  template <class U>
+    requires detail::kPromotes<U, T>
+  VecArg(const Vec<Var<U>, N>& v, Loc at = Loc::here()) {
+    take([&](int k) { return Arg<T>(v.at(k), at).id; }, at);
+  }
+  template <class U>
+    requires detail::kPromotes<U, T>
+  VecArg(Vec<Ref<U>, N>&& v, Loc at = Loc::here()) {
+    take([&](int k) { return Arg<T>(Ref<U>(v.at(k)), at).id; }, at);
+  }
   template <detail::LiteralFor<T> U>
-  VecArg(const Vec<U, N>& v, Loc at = Loc::here()) { take([&](int k) { return detail::literal<T>(v[k], at); }, at); }
-  VecArg(Arg<T> x, Arg<T> y) requires(N == 2) : detail::Ids<N>{{x.id, y.id}, x.loc} {}
-  VecArg(Arg<T> x, Arg<T> y, Arg<T> z) requires(N == 3) : detail::Ids<N>{{x.id, y.id, z.id}, x.loc} {}
-  VecArg(Arg<T> x, Arg<T> y, Arg<T> z, Arg<T> w) requires(N == 4) : detail::Ids<N>{{x.id, y.id, z.id, w.id}, x.loc} {}
+  VecArg(const Vec<U, N>& v, Loc at = Loc::here()) {
+    take([&](int k) { return detail::literal<T>(v[k], at); }, at);
+  }
+  VecArg(Arg<T> x, Arg<T> y)
+    requires(N == 2)
+      : detail::Ids<N>{{x.id, y.id}, x.loc} {}
+  VecArg(Arg<T> x, Arg<T> y, Arg<T> z)
+    requires(N == 3)
+      : detail::Ids<N>{{x.id, y.id, z.id}, x.loc} {}
+  VecArg(Arg<T> x, Arg<T> y, Arg<T> z, Arg<T> w)
+    requires(N == 4)
+      : detail::Ids<N>{{x.id, y.id, z.id, w.id}, x.loc} {}
 
  private:
   template <class F> void take(const F& f, Loc at) {
@@ -149,17 +180,26 @@ struct [[maybe_unused]] Vec<Var<T>, N> : detail::VecData<Var<T>, N>, detail::Vec
 
   Vec(detail::Here at = Loc::here()) : Data(detail::Generate(), [&](int) { return Var<T>(at.loc); }) {}
   Vec(const Vec& o, Loc at = Loc::here()) : Data(detail::Generate(), [&](int k) { return Var<T>(o.at(k), at); }) {}
-  explicit Vec(const detail::Ids<N>& v) : Data(detail::Generate(), [&](int k) { return Var<T>(detail::Raw{fit(v.id[k], v.loc)}, v.loc); }) {}
-  template <class U> requires detail::kPromotes<U, T>
+  explicit Vec(const detail::Ids<N>& v)
+      : Data(detail::Generate(), [&](int k) { return Var<T>(detail::Raw{fit(v.id[k], v.loc)}, v.loc); }) {}
+  template <class U>
+    requires detail::kPromotes<U, T>
   Vec(Vec<Ref<U>, N>&& v, Loc at = Loc::here()) : Vec(A(std::move(v), at)) {}
   template <detail::LiteralFor<T> U> Vec(const Vec<U, N>& v, Loc at = Loc::here()) : Vec(A(v, at)) {}
-  template <class U> requires(!std::is_same_v<U, T>)
+  template <class U>
+    requires(!std::is_same_v<U, T>)
   explicit(!detail::kPromotes<U, T>) Vec(const Vec<Var<U>, N>& v, Loc at = Loc::here())
       : Data(detail::Generate(), [&](int k) { return Var<T>(v.at(k), at); }) {}
   explicit Vec(S a) : Vec(detail::splat<N>(a.id, a.loc)) {}
-  Vec(S x, S y) requires(N == 2) : Vec(detail::Ids<N>{{x.id, y.id}, x.loc}) {}
-  Vec(S x, S y, S z) requires(N == 3) : Vec(detail::Ids<N>{{x.id, y.id, z.id}, x.loc}) {}
-  Vec(S x, S y, S z, S w) requires(N == 4) : Vec(detail::Ids<N>{{x.id, y.id, z.id, w.id}, x.loc}) {}
+  Vec(S x, S y)
+    requires(N == 2)
+      : Vec(detail::Ids<N>{{x.id, y.id}, x.loc}) {}
+  Vec(S x, S y, S z)
+    requires(N == 3)
+      : Vec(detail::Ids<N>{{x.id, y.id, z.id}, x.loc}) {}
+  Vec(S x, S y, S z, S w)
+    requires(N == 4)
+      : Vec(detail::Ids<N>{{x.id, y.id, z.id, w.id}, x.loc}) {}
 
   Vec& operator=(Vec o) & {
     for (int k = 0; k < N; ++k) detail::assign_from(this->at(k).handle(), o.at(k).handle());
@@ -214,7 +254,9 @@ struct Vec<Ref<T>, N> : detail::VecData<Ref<T>, N>, detail::VecOperators<detail:
 };
 
 namespace detail {
-template <class T, int N> struct HostOf<Vec<Var<T>, N>> { using type = Vec<T, N>; };
+template <class T, int N> struct HostOf<Vec<Var<T>, N>> {
+  using type = Vec<T, N>;
+};
 template <Scalar T, int N> struct Element<Vec<T, N>> {
   using Value = Vec<Var<T>, N>;
   using Place = Vec<Ref<T>, N>;
@@ -234,9 +276,16 @@ template <Scalar T, int N> struct Element<Vec<T, N>> {
 };
 
 template <class V> struct VecOf {};
-template <class T, int N> struct VecOf<Vec<Var<T>, N>> { using type = compute_t<T>; static constexpr int kSize = N; };
-template <class T, int N> struct VecOf<Vec<Ref<T>, N>> { using type = compute_t<T>; static constexpr int kSize = N; };
-template <class V> concept CapturedVec = requires { typename VecOf<std::remove_cvref_t<V>>::type; };
+template <class T, int N> struct VecOf<Vec<Var<T>, N>> {
+  using type = compute_t<T>;
+  static constexpr int kSize = N;
+};
+template <class T, int N> struct VecOf<Vec<Ref<T>, N>> {
+  using type = compute_t<T>;
+  static constexpr int kSize = N;
+};
+template <class V>
+concept CapturedVec = requires { typename VecOf<std::remove_cvref_t<V>>::type; };
 template <CapturedVec V> using vec_element_t = typename VecOf<std::remove_cvref_t<V>>::type;
 template <CapturedVec V> inline constexpr int kVecSize = VecOf<std::remove_cvref_t<V>>::kSize;
 template <CapturedVec V> using vec_arg_t = VecArg<vec_element_t<V>, kVecSize<V>>;
@@ -254,9 +303,9 @@ template <CapturedVec V, class W> Ids<kVecSize<V>> beside(W&& w, Loc at) {
 }
 }  // namespace detail
 
-#define FLUXION_VEC_FUNCTION1(name)                                                                         \
-  template <detail::CapturedVec V> auto name(V&& v, Loc at = Loc::here()) {                                 \
-    return detail::vec_t<V>(detail::map(Opcode::name, detail::vec_arg_t<V>(static_cast<V&&>(v), at)));      \
+#define FLUXION_VEC_FUNCTION1(name)                                                                    \
+  template <detail::CapturedVec V> auto name(V&& v, Loc at = Loc::here()) {                            \
+    return detail::vec_t<V>(detail::map(Opcode::name, detail::vec_arg_t<V>(static_cast<V&&>(v), at))); \
   }
 FLUXION_VEC_FUNCTION1(abs)
 FLUXION_VEC_FUNCTION1(sign)
@@ -324,7 +373,8 @@ template <detail::CapturedVec V> auto cross(V&& a, detail::vec_arg_t<V> b, Loc a
   static_assert(detail::kVecSize<V> == 2 || detail::kVecSize<V> == 3, "cross is for two and three components");
   const detail::vec_arg_t<V> x(static_cast<V&&>(a), at);
   const auto minor = [&](int i, int j) {
-    return detail::apply(Opcode::sub, detail::apply(Opcode::mul, x.id[i], b.id[j], at), detail::apply(Opcode::mul, x.id[j], b.id[i], at), at);
+    return detail::apply(Opcode::sub, detail::apply(Opcode::mul, x.id[i], b.id[j], at), detail::apply(Opcode::mul, x.id[j], b.id[i], at),
+                         at);
   };
   if constexpr (detail::kVecSize<V> == 2) return detail::vec_scalar_t<V>(detail::Raw{minor(0, 1)}, at);
   else return detail::vec_t<V>(detail::Ids<3>{{minor(1, 2), minor(2, 0), minor(0, 1)}, at});

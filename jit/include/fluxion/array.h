@@ -20,12 +20,12 @@ struct Storage;
 /// What the copies of one Array share.
 struct ArrayState : std::enable_shared_from_this<ArrayState> {
   LayoutId element;
-  int rank = 1;                                  // 1..3
-  std::array<std::int64_t, 3> extent{1, 1, 1};   // slowest axis first; unused axes are 1
+  int rank = 1;                                 // 1..3
+  std::array<std::int64_t, 3> extent{1, 1, 1};  // slowest axis first; unused axes are 1
   Device device;
-  std::shared_ptr<Storage> storage;              // null: traced
-  std::uint64_t trace = 0;                       // which capture made it, when traced
-  std::uint32_t value = ~0u;                     // that capture's name for it
+  std::shared_ptr<Storage> storage;  // null: traced
+  std::uint64_t trace = 0;           // which capture made it, when traced
+  std::uint32_t value = ~0u;         // that capture's name for it
   std::int64_t count() const { return extent[0] * extent[1] * extent[2]; }
 };
 
@@ -61,14 +61,14 @@ class FLUXION_API Array {
   Device device() const { return state().device; }
 
   // ---- bytes, row-major; the heavy ends of what Buffer offers
-  void read(void* to, Loc at = {}) const;            // waits
+  void read(void* to, Loc at = {}) const;  // waits
   /// In order with the launches; `from` is read before it returns. Only a `fresh` array, which nobody has seen, may be
   /// written while a program is captured.
   void write(const void* from, Loc at = {}, bool fresh = false) const;
   void copy_from(const Array& other, Loc at = {}) const;
   void fill(const void* element, Loc at = {}) const;
 
-  detail::ArrayState& state() const;    // throws ShapeError on an empty handle
+  detail::ArrayState& state() const;  // throws ShapeError on an empty handle
   const std::shared_ptr<detail::ArrayState>& shared() const { return state_; }
 
  private:

@@ -16,10 +16,10 @@ FLUXION_API Array combine(Opcode op, const Array& a, double s, bool scalar_first
 FLUXION_API void combine_into(Opcode op, const Array& a, const Array& b, Loc at);
 FLUXION_API void combine_into(Opcode op, const Array& a, double s, Loc at);
 FLUXION_API Array map(Opcode op, const Array& a, Loc at);
-FLUXION_API Array sum(const Array& a, Loc at);              // one element of the same kind
+FLUXION_API Array sum(const Array& a, Loc at);                  // one element of the same kind
 FLUXION_API Array dot(const Array& a, const Array& b, Loc at);  // one scalar: the sum over elements and leaves
 /// The number that all leaves of `element` hold; throws KernelError when they differ.
-FLUXION_API double single_value(LayoutId layout, const void* element);
+FLUXION_API double single_value(LayoutId layout, const void* element, Loc call);
 [[noreturn]] FLUXION_API void throw_count(std::size_t given, std::int64_t wanted, Loc at);
 /// `fresh`: the array was just made, so that a program may be captured.
 template <class T> void write_values(const Array& a, const std::vector<T>& values, Loc at, bool fresh) {
@@ -89,7 +89,10 @@ class Buffer {
     check_count(values.size(), at);
     detail::write_values(array_, values, at, false);
   }
-  void set(std::span<const T> values, Loc at = Loc::here()) const { check_count(values.size(), at); array_.write(values.data(), at); }
+  void set(std::span<const T> values, Loc at = Loc::here()) const {
+    check_count(values.size(), at);
+    array_.write(values.data(), at);
+  }
   void set(std::initializer_list<T> values, Loc at = Loc::here()) const { set(std::span<const T>(values.begin(), values.size()), at); }
   void fill(const T& value, Loc at = Loc::here()) const { array_.fill(&value, at); }
   /// The elements of a buffer of the same shape, from any device.
@@ -120,14 +123,38 @@ class Buffer {
   friend Buffer operator*(Number s, const Buffer& a) { return detail::combine(Opcode::mul, a.array_, s.value, true, s.loc); }
   friend Buffer operator/(Number s, const Buffer& a) { return detail::combine(Opcode::div, a.array_, s.value, true, s.loc); }
   friend Buffer operator-(Operand a) { return detail::map(Opcode::neg, a.array, a.loc); }
-  const Buffer& operator+=(Operand b) const { detail::combine_into(Opcode::add, array_, b.array, b.loc); return *this; }
-  const Buffer& operator-=(Operand b) const { detail::combine_into(Opcode::sub, array_, b.array, b.loc); return *this; }
-  const Buffer& operator*=(Operand b) const { detail::combine_into(Opcode::mul, array_, b.array, b.loc); return *this; }
-  const Buffer& operator/=(Operand b) const { detail::combine_into(Opcode::div, array_, b.array, b.loc); return *this; }
-  const Buffer& operator+=(Number s) const { detail::combine_into(Opcode::add, array_, s.value, s.loc); return *this; }
-  const Buffer& operator-=(Number s) const { detail::combine_into(Opcode::sub, array_, s.value, s.loc); return *this; }
-  const Buffer& operator*=(Number s) const { detail::combine_into(Opcode::mul, array_, s.value, s.loc); return *this; }
-  const Buffer& operator/=(Number s) const { detail::combine_into(Opcode::div, array_, s.value, s.loc); return *this; }
+  const Buffer& operator+=(Operand b) const {
+    detail::combine_into(Opcode::add, array_, b.array, b.loc);
+    return *this;
+  }
+  const Buffer& operator-=(Operand b) const {
+    detail::combine_into(Opcode::sub, array_, b.array, b.loc);
+    return *this;
+  }
+  const Buffer& operator*=(Operand b) const {
+    detail::combine_into(Opcode::mul, array_, b.array, b.loc);
+    return *this;
+  }
+  const Buffer& operator/=(Operand b) const {
+    detail::combine_into(Opcode::div, array_, b.array, b.loc);
+    return *this;
+  }
+  const Buffer& operator+=(Number s) const {
+    detail::combine_into(Opcode::add, array_, s.value, s.loc);
+    return *this;
+  }
+  const Buffer& operator-=(Number s) const {
+    detail::combine_into(Opcode::sub, array_, s.value, s.loc);
+    return *this;
+  }
+  const Buffer& operator*=(Number s) const {
+    detail::combine_into(Opcode::mul, array_, s.value, s.loc);
+    return *this;
+  }
+  const Buffer& operator/=(Number s) const {
+    detail::combine_into(Opcode::div, array_, s.value, s.loc);
+    return *this;
+  }
 
  private:
   void check_count(std::size_t n, Loc at) const {
@@ -159,8 +186,7 @@ template <class T, int N> Buffer<T, 1> mean(const Buffer<T, N>& a, Loc at = Loc:
   return detail::combine(Opcode::mul, detail::sum(a.array(), at), 1.0 / static_cast<double>(a.size()), false, at);
 }
 /// One scalar: the sum over elements, and over the leaves of each.
-template <class T, int N> auto dot(const Buffer<T, N>& a, const Buffer<T, N>& b, Loc at = Loc::here())
-    -> Buffer<detail::LeafOf<T>, 1> {
+template <class T, int N> auto dot(const Buffer<T, N>& a, const Buffer<T, N>& b, Loc at = Loc::here()) -> Buffer<detail::LeafOf<T>, 1> {
   return detail::dot(a.array(), b.array(), at);
 }
 template <class T, int N> Buffer<T, N> square(const Buffer<T, N>& a, Loc at = Loc::here()) {
@@ -169,9 +195,7 @@ template <class T, int N> Buffer<T, N> square(const Buffer<T, N>& a, Loc at = Lo
 template <class T, int N> Buffer<T, N> sqrt(const Buffer<T, N>& a, Loc at = Loc::here()) {
   return detail::map(Opcode::sqrt, a.array(), at);
 }
-template <class T, int N> Buffer<T, N> abs(const Buffer<T, N>& a, Loc at = Loc::here()) {
-  return detail::map(Opcode::abs, a.array(), at);
-}
+template <class T, int N> Buffer<T, N> abs(const Buffer<T, N>& a, Loc at = Loc::here()) { return detail::map(Opcode::abs, a.array(), at); }
 
 // ---- Device: what makes buffers
 template <class T, class... E> Buffer<T, static_cast<int>(sizeof...(E))> Device::zeros(E... extents) const {

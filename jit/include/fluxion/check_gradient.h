@@ -50,8 +50,9 @@ template <class... P> GradientReport check_gradient(const Kernel<P...>& k, HostA
 template <class... R, class... P>
 GradientReport check_gradient(const Program<TypeList<R...>, TypeList<P...>>& p, typename detail::ProgramType<P>::Host... args) {
   const detail::Argument list[] = {detail::ProgramType<P>::argument(args)..., {}};
-  const std::vector<int> wrt = detail::ProgramGradients<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>>::positions();
-  return detail::check_gradient(p.handle(), {list, sizeof...(P)}, wrt, {});
+  const std::vector<int> wrt =
+      detail::ProgramGradients<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>>::positions();
+  return detail::check_gradient(p.handle(), {list, sizeof...(P)}, wrt, p.handle().defined());
 }
 
 }  // namespace fluxion

@@ -25,8 +25,9 @@ struct Csr {
     return out;
   }
   /// The product with a vector of `cols` numbers.
+  /// Throws   ShapeError for a vector of another length
   std::vector<T> matvec(std::span<const T> x, Loc at = Loc::here()) const {
-    check(x.size(), cols, at);
+    check("matvec", x.size(), cols, at);
     std::vector<T> y(static_cast<std::size_t>(rows));
     each([&](std::int64_t r, std::int64_t c, T v) { y[static_cast<std::size_t>(r)] += v * x[static_cast<std::size_t>(c)]; });
     return y;
@@ -34,12 +35,14 @@ struct Csr {
   std::vector<T> matvec(const std::vector<T>& x, Loc at = Loc::here()) const { return matvec(std::span<const T>(x), at); }
   /// The product of the transposed matrix with a vector of `rows` numbers.
   std::vector<T> transposed_matvec(std::span<const T> x, Loc at = Loc::here()) const {
-    check(x.size(), rows, at);
+    check("transposed_matvec", x.size(), rows, at);
     std::vector<T> y(static_cast<std::size_t>(cols));
     each([&](std::int64_t r, std::int64_t c, T v) { y[static_cast<std::size_t>(c)] += v * x[static_cast<std::size_t>(r)]; });
     return y;
   }
-  std::vector<T> transposed_matvec(const std::vector<T>& x, Loc at = Loc::here()) const { return transposed_matvec(std::span<const T>(x), at); }
+  std::vector<T> transposed_matvec(const std::vector<T>& x, Loc at = Loc::here()) const {
+    return transposed_matvec(std::span<const T>(x), at);
+  }
 
   /// f(row, column, value) for each entry.
   template <class F> void each(const F& f) const {
@@ -49,9 +52,10 @@ struct Csr {
   }
 
  private:
-  static void check(std::size_t n, std::int64_t wanted, Loc at) {
+  static void check(const char* what, std::size_t n, std::int64_t wanted, Loc at) {
     if (static_cast<std::int64_t>(n) != wanted)
-      throw ShapeError(at, "matvec: a vector of " + std::to_string(n) + " numbers for " + std::to_string(wanted));
+      throw ShapeError(at, std::string(what) + ": the vector has " + std::to_string(n) + " numbers; pass one for each of the matrix's " +
+                               std::to_string(wanted) + (*what == 'm' ? " columns" : " rows"));
   }
 };
 

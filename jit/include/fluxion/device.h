@@ -14,7 +14,9 @@
 namespace fluxion {
 
 template <class T, int N = 1> class Buffer;
-namespace detail { class DeviceState; }
+namespace detail {
+class DeviceState;
+}
 
 class FLUXION_API Device {
  public:

@@ -17,8 +17,12 @@ template <int... I> inline constexpr WithRespectTo<I...> wrt{};
 
 namespace detail {
 
-template <class... L> struct ConcatOf { using type = TypeList<>; };
-template <class... A> struct ConcatOf<TypeList<A...>> { using type = TypeList<A...>; };
+template <class... L> struct ConcatOf {
+  using type = TypeList<>;
+};
+template <class... A> struct ConcatOf<TypeList<A...>> {
+  using type = TypeList<A...>;
+};
 template <class... A, class... B, class... Rest>
 struct ConcatOf<TypeList<A...>, TypeList<B...>, Rest...> : ConcatOf<TypeList<A..., B...>, Rest...> {};
 template <class... L> using Concat = typename ConcatOf<L...>::type;
@@ -29,14 +33,22 @@ template <Scalar T> struct HasFloat<T> : std::bool_constant<is_float(dtype_of<T>
 template <template <class, int...> class V, class E, int... N> struct HasFloat<V<E, N...>> : HasFloat<E> {};
 template <class... H> struct HasFloat<Tuple<H...>> : std::bool_constant<(HasFloat<H>::value || ...)> {};
 template <PlainAggregate P> struct HasFloat<P> : HasFloat<host_t<values_of<P>>> {};
-template <class T> struct FloatMark { char bytes[is_float(dtype_of<T>) ? 2 : 1]; };
+template <class T> struct FloatMark {
+  char bytes[is_float(dtype_of<T>) ? 2 : 1];
+};
 template <template <template <class> class> class S>
 struct HasFloat<S<Host>> : std::bool_constant<sizeof(S<FloatMark>) != static_cast<std::size_t>(kHandles<S<Var>>)> {};
 template <class T> constexpr bool has_float_leaf() { return HasFloat<T>::value; }
 
-template <class T> struct AdjointOf { using type = T; };
-template <> struct AdjointOf<half> { using type = float; };
-template <> struct AdjointOf<bfloat16> { using type = float; };
+template <class T> struct AdjointOf {
+  using type = T;
+};
+template <> struct AdjointOf<half> {
+  using type = float;
+};
+template <> struct AdjointOf<bfloat16> {
+  using type = float;
+};
 template <class T> using adjoint_t = typename AdjointOf<T>::type;
 
 template <bool Keep, class T> using ListIf = std::conditional_t<Keep, TypeList<T>, TypeList<>>;
@@ -48,8 +60,9 @@ template <class P, int... K> TypeList<std::conditional_t<K >= 0, P, void>...> re
 template <CapturedValue P> struct Differential<P> {
   using H = host_t<P>;
   static constexpr bool kFloat = has_float_leaf<H>(), kGradient = kFloat;
-  static_assert(!kFloat || requires { typename LeafOfType<H>::type; },
-                "a struct passed by value has no derivative; pass its members, or an In of it");
+  static_assert(
+      !kFloat || requires { typename LeafOfType<H>::type; },
+      "a struct passed by value has no derivative; pass its members, or an In of it");
   template <class T> static auto gradients() -> decltype(repeated<Accum<adjoint_t<T>, 1>>(std::make_integer_sequence<int, kHandles<P>>()));
   static auto gradient() {
     if constexpr (kFloat) return decltype(gradients<LeafOf<H>>()){};
@@ -170,14 +183,20 @@ template <class V> using adjoint_list = typename AdjointValue<V>::List;
 template <class... V> struct AdjointValue<Tuple<V...>> {
   static constexpr bool kFloat = (AdjointValue<V>::kFloat || ...);
   template <class L> struct Pack;
-  template <class... W> struct Pack<TypeList<W...>> { using type = Tuple<W...>; };
+  template <class... W> struct Pack<TypeList<W...>> {
+    using type = Tuple<W...>;
+  };
   using List = TypeList<typename Pack<Concat<adjoint_list<V>...>>::type>;
 };
 
 /// The result type for a list of results. No specialisation for none: a function of integers has no gradient.
 template <class L> struct ResultOf;
-template <class V> struct ResultOf<TypeList<V>> { using type = V; };
-template <class V, class W, class... Rest> struct ResultOf<TypeList<V, W, Rest...>> { using type = Tuple<V, W, Rest...>; };
+template <class V> struct ResultOf<TypeList<V>> {
+  using type = V;
+};
+template <class V, class W, class... Rest> struct ResultOf<TypeList<V, W, Rest...>> {
+  using type = Tuple<V, W, Rest...>;
+};
 template <class L, class A> using FnWith = typename FnOf<typename ResultOf<L>::type, A>::type;
 
 template <class A, class Positions, int... I> struct Gradients;

@@ -17,8 +17,12 @@ template <class T> LayoutId element_of() {
 
 /// The scalar of which a vector or matrix is made.
 template <class T> struct LeafOfType;
-template <Scalar T> struct LeafOfType<T> { using type = T; };
-template <template <class, int...> class V, class E, int... N> struct LeafOfType<V<E, N...>> { using type = E; };
+template <Scalar T> struct LeafOfType<T> {
+  using type = T;
+};
+template <template <class, int...> class V, class E, int... N> struct LeafOfType<V<E, N...>> {
+  using type = E;
+};
 template <class T> using LeafOf = typename LeafOfType<T>::type;
 
 }  // namespace fluxion::detail

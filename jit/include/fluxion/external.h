@@ -25,7 +25,8 @@ inline constexpr Impure impure{};
 
 namespace detail {
 using ExternalCall = std::function<void(const std::uint64_t* in, std::uint64_t* out)>;
-FLUXION_API FunctionPointer make_external(std::string name, std::vector<DType> takes, std::vector<DType> gives, bool impure, ExternalCall call, Loc at);
+FLUXION_API FunctionPointer make_external(std::string name, std::vector<DType> takes, std::vector<DType> gives, bool impure,
+                                          ExternalCall call, Loc at);
 
 template <class H> void add_leaves(std::vector<DType>& to) {
   LeafSpec leaves[Element<H>::kLeaves];
@@ -57,7 +58,9 @@ class HostFn<R(A...)> : public Fn<R(A...)> {
     for (int k = 0; k < detail::kHandles<R>; ++k) detail::assign(detail::handles(r)[k], results[static_cast<std::size_t>(k)], at);
     return r;
   }
-  detail::host_t<R> operator()(const detail::host_t<A>&... a) const requires(sizeof...(A) > 0) {
+  detail::host_t<R> operator()(const detail::host_t<A>&... a) const
+    requires(sizeof...(A) > 0)
+  {
     std::uint64_t in[(detail::kHandles<A> + ... + 1)], out[detail::kHandles<R>];
     std::uint64_t* p = in;
     (detail::to_bits(a, p), ...);
@@ -66,8 +69,12 @@ class HostFn<R(A...)> : public Fn<R(A...)> {
   }
 
   /// As of fx::rule. The rule may call other externals.
-  template <class G> HostFn vjp(const G& g, Loc at = Loc::here()) const { return HostFn(rule(static_cast<const Base&>(*this)).vjp(g, at).function()); }
-  template <class G> HostFn jvp(const G& g, Loc at = Loc::here()) const { return HostFn(rule(static_cast<const Base&>(*this)).jvp(g, at).function()); }
+  template <class G> HostFn vjp(const G& g, Loc at = Loc::here()) const {
+    return HostFn(rule(static_cast<const Base&>(*this)).vjp(g, at).function());
+  }
+  template <class G> HostFn jvp(const G& g, Loc at = Loc::here()) const {
+    return HostFn(rule(static_cast<const Base&>(*this)).jvp(g, at).function());
+  }
 };
 
 /// One that gives nothing: it is called for what it does.
@@ -95,15 +102,19 @@ template <> struct ExternalResult<void> {
   using type = void;
   static void add(std::vector<DType>&) {}
 };
-template <class R, class... A> requires(!HostArrayParameter<A> && ...) struct ExternalOf<std::function<R(A...)>> {
+template <class R, class... A>
+  requires(!HostArrayParameter<A> && ...)
+struct ExternalOf<std::function<R(A...)>> {
   static constexpr bool kNothing = std::is_void_v<R>;
-  static_assert(((!std::is_lvalue_reference_v<A> || std::is_const_v<std::remove_reference_t<A>>) && ...), "a host function takes its arguments by value");
+  static_assert(((!std::is_lvalue_reference_v<A> || std::is_const_v<std::remove_reference_t<A>>) && ...),
+                "a host function takes its arguments by value");
   using Result = ExternalResult<std::remove_cvref_t<R>>;
   using type = HostFn<typename Result::type(captured_t<std::remove_cvref_t<A>>...)>;
 
   template <class F> static type make(std::string name, F f, bool impure, Loc at) {
     static_assert(std::is_invocable_v<const F&, std::remove_cvref_t<A>...>,
-                  "a host function is called from several threads at once, where a `mutable` lambda would race; keep what it changes in a std::atomic");
+                  "a host function is called from several threads at once, where a `mutable` lambda would race; keep what it changes in a "
+                  "std::atomic");
     std::vector<DType> takes, gives;
     (add_leaves<std::remove_cvref_t<A>>(takes), ...);
     Result::add(gives);
@@ -124,8 +135,11 @@ template <class R, class... A> requires(!HostArrayParameter<A> && ...) struct Ex
     return type(make_external(std::move(name), std::move(takes), std::move(gives), impure, std::move(call), at));
   }
 };
-template <class R, class... A> requires(HostArrayParameter<A> || ...) struct ExternalOf<std::function<R(A...)>> {
-  static_assert(std::is_void_v<R>, "a host function that works on arrays returns nothing: it writes HostOut, HostInOut and HostAccum parameters");
+template <class R, class... A>
+  requires(HostArrayParameter<A> || ...)
+struct ExternalOf<std::function<R(A...)>> {
+  static_assert(std::is_void_v<R>,
+                "a host function that works on arrays returns nothing: it writes HostOut, HostInOut and HostAccum parameters");
   static_assert(!(std::is_lvalue_reference_v<A> || ...), "a host function that works on arrays takes them and its numbers by value");
   static constexpr bool kNothing = false;
   using type = HostKernel<typename HostParameter<A>::type...>;
@@ -143,7 +157,8 @@ template <class R, class... A> requires(HostArrayParameter<A> || ...) struct Ext
     return type(make_external_kernel(std::move(name), parameters, std::move(launch), at));
   }
 };
-template <class F> concept PlainFunction = requires(const F& f) { std::function(f); };
+template <class F>
+concept PlainFunction = requires(const F& f) { std::function(f); };
 template <class F, bool = PlainFunction<F>> struct ExternalFor : ExternalOf<F> {};
 template <class F> struct ExternalFor<F, true> : ExternalOf<decltype(std::function(std::declval<const F&>()))> {};
 }  // namespace detail

@@ -20,13 +20,26 @@ struct HostArray {
 
   std::int64_t extent(int axis) const { return extents[static_cast<std::size_t>(axis)]; }
   std::int64_t size() const { return extents[0] * extents[1] * extents[2]; }
-  E& operator[](std::int64_t i) const requires(N == 1) { return data[i]; }
-  E& operator()(std::int64_t i, std::int64_t j) const requires(N == 2) { return data[i * extents[1] + j]; }
-  E& operator()(std::int64_t i, std::int64_t j, std::int64_t k) const requires(N == 3) { return data[(i * extents[1] + j) * extents[2] + k]; }
+  E& operator[](std::int64_t i) const
+    requires(N == 1)
+  {
+    return data[i];
+  }
+  E& operator()(std::int64_t i, std::int64_t j) const
+    requires(N == 2)
+  {
+    return data[i * extents[1] + j];
+  }
+  E& operator()(std::int64_t i, std::int64_t j, std::int64_t k) const
+    requires(N == 3)
+  {
+    return data[(i * extents[1] + j) * extents[2] + k];
+  }
   E* begin() const { return data; }
   E* end() const { return data + size(); }
 };
-template <class A> concept HostArrayParameter = requires { A::kHostRole; };
+template <class A>
+concept HostArrayParameter = requires { A::kHostRole; };
 
 FLUXION_API FunctionPointer make_external_kernel(std::string name, const std::vector<ExternalParameter>& parameters,
                                                  std::function<void(const ExternalArray*, const std::uint64_t*)> launch, Loc at);
@@ -39,10 +52,18 @@ template <class A> struct HostParameter {  // a number
   static A take(const ExternalArray*&, const std::uint64_t*& scalars) { return from_bits<A>(scalars++); }
 };
 template <Role R, class T, int N> struct ParameterOfRole;
-template <class T, int N> struct ParameterOfRole<Role::in, T, N> { using type = In<T, N>; };
-template <class T, int N> struct ParameterOfRole<Role::out, T, N> { using type = Out<T, N>; };
-template <class T, int N> struct ParameterOfRole<Role::inout, T, N> { using type = InOut<T, N>; };
-template <class T, int N> struct ParameterOfRole<Role::accum, T, N> { using type = Accum<T, N>; };
+template <class T, int N> struct ParameterOfRole<Role::in, T, N> {
+  using type = In<T, N>;
+};
+template <class T, int N> struct ParameterOfRole<Role::out, T, N> {
+  using type = Out<T, N>;
+};
+template <class T, int N> struct ParameterOfRole<Role::inout, T, N> {
+  using type = InOut<T, N>;
+};
+template <class T, int N> struct ParameterOfRole<Role::accum, T, N> {
+  using type = Accum<T, N>;
+};
 template <HostArrayParameter A> struct HostParameter<A> {
   using T = typename A::element_type;
   using type = typename ParameterOfRole<A::kHostRole, T, A::kRank>::type;
@@ -79,21 +100,25 @@ class HostKernel : public Kernel<P...> {
 
   /// The parameters are those of fx::vjp(kernel): HostIn for In, and so on. A function or an external made before.
   template <class G> HostKernel vjp(const G& g, Loc at = Loc::here()) const {
-    return HostKernel(detail::with_rules(this->function(), rule<decltype(fluxion::vjp(std::declval<const Base&>()))>(g, "vjp", at), this->function()->rules.jvp, at));
+    return HostKernel(detail::with_rules(this->function(), rule<decltype(fluxion::vjp(std::declval<const Base&>()))>(g, "vjp", at),
+                                         this->function()->rules.jvp, at));
   }
   template <class G> HostKernel jvp(const G& g, Loc at = Loc::here()) const {
-    return HostKernel(detail::with_rules(this->function(), this->function()->rules.vjp, rule<decltype(fluxion::jvp(std::declval<const Base&>()))>(g, "jvp", at), at));
+    return HostKernel(detail::with_rules(this->function(), this->function()->rules.vjp,
+                                         rule<decltype(fluxion::jvp(std::declval<const Base&>()))>(g, "jvp", at), at));
   }
 
  private:
   template <class Wanted, class G> detail::FunctionPointer rule(const G& g, const char* mode, Loc at) const {
     if constexpr (requires { g.function(); }) {
       static_assert(std::is_base_of_v<Wanted, G>, "this rule has another signature than fx::vjp or fx::jvp of the host function has");
-      static_assert(!std::is_same_v<Wanted, G>, "the rule of a host function on arrays is a host function too, since it runs once for a launch");
+      static_assert(!std::is_same_v<Wanted, G>,
+                    "the rule of a host function on arrays is a host function too, since it runs once for a launch");
       return g.function();
     } else {
       const auto made = detail::host_rule(this->function()->name + "." + mode, g, at);
-      static_assert(std::is_base_of_v<Wanted, std::remove_const_t<decltype(made)>>, "this rule has another signature than fx::vjp or fx::jvp of the host function has");
+      static_assert(std::is_base_of_v<Wanted, std::remove_const_t<decltype(made)>>,
+                    "this rule has another signature than fx::vjp or fx::jvp of the host function has");
       return made.function();
     }
   }

@@ -13,16 +13,31 @@ namespace detail {
 
 /// N tangents of a parameter or result.
 template <class P, int N> struct ManyOf {
-  static_assert(kNever<P>, "several tangents at once are for arrays, scalars and vectors; pass the members of a matrix or struct one by one");
+  static_assert(kNever<P>,
+                "several tangents at once are for arrays, scalars and vectors; pass the members of a matrix or struct one by one");
 };
-template <class T, int N> struct ManyOf<Var<T>, N> { using type = Vec<Var<T>, N>; };
-template <class T, int M, int N> struct ManyOf<Vec<Var<T>, M>, N> { using type = Mat<Var<T>, M, N>; };
-template <class T, int R, int N> struct ManyOf<In<T, R>, N> { using type = In<T, R + 1>; };
-template <class T, int R, int N> struct ManyOf<Out<T, R>, N> { using type = Out<T, R + 1>; };
-template <class T, int R, int N> struct ManyOf<InOut<T, R>, N> { using type = InOut<T, R + 1>; };
-template <class T, int R, int N> struct ManyOf<Accum<T, R>, N> { using type = Accum<T, R + 1>; };
+template <class T, int N> struct ManyOf<Var<T>, N> {
+  using type = Vec<Var<T>, N>;
+};
+template <class T, int M, int N> struct ManyOf<Vec<Var<T>, M>, N> {
+  using type = Mat<Var<T>, M, N>;
+};
+template <class T, int R, int N> struct ManyOf<In<T, R>, N> {
+  using type = In<T, R + 1>;
+};
+template <class T, int R, int N> struct ManyOf<Out<T, R>, N> {
+  using type = Out<T, R + 1>;
+};
+template <class T, int R, int N> struct ManyOf<InOut<T, R>, N> {
+  using type = InOut<T, R + 1>;
+};
+template <class T, int R, int N> struct ManyOf<Accum<T, R>, N> {
+  using type = Accum<T, R + 1>;
+};
 template <class L, int N> struct ManyList;
-template <class... P, int N> struct ManyList<TypeList<P...>, N> { using type = TypeList<typename ManyOf<P, N>::type...>; };
+template <class... P, int N> struct ManyList<TypeList<P...>, N> {
+  using type = TypeList<typename ManyOf<P, N>::type...>;
+};
 
 /// How many numbers a value is, and of which type.
 template <class V> struct NumbersOf;
@@ -34,10 +49,18 @@ template <class T, int M> struct NumbersOf<Vec<Var<T>, M>> {
   using Scalar = T;
   static constexpr int kCount = M;
 };
-template <class T, int R, int M> struct JacobianOf { using type = Mat<Var<T>, R, M>; };
-template <class T, int M> struct JacobianOf<T, 1, M> { using type = Vec<Var<T>, M>; };
-template <class T, int R> struct JacobianOf<T, R, 1> { using type = Vec<Var<T>, R>; };
-template <class T> struct JacobianOf<T, 1, 1> { using type = Var<T>; };
+template <class T, int R, int M> struct JacobianOf {
+  using type = Mat<Var<T>, R, M>;
+};
+template <class T, int M> struct JacobianOf<T, 1, M> {
+  using type = Vec<Var<T>, M>;
+};
+template <class T, int R> struct JacobianOf<T, R, 1> {
+  using type = Vec<Var<T>, R>;
+};
+template <class T> struct JacobianOf<T, 1, 1> {
+  using type = Var<T>;
+};
 
 }  // namespace detail
 
@@ -72,7 +95,9 @@ auto jacobian(const Fn<R(A)>& f) {
 }
 /// x -> the matrix of second derivatives of a function of one number or Vec that gives one number.
 template <class T, class A>
-auto hessian(const Fn<Var<T>(A)>& f) { return jacobian(grad(f)); }
+auto hessian(const Fn<Var<T>(A)>& f) {
+  return jacobian(grad(f));
+}
 /// (x..., v...) -> the Hessian of `f` at x times v: forward over reverse.
 /// Cost     about twice that of the gradient, whatever the size of x
 template <class T, class... A>

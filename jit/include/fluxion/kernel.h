@@ -17,8 +17,11 @@ template <class T>
 struct ScalarArgument {
   Argument argument;
   template <LiteralFor<T> N> ScalarArgument(N n) { argument.bits = bits_of<T>(static_cast<T>(n)); }
-  template <class U> requires kPromotes<U, T>
-  ScalarArgument(const Var<U>& v, Loc at = Loc::here()) { argument.traced = convert(read(v.handle(), at), dtype_of<T>, at); }
+  template <class U>
+    requires kPromotes<U, T>
+  ScalarArgument(const Var<U>& v, Loc at = Loc::here()) {
+    argument.traced = convert(read(v.handle(), at), dtype_of<T>, at);
+  }
 };
 
 // What the host passes for a parameter P, and how many parameters of the Function it stands for.
@@ -86,9 +89,7 @@ class Kernel {
   // written comes twice; what goes wrong on the device is thrown by the next call that waits.
   Launcher<P...> over(std::int64_t n, Loc at = Loc::here()) const { return {handle_, {n, 1, 1}, 1, at}; }
   Launcher<P...> over(std::int64_t n, std::int64_t m, Loc at = Loc::here()) const { return {handle_, {n, m, 1}, 2, at}; }
-  Launcher<P...> over(std::int64_t n, std::int64_t m, std::int64_t k, Loc at = Loc::here()) const {
-    return {handle_, {n, m, k}, 3, at};
-  }
+  Launcher<P...> over(std::int64_t n, std::int64_t m, std::int64_t k, Loc at = Loc::here()) const { return {handle_, {n, m, k}, 3, at}; }
   void operator()(HostArg<P>... args, Loc at = Loc::here()) const { Launcher<P...>(handle_, {1, 1, 1}, 0, at)(args...); }
 
   /// Runs in the evaluator on the calling thread, with bounds and race checks; errors are thrown by the launch.
@@ -112,7 +113,9 @@ class Kernel {
 
 namespace detail {
 template <class S> struct KernelOf;
-template <class... P> struct KernelOf<TypeList<P...>> { using type = Kernel<P...>; };
+template <class... P> struct KernelOf<TypeList<P...>> {
+  using type = Kernel<P...>;
+};
 }  // namespace detail
 
 /// Captures `body`, now and once: host variables that it reads become constants.
@@ -124,7 +127,9 @@ auto kernel(const char* name, const L& body, Loc at = Loc::here()) {
   return K(detail::KernelHandle(detail::capture_kernel(name, body, at)));
 }
 template <class L>
-auto kernel(const L& body, Loc at = Loc::here()) { return kernel("kernel", body, at); }
+auto kernel(const L& body, Loc at = Loc::here()) {
+  return kernel("kernel", body, at);
+}
 /// A kernel whose threads work in groups (groups.h): fx::kernel("sum", fx::groups(64), [](...) { ... }). It is launched over
 /// extents that are multiples of the group's.
 template <class L>

@@ -21,7 +21,9 @@ struct SolverOptions {
 
 namespace detail {
 
-template <class T> constexpr double solver_tolerance(const SolverOptions& o) { return o.tolerance > 0 ? o.tolerance : sizeof(T) == 8 ? 1e-10 : 1e-5; }
+template <class T> constexpr double solver_tolerance(const SolverOptions& o) {
+  return o.tolerance > 0 ? o.tolerance : sizeof(T) == 8 ? 1e-10 : 1e-5;
+}
 
 /// f(place of the thread) for a kernel over N axes; the place is given to parameters as at(x).
 template <int N, class F> void at_each(const F& f) {
@@ -38,12 +40,11 @@ template <int N, class F> void at_each(const F& f) {
 }
 /// y = a x + b y.
 template <class T, int N> auto axpby_kernel() {
-  return kernel("axpby", [](In<T, N> x, InOut<T, N> y, Var<T> a, Var<T> b) {
-    at_each<N>([&](const auto& at) { at(y) = a * at(x) + b * at(y); });
-  });
+  return kernel("axpby",
+                [](In<T, N> x, InOut<T, N> y, Var<T> a, Var<T> b) { at_each<N>([&](const auto& at) { at(y) = a * at(x) + b * at(y); }); });
 }
-template <class T, int N> void axpby(const Kernel<In<T, N>, InOut<T, N>, Var<T>, Var<T>>& k, const Var<T>& a, const Buffer<T, N>& x, const Var<T>& b,
-                                     const Buffer<T, N>& y) {
+template <class T, int N> void axpby(const Kernel<In<T, N>, InOut<T, N>, Var<T>, Var<T>>& k, const Var<T>& a, const Buffer<T, N>& x,
+                                     const Var<T>& b, const Buffer<T, N>& y) {
   const auto s = y.shape();
   if constexpr (N == 1) k.over(s[0])(x, y, a, b);
   else if constexpr (N == 2) k.over(s[0], s[1])(x, y, a, b);
@@ -61,9 +62,8 @@ template <class P> P own(const P& p) {
 template <class T, int N> struct Krylov {
   using Array_ = Buffer<T, N>;
   Kernel<In<T, N>, InOut<T, N>, Var<T>, Var<T>> combine = axpby_kernel<T, N>();
-  Kernel<InOut<T, N>, Var<T>, Var<T>> rescale = kernel("rescale", [](InOut<T, N> x, Var<T> a, Var<T> b) {
-    at_each<N>([&](const auto& at) { at(x) = at(x) * a / b; });
-  });
+  Kernel<InOut<T, N>, Var<T>, Var<T>> rescale =
+      kernel("rescale", [](InOut<T, N> x, Var<T> a, Var<T> b) { at_each<N>([&](const auto& at) { at(x) = at(x) * a / b; }); });
   double tolerance;
   int most;
   const char* name;
@@ -98,8 +98,9 @@ template <class T, int N> struct Krylov {
       add(T(1), b, T(-1), r);
       rr = product(r, r);
     }
-    const std::string text = who + ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
-                                   "raise max_iterations, or loosen the tolerance";
+    const std::string text = who +
+                             ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
+                             "raise max_iterations, or loosen the tolerance";
     check(rr <= limit, text.c_str(), n, sqrt(rr / bb), Var<T>(T(tolerance)));
     times(x, size, T(1));
     if (!linear) {
@@ -108,8 +109,10 @@ template <class T, int N> struct Krylov {
       const Array_ off = multiply(opposite);
       times(off, T(1) / T(0.75), size);
       add(T(1), b, T(1), off);
-      check(product(off, off) <= limit * T(1e4), (who + ": the operator is not linear in the array that it is applied to; for equations that "
-                                                        "are not linear there is fx::newton_krylov").c_str());
+      check(product(off, off) <= limit * T(1e4),
+            (who + ": the operator is not linear in the array that it is applied to; for equations that "
+                   "are not linear there is fx::newton_krylov")
+                .c_str());
     }
     return x;
   }
@@ -119,8 +122,10 @@ template <class T, int N> struct Krylov {
     const Array_ here = transposed(x, x), off = transposed(x * x, x);
     add(T(-1), here, T(1), off);
     check(product(off, off) <= product(here, here) * T(1e4 * tolerance * tolerance),
-          (std::string(name) + ": the slope of the operator depends on the array that it is applied to; for equations that are not linear there "
-                               "is fx::newton_krylov").c_str());
+          (std::string(name) +
+           ": the slope of the operator depends on the array that it is applied to; for equations that are not linear there "
+           "is fx::newton_krylov")
+              .c_str());
   }
 
   // Hestenes & Stiefel 1952.
@@ -220,22 +225,27 @@ auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options 
   const auto krylov = detail::krylov<T, N>(options, "cg", at);
   const auto backward = vjp(apply);
   const auto transposed = vjp(apply, wrt<0>);
-  const auto solver = program("cg", [=](B b, P... p) {
-    const detail::At here(at);
-    return krylov.conjugate_gradients(b, [&](const B& x) { return apply(detail::own(x), detail::own(p)...); });
-  }, at);
-  return rule(solver).vjp([=](B, P... p, B x, B w) {
-    const detail::At here(at);
-    const detail::Operator<T, N, P...> self(detail::ProgramHandle::subject());
-    const B l = self(w, p...);
-    // Where A is not its own transpose, l is no adjoint: look.
-    const B off = transposed(l, p..., l);
-    krylov.add(T(-1), w, T(1), off);
-    check(krylov.product(off, off) <= krylov.product(w, w) * T(1e4 * krylov.tolerance * krylov.tolerance),
-          "cg: the operator is not symmetric, so that its derivative would be wrong; use fx::linear_solve");
-    krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
-    return detail::with_first(l, backward(x, p..., -l));
-  }, at);
+  const auto solver = program(
+      "cg",
+      [=](B b, P... p) {
+        const detail::At here(at);
+        return krylov.conjugate_gradients(b, [&](const B& x) { return apply(detail::own(x), detail::own(p)...); });
+      },
+      at);
+  return rule(solver).vjp(
+      [=](B, P... p, B x, B w) {
+        const detail::At here(at);
+        const detail::Operator<T, N, P...> self(detail::ProgramHandle::subject());
+        const B l = self(w, p...);
+        // Where A is not its own transpose, l is no adjoint: look.
+        const B off = transposed(l, p..., l);
+        krylov.add(T(-1), w, T(1), off);
+        check(krylov.product(off, off) <= krylov.product(w, w) * T(1e4 * krylov.tolerance * krylov.tolerance),
+              "cg: the operator is not symmetric, so that its derivative would be wrong; use fx::linear_solve");
+        krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
+        return detail::with_first(l, backward(x, p..., -l));
+      },
+      at);
 }
 
 namespace detail {
@@ -246,24 +256,32 @@ auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& opti
   const auto krylov = detail::krylov<T, N>(options, "linear_solve", at, linear);
   const auto backward = vjp(apply);
   const auto transposed = vjp(apply, wrt<0>);
-  const auto solver = program("linear_solve", [=](B b, P... p, Int turned) {
-    const At here(at);
-    return krylov.bicgstab(b, [&](const B& x) {
-      const B y = empty_like(x);
-      if_(turned == 0, [&] { y.copy_from(apply(own(x), own(p)...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
-      return y;
-    });
-  }, at);
-  return rule(solver).vjp([=](B, P... p, Int turned, B x, B w) {
-    const At here(at);
-    const Program<TypeList<B>, TypeList<B, P..., Int>> self(ProgramHandle::subject());
-    const B l = self(w, p..., 1 - turned);
-    // l^T A x in p, and x^T A l when turned.
-    const B left = copy(l), right = copy(x);
-    if_(turned != 0, [&] { left.copy_from(x); right.copy_from(l); });
-    if (!linear) krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
-    return with_first(l, backward(right, p..., -left));
-  }, at);
+  const auto solver = program(
+      "linear_solve",
+      [=](B b, P... p, Int turned) {
+        const At here(at);
+        return krylov.bicgstab(b, [&](const B& x) {
+          const B y = empty_like(x);
+          if_(turned == 0, [&] { y.copy_from(apply(own(x), own(p)...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
+          return y;
+        });
+      },
+      at);
+  return rule(solver).vjp(
+      [=](B, P... p, Int turned, B x, B w) {
+        const At here(at);
+        const Program<TypeList<B>, TypeList<B, P..., Int>> self(ProgramHandle::subject());
+        const B l = self(w, p..., 1 - turned);
+        // l^T A x in p, and x^T A l when turned.
+        const B left = copy(l), right = copy(x);
+        if_(turned != 0, [&] {
+          left.copy_from(x);
+          right.copy_from(l);
+        });
+        if (!linear) krylov.check_slopes(x, [&](const B& here, const B& v) { return transposed(here, p..., v); });
+        return with_first(l, backward(right, p..., -left));
+      },
+      at);
 }
 }  // namespace detail
 
@@ -272,7 +290,9 @@ auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& opti
 /// Source   van der Vorst, Bi-CGSTAB, 1992
 template <class T, int N, class... P>
 auto linear_solve(const detail::Operator<T, N, P...>& apply, const SolverOptions& options = {}, Loc at = Loc::here()) {
-  return program("linear_solve", [solver = detail::turning_solver<T, N, P...>(apply, options, at)](Buffer<T, N> b, P... p) { return solver(b, p..., 0); }, at);
+  return program(
+      "linear_solve",
+      [solver = detail::turning_solver<T, N, P...>(apply, options, at)](Buffer<T, N> b, P... p) { return solver(b, p..., 0); }, at);
 }
 
 /// `apply` as a kernel: x first (In), then parameters (In, scalars), A x last (Out), launched over the points of x.

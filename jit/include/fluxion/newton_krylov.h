@@ -47,30 +47,42 @@ auto newton_krylov(const detail::Operator<T, N, P...>& residual, const NewtonOpt
   const auto krylov = detail::krylov<T, N>(options.linear, "newton_krylov", at, true);
   const auto forward = jvp(residual);
   const auto backward = vjp(residual);
-  const auto jacobian = program("jacobian", [=](B v, B x, P... p) {
-    const detail::At here(at);
-    return std::apply([&](const auto&... zeros) { return std::get<1>(forward(detail::own(x), detail::own(p)..., detail::own(v), zeros...)); }, std::tuple_cat(detail::zero_tangent(p)...));
-  }, at);
+  const auto jacobian = program(
+      "jacobian",
+      [=](B v, B x, P... p) {
+        const detail::At here(at);
+        return std::apply(
+            [&](const auto&... zeros) { return std::get<1>(forward(detail::own(x), detail::own(p)..., detail::own(v), zeros...)); },
+            std::tuple_cat(detail::zero_tangent(p)...));
+      },
+      at);
   const auto solver = detail::turning_solver<T, N, B, P...>(jacobian, options.linear, at, true);
-  const auto newton = program("newton_krylov", [=](B x0, P... p) {
-    const detail::At here(at);
-    const B x = copy(x0);
-    Var<T> change = T(1) + near;
-    Int steps = 0;
-    for ([[maybe_unused]] auto step : while_([&] { return change > near && steps < most; })) {
-      const B d = krylov.bicgstab(residual(detail::own(x), detail::own(p)...), [&](const B& v) { return jacobian(v, x, p...); });
-      krylov.add(T(-1), d, T(1), x);
-      change = sqrt(krylov.product(d, d)) / (T(1) + sqrt(krylov.product(x, x)));
-      steps += 1;
-    }
-    check(change <= near, "newton_krylov: no convergence: after {} steps the last one was {} of x; start closer, or scale the equations", steps, change);
-    return x;
-  }, at);
-  return rule(newton).vjp([=](B x0, P... p, B x, B w) {
-    const detail::At here(at);
-    const B l = solver(w, x, p..., 1);
-    return detail::with_first(zeros_like(x0), backward(x, p..., -l));  // where the search starts does not matter
-  }, at);
+  const auto newton = program(
+      "newton_krylov",
+      [=](B x0, P... p) {
+        const detail::At here(at);
+        const B x = copy(x0);
+        Var<T> change = T(1) + near;
+        Int steps = 0;
+        for ([[maybe_unused]] auto step : while_([&] { return change > near && steps < most; })) {
+          const B d = krylov.bicgstab(residual(detail::own(x), detail::own(p)...), [&](const B& v) { return jacobian(v, x, p...); });
+          krylov.add(T(-1), d, T(1), x);
+          change = sqrt(krylov.product(d, d)) / (T(1) + sqrt(krylov.product(x, x)));
+          steps += 1;
+        }
+        check(change <= near,
+              "newton_krylov: no convergence: after {} steps the last one was {} of x; start closer, or scale the equations", steps,
+              change);
+        return x;
+      },
+      at);
+  return rule(newton).vjp(
+      [=](B x0, P... p, B x, B w) {
+        const detail::At here(at);
+        const B l = solver(w, x, p..., 1);
+        return detail::with_first(zeros_like(x0), backward(x, p..., -l));  // where the search starts does not matter
+      },
+      at);
 }
 
 }  // namespace fluxion

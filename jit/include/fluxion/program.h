@@ -70,6 +70,7 @@ class FLUXION_API ProgramHandle {
   /// While another program is captured: the body, in its place.
   std::vector<ProgramValue> inlined(std::span<const Argument> arguments, Loc at) const;
   const std::string& name() const;
+  Loc defined() const;  // where it was made
   const std::vector<ProgramParameter>& parameters() const;
   /// For each float value that it returns for these arguments: true where that is a scalar.
   std::vector<char> scalar_results(std::span<const Argument> arguments, Loc at) const;
@@ -126,7 +127,9 @@ template <class R> struct ProgramResults {
   using List = TypeList<R>;
   static void values(const R& r, std::vector<ProgramValue>& out, Loc at) { out.push_back(ProgramType<R>::value(r, at)); }
 };
-template <> struct ProgramResults<void> { using List = TypeList<>; };
+template <> struct ProgramResults<void> {
+  using List = TypeList<>;
+};
 template <class... R> struct ProgramResults<std::tuple<R...>> {
   using List = TypeList<R...>;
   static void values(const std::tuple<R...>& r, std::vector<ProgramValue>& out, Loc at) {
@@ -151,9 +154,13 @@ template <> struct Returned<> {
 };
 
 template <class A, class B> struct Joined;
-template <class... A, class... B> struct Joined<TypeList<A...>, TypeList<B...>> { using type = TypeList<A..., B...>; };
+template <class... A, class... B> struct Joined<TypeList<A...>, TypeList<B...>> {
+  using type = TypeList<A..., B...>;
+};
 template <bool Keep, class T> using ListIf = std::conditional_t<Keep, TypeList<T>, TypeList<>>;
-template <class... L> struct JoinedAll { using type = TypeList<>; };
+template <class... L> struct JoinedAll {
+  using type = TypeList<>;
+};
 template <class L, class... M> struct JoinedAll<L, M...> : Joined<L, typename JoinedAll<M...>::type> {};
 
 template <int... I> constexpr bool contains(int k) { return sizeof...(I) == 0 || ((k == I) || ...); }
@@ -243,8 +250,11 @@ auto program(std::string name, const L& body, Loc at = Loc::here()) {
   };
   return make(typename S::Parameters{});
 }
-template <class L> requires(!std::is_convertible_v<L, std::string>)
-auto program(const L& body, Loc at = Loc::here()) { return program("program", body, at); }
+template <class L>
+  requires(!std::is_convertible_v<L, std::string>)
+auto program(const L& body, Loc at = Loc::here()) {
+  return program("program", body, at);
+}
 
 /// The program and the gradient of the first value it returns, a float scalar or a buffer of one element, with
 /// respect to its float parameters or to those that `wrt` numbers: what the program returns, then the gradients.
@@ -257,7 +267,8 @@ template <class... R, class... P, int... I>
 auto value_and_grad(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...>, const DerivativeOptions& options = {}) {
   using G = detail::ProgramGradients<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>, I...>;
   using Results = typename detail::Joined<TypeList<R...>, typename G::List>::type;
-  return Program<Results, TypeList<P...>>(p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions(), options.checkpoint));
+  return Program<Results, TypeList<P...>>(
+      p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions(), options.checkpoint));
 }
 template <class... R, class... P>
 auto value_and_grad(const Program<TypeList<R...>, TypeList<P...>>& p, const DerivativeOptions& options = {}) {

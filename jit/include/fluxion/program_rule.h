@@ -11,7 +11,10 @@ namespace fluxion {
 namespace detail {
 
 /// `g`, a program or a lambda for one, if its type is one of `Wanted`: its handle, and which type it is.
-struct ProgramRule { ProgramHandle handle; int which = 0; };
+struct ProgramRule {
+  ProgramHandle handle;
+  int which = 0;
+};
 template <class... Wanted, class G> ProgramRule program_rule(const char* name, const G& g, Loc at) {
   const auto pick = [](const auto& p) {
     using T = std::remove_cvref_t<decltype(p)>;
@@ -33,7 +36,8 @@ template <class... Wanted, class G> ProgramRule program_rule(const char* name, c
 template <class... R, class... P>
 class Rule<Program<TypeList<R...>, TypeList<P...>>> : public Program<TypeList<R...>, TypeList<P...>> {
   using Base = Program<TypeList<R...>, TypeList<P...>>;
-  using Cotangents = typename detail::JoinedAll<detail::ListIf<detail::ProgramType<R>::kFloat, typename detail::ProgramType<R>::Cotangent>...>::type;
+  using Cotangents =
+      typename detail::JoinedAll<detail::ListIf<detail::ProgramType<R>::kFloat, typename detail::ProgramType<R>::Cotangent>...>::type;
 
  public:
   using Vjp = decltype(fluxion::vjp(std::declval<const Base&>()));
@@ -67,7 +71,7 @@ template <class... P> void check_rules(const Launcher<P...>& launcher, HostArg<P
 template <class... R, class... P>
 void check_rules(const Program<TypeList<R...>, TypeList<P...>>& p, typename detail::ProgramType<P>::Host... args) {
   const GradientReport report = check_gradient(p, args...);
-  if (!report.ok) detail::rules_do_not_fit(report.text, {});
+  if (!report.ok) detail::rules_do_not_fit(report.text, p.handle().defined());
 }
 
 }  // namespace fluxion

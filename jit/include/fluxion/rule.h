@@ -57,7 +57,8 @@ class Rule<Fn<R(A...)>> : public Fn<R(A...)> {
 
   /// (x..., [f(x),] cotangent of the result) -> the gradients of all float parameters; linear in the cotangent.
   template <class G> Rule vjp(const G& g, Loc at = Loc::here()) const {
-    return Rule(detail::with_rules(this->function(), detail::rule_function<Vjp, VjpWithResult>("vjp rule", g, at), this->function()->rules.jvp, at));
+    return Rule(detail::with_rules(this->function(), detail::rule_function<Vjp, VjpWithResult>("vjp rule", g, at),
+                                   this->function()->rules.jvp, at));
   }
   /// (x..., tangents of the float parameters) -> (f(x), its tangent); linear in the tangents.
   template <class G> Rule jvp(const G& g, Loc at = Loc::here()) const {
@@ -76,11 +77,13 @@ class Rule<Kernel<P...>> : public Kernel<P...> {
 
   /// As fx::vjp of the kernel with respect to all of its inputs. What only jvp or only vjp has a rule for is refused in the other mode.
   template <class G> Rule vjp(const G& g, Loc at = Loc::here()) const {
-    return Rule(detail::with_rules(this->function(), detail::rule_kernel<Vjp>("vjp rule", g, at).function(), this->function()->rules.jvp, at));
+    return Rule(
+        detail::with_rules(this->function(), detail::rule_kernel<Vjp>("vjp rule", g, at).function(), this->function()->rules.jvp, at));
   }
   /// As fx::jvp of the kernel.
   template <class G> Rule jvp(const G& g, Loc at = Loc::here()) const {
-    return Rule(detail::with_rules(this->function(), this->function()->rules.vjp, detail::rule_kernel<Jvp>("jvp rule", g, at).function(), at));
+    return Rule(
+        detail::with_rules(this->function(), this->function()->rules.vjp, detail::rule_kernel<Jvp>("jvp rule", g, at).function(), at));
   }
 };
 

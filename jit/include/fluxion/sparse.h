@@ -44,7 +44,9 @@ template <template <class, int...> class V, class E, int... N> struct IsSingle<V
 template <class P> struct NumberOf : IsSingle<host_t<P>> {};
 template <ArrayParameter P> struct NumberOf<P> : IsSingle<typename P::element_type> {};
 template <class T, int N> struct NumberOf<Buffer<T, N>> : IsSingle<T> {};
-template <class... P> struct CsrNumberOf { using type = std::conditional_t<std::conjunction_v<NumberOf<P>...>, float, double>; };
+template <class... P> struct CsrNumberOf {
+  using type = std::conditional_t<std::conjunction_v<NumberOf<P>...>, float, double>;
+};
 template <class... P> using CsrNumber = typename CsrNumberOf<P...>::type;
 
 template <class T> Csr<T> typed(Csr<double> m) {
@@ -85,7 +87,8 @@ class SparseKernel : public SparseInfo {
 
    private:
     friend SparseKernel;
-    Launcher(detail::SparseHandle h, std::array<std::int64_t, 3> domain, int rank, Loc at) : handle_(std::move(h)), domain_(domain), rank_(rank), at_(at) {}
+    Launcher(detail::SparseHandle h, std::array<std::int64_t, 3> domain, int rank, Loc at)
+        : handle_(std::move(h)), domain_(domain), rank_(rank), at_(at) {}
     detail::SparseHandle handle_;
     std::array<std::int64_t, 3> domain_;
     int rank_;
@@ -114,12 +117,13 @@ class SparseFn : public SparseInfo {
  public:
   using Number = detail::CsrNumber<A...>;
   explicit SparseFn(detail::SparseHandle h) : SparseInfo(std::move(h)) {}
-  Csr<Number> operator()(const detail::host_t<A>&... a) const {
+  /// The numbers at which the derivative is taken, as the function takes them; runs on the host.
+  Csr<Number> operator()(const detail::host_t<A>&... a, Loc at = Loc::here()) const {
     std::uint64_t bits[(detail::kHandles<A> + ... + 1)], *end = bits;
     (detail::to_bits(a, end), ...);
     std::vector<detail::Argument> list(static_cast<std::size_t>(end - bits));
     for (std::size_t k = 0; k < list.size(); ++k) list[k].bits = bits[k];
-    return detail::typed<Number>(handle_.evaluate({1, 1, 1}, 0, list, {}));
+    return detail::typed<Number>(handle_.evaluate({1, 1, 1}, 0, list, at));
   }
 };
 
@@ -148,25 +152,29 @@ template <class... P, int... K> std::vector<int> float_arguments(TypeList<P...>,
 }  // namespace detail
 
 /// The Jacobian of the float values that `p` returns. What `p` writes in place must be an argument.
-template <class... R, class... P, int... I> auto sparse_jacobian(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...> = {}) {
+template <class... R, class... P, int... I> auto sparse_jacobian(const Program<TypeList<R...>, TypeList<P...>>& p,
+                                                                 WithRespectTo<I...> = {}) {
   using K = std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>;
   using G = detail::ProgramGradients<TypeList<P...>, K, I...>;
   return SparseProgram<detail::CsrNumber<R..., P...>, P...>(
       detail::SparseHandle::jacobian(p.handle(), G::positions(), detail::float_arguments(TypeList<P...>{}, K{})));
 }
 /// The Hessian of the first value that `p` returns, one number.
-template <class... R, class... P, int... I> auto sparse_hessian(const Program<TypeList<R...>, TypeList<P...>>& p, WithRespectTo<I...> = {}) {
+template <class... R, class... P, int... I> auto sparse_hessian(const Program<TypeList<R...>, TypeList<P...>>& p,
+                                                                WithRespectTo<I...> = {}) {
   using K = std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>;
   using G = detail::ProgramGradients<TypeList<P...>, K, I...>;
   return SparseProgram<detail::CsrNumber<R..., P...>, P...>(
-      detail::SparseHandle::hessian(p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions()), G::positions(),
-                                    detail::float_arguments(TypeList<P...>{}, K{})));
+      detail::SparseHandle::hessian(p.handle().transformed(detail::ProgramHandle::Transform::value_and_grad, G::positions()),
+                                    G::positions(), detail::float_arguments(TypeList<P...>{}, K{})));
 }
 
-/// The Jacobian of a function of numbers, vectors and structs, on the host.
+/// The Jacobian of a function of numbers, vectors and structs, on the host: a row for each number of its result, a column for each of
+/// its parameters (or of those of `w`). Throws, costs: as of a kernel.
 template <class R, class... A, int... I> auto sparse_jacobian(const Fn<R(A...)>& f, WithRespectTo<I...> w = {}) {
   return SparseFn<A...>(detail::SparseHandle::jacobian(f.function(), detail::value_positions(TypeList<A...>{}, w)));
 }
+/// The Hessian of a function that returns one number.
 template <class T, class... A, int... I> auto sparse_hessian(const Fn<Var<T>(A...)>& f, WithRespectTo<I...> w = {}) {
   return SparseFn<A...>(detail::SparseHandle::hessian(f.function(), detail::value_positions(TypeList<A...>{}, w)));
 }

@@ -39,43 +39,41 @@ Problem make_ba(const Ba& in) {
     for (int j = 0; j < 11; ++j) camera[j] = cameras(j, c);
     return camera;
   };
-  auto residuals =
-      fx::kernel("residuals", [=](fx::In<double, 2> cameras, fx::In<fx::Vec<double, 3>> points, fx::In<double> weights,
-                                  fx::In<fx::Vec<double, 2>> features, fx::In<int> camera_of, fx::In<int> point_of,
-                                  fx::Out<fx::Vec<double, 2>> reprojection, fx::Out<double> w_err) {
-        auto i = fx::index();
-        fx::Double w = weights[i];
-        reprojection[i] = project(camera_at(cameras, camera_of[i]), points[point_of[i]], w, features[i]);
-        w_err[i] = weight_error(w);
-      });
-  auto jacobian =
-      fx::kernel("jacobian", [=](fx::In<double, 2> cameras, fx::In<fx::Vec<double, 3>> points, fx::In<double> weights,
-                                 fx::In<fx::Vec<double, 2>> features, fx::In<int> camera_of, fx::In<int> point_of,
-                                 fx::Out<double> values, fx::Out<int> columns, fx::Out<int> rows) {
-        auto i = fx::index();
-        fx::Int c = camera_of[i], at = point_of[i];
-        fx::Double w = weights[i];
-        for (int component = 0; component < 2; ++component) {
-          auto [of_camera, of_point, of_weight] = pullback(camera_at(cameras, c), points[at], w, features[i],
-                                                           fx::Double2{1.0 - component, 1.0 * component});
-          fx::Int first = 30 * i + 15 * component;
-          rows[2 * i + component] = first;
-          for (int j = 0; j < 11; ++j) {
-            values[first + j] = of_camera[j];
-            columns[first + j] = 11 * c + j;
-          }
-          for (int j = 0; j < 3; ++j) {
-            values[first + 11 + j] = of_point[j];
-            columns[first + 11 + j] = 11 * n + 3 * at + j;
-          }
-          values[first + 14] = of_weight;
-          columns[first + 14] = 11 * n + 3 * m + i;
-        }
-        values[30 * p + i] = weight_slope(w);
-        columns[30 * p + i] = 11 * n + 3 * m + i;
-        rows[2 * p + i] = 30 * p + i;
-        fx::if_(i == p - 1, [&] { rows[3 * p] = 31 * p; });
-      });
+  auto residuals = fx::kernel("residuals", [=](fx::In<double, 2> cameras, fx::In<fx::Vec<double, 3>> points, fx::In<double> weights,
+                                               fx::In<fx::Vec<double, 2>> features, fx::In<int> camera_of, fx::In<int> point_of,
+                                               fx::Out<fx::Vec<double, 2>> reprojection, fx::Out<double> w_err) {
+    auto i = fx::index();
+    fx::Double w = weights[i];
+    reprojection[i] = project(camera_at(cameras, camera_of[i]), points[point_of[i]], w, features[i]);
+    w_err[i] = weight_error(w);
+  });
+  auto jacobian = fx::kernel("jacobian", [=](fx::In<double, 2> cameras, fx::In<fx::Vec<double, 3>> points, fx::In<double> weights,
+                                             fx::In<fx::Vec<double, 2>> features, fx::In<int> camera_of, fx::In<int> point_of,
+                                             fx::Out<double> values, fx::Out<int> columns, fx::Out<int> rows) {
+    auto i = fx::index();
+    fx::Int c = camera_of[i], at = point_of[i];
+    fx::Double w = weights[i];
+    for (int component = 0; component < 2; ++component) {
+      auto [of_camera, of_point, of_weight] =
+          pullback(camera_at(cameras, c), points[at], w, features[i], fx::Double2{1.0 - component, 1.0 * component});
+      fx::Int first = 30 * i + 15 * component;
+      rows[2 * i + component] = first;
+      for (int j = 0; j < 11; ++j) {
+        values[first + j] = of_camera[j];
+        columns[first + j] = 11 * c + j;
+      }
+      for (int j = 0; j < 3; ++j) {
+        values[first + 11 + j] = of_point[j];
+        columns[first + 11 + j] = 11 * n + 3 * at + j;
+      }
+      values[first + 14] = of_weight;
+      columns[first + 14] = 11 * n + 3 * m + i;
+    }
+    values[30 * p + i] = weight_slope(w);
+    columns[30 * p + i] = 11 * n + 3 * m + i;
+    rows[2 * p + i] = 30 * p + i;
+    fx::if_(i == p - 1, [&] { rows[3 * p] = 31 * p; });
+  });
 
   struct State {
     fx::Buffer<double, 2> cameras;  // (11, n)
@@ -89,11 +87,9 @@ Problem make_ba(const Ba& in) {
   };
   Numbers across(in.cameras.size());
   for (int c = 0; c < n; ++c)
-    for (int j = 0; j < 11; ++j)
-      across[static_cast<std::size_t>(j * n + c)] = in.cameras[static_cast<std::size_t>(c * 11 + j)];
+    for (int j = 0; j < 11; ++j) across[static_cast<std::size_t>(j * n + c)] = in.cameras[static_cast<std::size_t>(c * 11 + j)];
   std::vector<fx::Vec<double, 3>> points;
-  for (std::size_t i = 0; i + 2 < in.points.size(); i += 3)
-    points.push_back({in.points[i], in.points[i + 1], in.points[i + 2]});
+  for (std::size_t i = 0; i + 2 < in.points.size(); i += 3) points.push_back({in.points[i], in.points[i + 1], in.points[i + 2]});
   std::vector<fx::Vec<double, 2>> features;
   for (std::size_t i = 0; i + 1 < in.features.size(); i += 2) features.push_back({in.features[i], in.features[i + 1]});
   std::vector<int> camera_of, point_of;
@@ -101,19 +97,17 @@ Problem make_ba(const Ba& in) {
     camera_of.push_back(i % n);
     point_of.push_back(i % m);
   }
-  auto s = std::make_shared<State>(State{dev.upload(across, 11, n), dev.upload(points), dev.upload(in.weights),
-                                         dev.upload(features), dev.upload(camera_of), dev.upload(point_of),
-                                         dev.zeros<fx::Vec<double, 2>>(p), dev.zeros<double>(p),
-                                         dev.zeros<double>(31 * p), dev.zeros<int>(31 * p), dev.zeros<int>(3 * p + 1)});
+  auto s =
+      std::make_shared<State>(State{dev.upload(across, 11, n), dev.upload(points), dev.upload(in.weights), dev.upload(features),
+                                    dev.upload(camera_of), dev.upload(point_of), dev.zeros<fx::Vec<double, 2>>(p), dev.zeros<double>(p),
+                                    dev.zeros<double>(31 * p), dev.zeros<int>(31 * p), dev.zeros<int>(3 * p + 1)});
   Problem out;
   out.primal = [=] {
-    residuals.over(p)(s->cameras, s->points, s->weights, s->features, s->camera_of, s->point_of, s->reprojection,
-                      s->w_err);
+    residuals.over(p)(s->cameras, s->points, s->weights, s->features, s->camera_of, s->point_of, s->reprojection, s->w_err);
     dev.wait();
   };
   out.derivative = [=] {
-    jacobian.over(p)(s->cameras, s->points, s->weights, s->features, s->camera_of, s->point_of, s->values, s->columns,
-                     s->rows);
+    jacobian.over(p)(s->cameras, s->points, s->weights, s->features, s->camera_of, s->point_of, s->values, s->columns, s->rows);
     dev.wait();
   };
   // The suite's abbreviation: observations are equal, so the first tells all.
@@ -129,8 +123,7 @@ Problem make_ba(const Ba& in) {
       j.push_back(all.back());
       return j;
     };
-    return nlohmann::json{
-        {"rows", ends(s->rows.host())}, {"cols", ends(s->columns.host())}, {"vals", ends(s->values.host())}};
+    return nlohmann::json{{"rows", ends(s->rows.host())}, {"cols", ends(s->columns.host())}, {"vals", ends(s->values.host())}};
   };
   add_rivals(out, in);
   return out;

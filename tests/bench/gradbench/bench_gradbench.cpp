@@ -46,29 +46,19 @@ int main(int argc, char** argv) {
     const std::string problem = name.substr(0, name.find('.'));
     if (!suite.only().empty() && name.find(suite.only()) == std::string::npos) continue;
     gradbench::Problem p = gradbench::make_problem(problem, gradbench::read_json(input.string()));
-    std::vector<bench::Contender> contenders{{"derivative", p.derivative},
-                                             {"golden_primal", p.golden},
-                                             {"golden_primal_fast_math", p.golden_fast},
-                                             {"primal", p.primal}};
+    std::vector<bench::Contender> contenders{
+        {"derivative", p.derivative}, {"golden_primal", p.golden}, {"golden_primal_fast_math", p.golden_fast}, {"primal", p.primal}};
     for (const auto& [who, work] : p.peers) contenders.push_back({who, work});
-    const auto seconds = suite.compare(
-        name, contenders, [](double) { return std::numeric_limits<double>::infinity(); }, 1, 20);
+    const auto seconds = suite.compare(name, contenders, [](double) { return std::numeric_limits<double>::infinity(); }, 1, 20);
     golden.add(seconds[0] / seconds[1]);
     golden_fast.add(seconds[0] / seconds[2]);
-    if (problem == "ba" || problem == "ht")
-      own.add(seconds[0] / seconds[3]);  // as large as their outputs
-    else
-      own_small.add(seconds[0] / seconds[3]);
+    if (problem == "ba" || problem == "ht") own.add(seconds[0] / seconds[3]);  // as large as their outputs
+    else own_small.add(seconds[0] / seconds[3]);
   }
   if (!golden.count) return 0;
-  std::printf("derivative / golden primal            %.2f in the geometric mean, %.2f at worst\n", golden.mean(),
-              golden.worst);
-  std::printf("derivative / golden primal, fast-math %.2f in the geometric mean, %.2f at worst\n", golden_fast.mean(),
-              golden_fast.worst);
+  std::printf("derivative / golden primal            %.2f in the geometric mean, %.2f at worst\n", golden.mean(), golden.worst);
+  std::printf("derivative / golden primal, fast-math %.2f in the geometric mean, %.2f at worst\n", golden_fast.mean(), golden_fast.worst);
   if (own_small.count)
-    std::printf("derivative / primal, gradients        %.2f in the geometric mean, %.2f at worst\n", own_small.mean(),
-                own_small.worst);
-  if (own.count)
-    std::printf("derivative / primal, Jacobians        %.2f in the geometric mean, %.2f at worst\n", own.mean(),
-                own.worst);
+    std::printf("derivative / primal, gradients        %.2f in the geometric mean, %.2f at worst\n", own_small.mean(), own_small.worst);
+  if (own.count) std::printf("derivative / primal, Jacobians        %.2f in the geometric mean, %.2f at worst\n", own.mean(), own.worst);
 }

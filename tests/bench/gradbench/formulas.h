@@ -176,8 +176,7 @@ void ht(const Ht& in, const T* theta, const T* us, T* residuals) {
     multiply(&in.relatives[16 * b], local.data(), relative.data());
     if (in.parents[b] < 0)
       for (int j = 0; j < 16; ++j) absolutes[16 * b + j] = relative[j];
-    else
-      multiply(&absolutes[16 * in.parents[b]], relative.data(), &absolutes[16 * b]);
+    else multiply(&absolutes[16 * in.parents[b]], relative.data(), &absolutes[16 * b]);
     multiply(&absolutes[16 * b], &in.inverse_absolutes[16 * b], &transforms[16 * b]);
   }
   std::vector<T> skinned(3 * vertices, T(0));
@@ -193,8 +192,7 @@ void ht(const Ht& in, const T* theta, const T* us, T* residuals) {
   for (int v = 0; v < vertices; ++v) {
     T at[3];
     for (int s = 0; s < 3; ++s) at[s] = (in.mirrored && s == 0 ? -skinned[3 * v] : skinned[3 * v + s]) * pose[3 + s];
-    for (int r = 0; r < 3; ++r)
-      skinned[3 * v + r] = R[3 * r] * at[0] + R[3 * r + 1] * at[1] + R[3 * r + 2] * at[2] + pose[6 + r];
+    for (int r = 0; r < 3; ++r) skinned[3 * v + r] = R[3 * r] * at[0] + R[3 * r + 1] * at[1] + R[3 * r + 2] * at[2] + pose[6 + r];
   }
   for (int i = 0; i < in.count; ++i)
     for (int r = 0; r < 3; ++r) {
@@ -204,8 +202,8 @@ void ht(const Ht& in, const T* theta, const T* us, T* residuals) {
       }
       const int* corner = &in.triangles[3 * in.correspondences[i]];
       const T u = us[2 * i], v = us[2 * i + 1];
-      residuals[3 * i + r] = in.points[3 * i + r] - (u * skinned[3 * corner[0] + r] + v * skinned[3 * corner[1] + r] +
-                                                     (1 - u - v) * skinned[3 * corner[2] + r]);
+      residuals[3 * i + r] = in.points[3 * i + r] -
+                             (u * skinned[3 * corner[0] + r] + v * skinned[3 * corner[1] + r] + (1 - u - v) * skinned[3 * corner[2] + r]);
     }
 }
 

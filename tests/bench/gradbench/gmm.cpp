@@ -30,19 +30,18 @@ Problem make_gmm(const Gmm& in) {
   const int d = in.d, k = in.k, n = in.n, strict = in.strict();
   const double gamma2 = in.gamma * in.gamma, m = in.m, constant = formulas::gmm_constant(in);
 
-  auto prepare = fx::kernel(
-      "prepare", [=](fx::In<double> alpha, fx::In<double, 2> q, fx::Out<double, 2> diagonal, fx::Out<double> base) {
-        auto c = fx::index();
-        fx::Double sum = alpha[c];
-        for (auto j : fx::range(d)) {
-          fx::Double v = q(c, j);
-          diagonal(c, j) = fx::exp(v);
-          sum += v;
-        }
-        base[c] = sum;
-      });
-  auto products = fx::kernel("products", [=](fx::In<double, 2> x, fx::In<double, 2> mu, fx::In<double, 2> diagonal,
-                                             fx::In<double, 2> l, fx::Out<double, 3> product) {
+  auto prepare = fx::kernel("prepare", [=](fx::In<double> alpha, fx::In<double, 2> q, fx::Out<double, 2> diagonal, fx::Out<double> base) {
+    auto c = fx::index();
+    fx::Double sum = alpha[c];
+    for (auto j : fx::range(d)) {
+      fx::Double v = q(c, j);
+      diagonal(c, j) = fx::exp(v);
+      sum += v;
+    }
+    base[c] = sum;
+  });
+  auto products = fx::kernel("products", [=](fx::In<double, 2> x, fx::In<double, 2> mu, fx::In<double, 2> diagonal, fx::In<double, 2> l,
+                                             fx::Out<double, 3> product) {
     auto [c, i] = fx::index<2>();
     if (d <= kUnrolled) {
       std::vector<fx::Double> centred;
@@ -78,17 +77,16 @@ Problem make_gmm(const Gmm& in) {
     for (auto c : fx::range(k)) sum += fx::exp(term(c, i) - most);
     total[0] += most + fx::log(sum);
   });
-  auto prior = fx::kernel(
-      "prior", [=](fx::In<double, 2> q, fx::In<double, 2> diagonal, fx::In<double, 2> l, fx::Accum<double> total) {
-        auto c = fx::index();
-        fx::Double squares = 0.0, sum = 0.0;
-        for (auto j : fx::range(d)) {
-          squares += fx::square(diagonal(c, j));
-          sum += q(c, j);
-        }
-        for (auto j : fx::range(strict)) squares += fx::square(l(c, j));
-        total[0] -= 0.5 * gamma2 * squares - m * sum;
-      });
+  auto prior = fx::kernel("prior", [=](fx::In<double, 2> q, fx::In<double, 2> diagonal, fx::In<double, 2> l, fx::Accum<double> total) {
+    auto c = fx::index();
+    fx::Double squares = 0.0, sum = 0.0;
+    for (auto j : fx::range(d)) {
+      squares += fx::square(diagonal(c, j));
+      sum += q(c, j);
+    }
+    for (auto j : fx::range(strict)) squares += fx::square(l(c, j));
+    total[0] -= 0.5 * gamma2 * squares - m * sum;
+  });
   auto weights = fx::kernel("weights", [=](fx::In<double> alpha, fx::Accum<double> total) {
     fx::Double most = alpha[0], sum = 0.0;
     for (auto c : fx::range(1, k)) most = fx::max(most, alpha[c]);
@@ -114,19 +112,18 @@ Problem make_gmm(const Gmm& in) {
   s->q = dev.upload(in.q, k, d);
   s->l = dev.upload(in.l, k, strict);
 
-  auto gmm = fx::program(
-      "gmm", [=](fx::Buffer<double> alpha, fx::Buffer<double, 2> mu, fx::Buffer<double, 2> q, fx::Buffer<double, 2> l) {
-        auto diagonal = fx::zeros<double>(k, d), term = fx::zeros<double>(k, n);
-        auto product = fx::zeros<double>(k, d, n);
-        auto base = fx::zeros<double>(k), total = fx::zeros<double>(1);
-        prepare.over(k)(alpha, q, diagonal, base);
-        products.over(k, n)(s->x, mu, diagonal, l, product);
-        terms.over(k, n)(product, base, term);
-        mixture.over(n)(term, total);
-        prior.over(k)(q, diagonal, l, total);
-        weights.over(1)(alpha, total);
-        return total;
-      });
+  auto gmm = fx::program("gmm", [=](fx::Buffer<double> alpha, fx::Buffer<double, 2> mu, fx::Buffer<double, 2> q, fx::Buffer<double, 2> l) {
+    auto diagonal = fx::zeros<double>(k, d), term = fx::zeros<double>(k, n);
+    auto product = fx::zeros<double>(k, d, n);
+    auto base = fx::zeros<double>(k), total = fx::zeros<double>(1);
+    prepare.over(k)(alpha, q, diagonal, base);
+    products.over(k, n)(s->x, mu, diagonal, l, product);
+    terms.over(k, n)(product, base, term);
+    mixture.over(n)(term, total);
+    prior.over(k)(q, diagonal, l, total);
+    weights.over(1)(alpha, total);
+    return total;
+  });
   auto gradient = fx::value_and_grad(gmm);
 
   Problem p;

@@ -29,8 +29,7 @@ Skin skin_of(const Ht& in) {
   s.corners = in.complicated ? 3 : 1;
   std::vector<int> vertices;
   for (const int c : in.correspondences)
-    for (int k = 0; k < s.corners; ++k)
-      vertices.push_back(in.complicated ? in.triangles[static_cast<std::size_t>(3 * c + k)] : c);
+    for (int k = 0; k < s.corners; ++k) vertices.push_back(in.complicated ? in.triangles[static_cast<std::size_t>(3 * c + k)] : c);
   std::vector<std::vector<int>> moved_by;
   auto weight = [&](int v, int b) { return in.weights[static_cast<std::size_t>(v * in.bones + b)]; };
   for (const int v : vertices) {
@@ -70,26 +69,23 @@ Problem make_ht(const Ht& in) {
   const double flip = in.mirrored ? -1 : 1;
 
   // Each bone's rotation, in its parent's frame.
-  auto pose = fx::kernel(
-      "pose", [](fx::In<double, 2> theta, fx::In<int, 2> which, fx::In<double, 2> base, fx::Out<double, 3> relative) {
-        auto [b, k] = fx::index<2>();
-        auto angle = [&](int a) {
-          fx::Int w = which(b, a);
-          return fx::if_(
-              w >= 0, [&] { return theta(w, k); }, [] { return fx::Double(0.0); });
-        };
-        fx::Double x = angle(0), z = angle(1), y = angle(2);
-        fx::Double sx = fx::sin(x), cx = fx::cos(x), sy = fx::sin(y), cy = fx::cos(y), sz = fx::sin(z), cz = fx::cos(z);
-        const fx::Double R[3][3] = {{cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz},
-                                    {cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz},
-                                    {-sy, sx * cy, cx * cy}};
-        for (int r = 0; r < 3; ++r) {
-          for (int c = 0; c < 3; ++c)
-            relative(b, 4 * r + c, k) =
-                base(b, 4 * r) * R[0][c] + base(b, 4 * r + 1) * R[1][c] + base(b, 4 * r + 2) * R[2][c];
-          relative(b, 4 * r + 3, k) = base(b, 4 * r + 3);
-        }
-      });
+  auto pose = fx::kernel("pose", [](fx::In<double, 2> theta, fx::In<int, 2> which, fx::In<double, 2> base, fx::Out<double, 3> relative) {
+    auto [b, k] = fx::index<2>();
+    auto angle = [&](int a) {
+      fx::Int w = which(b, a);
+      return fx::if_(w >= 0, [&] { return theta(w, k); }, [] { return fx::Double(0.0); });
+    };
+    fx::Double x = angle(0), z = angle(1), y = angle(2);
+    fx::Double sx = fx::sin(x), cx = fx::cos(x), sy = fx::sin(y), cy = fx::cos(y), sz = fx::sin(z), cz = fx::cos(z);
+    const fx::Double R[3][3] = {{cy * cz, sx * sy * cz - cx * sz, cx * sy * cz + sx * sz},
+                                {cy * sz, sx * sy * sz + cx * cz, cx * sy * sz - sx * cz},
+                                {-sy, sx * cy, cx * cy}};
+    for (int r = 0; r < 3; ++r) {
+      for (int c = 0; c < 3; ++c)
+        relative(b, 4 * r + c, k) = base(b, 4 * r) * R[0][c] + base(b, 4 * r + 1) * R[1][c] + base(b, 4 * r + 2) * R[2][c];
+      relative(b, 4 * r + 3, k) = base(b, 4 * r + 3);
+    }
+  });
   // Down the tree of bones; row r of a product needs row r of its left factor only, so rows are threads.
   auto chain = fx::kernel("chain", [=](fx::In<int> parents, fx::In<double, 2> inverse, fx::In<double, 3> relative,
                                        fx::InOut<double, 3> absolute, fx::Out<double, 3> transform) {
@@ -98,8 +94,7 @@ Problem make_ht(const Ht& in) {
       fx::Int parent = parents[b];
       fx::Double row[4];
       for (int s = 0; s < 4; ++s)
-        row[s] = fx::if_(
-            parent >= 0, [&] { return +absolute(parent, 4 * r + s, k); }, [&] { return fx::cast<double>(r == s); });
+        row[s] = fx::if_(parent >= 0, [&] { return +absolute(parent, 4 * r + s, k); }, [&] { return fx::cast<double>(r == s); });
       fx::Double moved[4];
       for (int c = 0; c < 4; ++c) {
         moved[c] = row[0] * relative(b, c, k) + row[1] * relative(b, 4 + c, k) + row[2] * relative(b, 8 + c, k);
@@ -137,10 +132,9 @@ Problem make_ht(const Ht& in) {
       world(4 * i + 3, k) = theta(3 + i, k);
     }
   });
-  auto residual =
-      fx::kernel("residual", [=](fx::In<double, 3> transform, fx::In<double, 2> world, fx::In<double, 2> us,
-                                 fx::In<int, 2> bone_of, fx::In<double, 2> weight_of, fx::In<double, 2> positions,
-                                 fx::In<double, 2> points, fx::Out<double, 2> out) {
+  auto residual = fx::kernel(
+      "residual", [=](fx::In<double, 3> transform, fx::In<double, 2> world, fx::In<double, 2> us, fx::In<int, 2> bone_of,
+                      fx::In<double, 2> weight_of, fx::In<double, 2> positions, fx::In<double, 2> points, fx::Out<double, 2> out) {
         auto [i, k] = fx::index<2>();
         fx::Double3 at{0.0, 0.0, 0.0};
         for (int corner = 0; corner < corners; ++corner) {
@@ -161,8 +155,8 @@ Problem make_ht(const Ht& in) {
           }
         }
         for (int r = 0; r < 3; ++r)
-          out(3 * i + r, k) = points(i, r) - (world(4 * r, k) * at[0] + world(4 * r + 1, k) * at[1] +
-                                              world(4 * r + 2, k) * at[2] + world(4 * r + 3, k));
+          out(3 * i + r, k) =
+              points(i, r) - (world(4 * r, k) * at[0] + world(4 * r + 1, k) * at[1] + world(4 * r + 2, k) * at[2] + world(4 * r + 3, k));
       });
   // Copies along the axis of directions.
   auto spread = fx::kernel("spread", [](fx::In<double> one, fx::Out<double, 2> all) {

@@ -23,9 +23,8 @@ Problem make_llsq(const Llsq& in) {
     }
     residual[i] = fx::sign(t) - value;
   });
-  auto squares = fx::kernel("squares", [](fx::In<double> residual, fx::Accum<double> loss) {
-    loss[0] += 0.5 * fx::square(residual[fx::index()]);
-  });
+  auto squares =
+      fx::kernel("squares", [](fx::In<double> residual, fx::Accum<double> loss) { loss[0] += 0.5 * fx::square(residual[fx::index()]); });
   auto llsq = fx::program("llsq", [=](fx::Buffer<double> x) {
     auto residual = fx::zeros<double>(n), loss = fx::zeros<double>(1);
     residuals.over(n)(x, residual);

@@ -27,16 +27,14 @@ Problem make_lse(const Lse& in) {
     for (auto s : fx::range(1, slots)) m = fx::max(m, most[s]);
     shift[fx::index()] = fx::stop_grad(m);
   });
-  auto sum = fx::kernel("sum", [](fx::In<double> x, fx::In<double> shift, fx::Accum<double> total) {
-    total[0] += fx::exp(x[fx::index()] - shift[0]);
-  });
+  auto sum = fx::kernel(
+      "sum", [](fx::In<double> x, fx::In<double> shift, fx::Accum<double> total) { total[0] += fx::exp(x[fx::index()] - shift[0]); });
   auto finish = fx::kernel("finish", [](fx::In<double> total, fx::In<double> shift, fx::Out<double> result) {
     auto i = fx::index();
     result[i] = shift[i] + fx::log(total[i]);
   });
   auto lse = fx::program("lse", [=](fx::Buffer<double> x) {
-    auto most = fx::zeros<double>(slots), shift = fx::zeros<double>(1), total = fx::zeros<double>(1),
-         result = fx::zeros<double>(1);
+    auto most = fx::zeros<double>(slots), shift = fx::zeros<double>(1), total = fx::zeros<double>(1), result = fx::zeros<double>(1);
     slot_maxima.over(slots)(x, most);
     maximum.over(1)(most, shift);
     sum.over(n)(x, shift, total);

@@ -23,16 +23,14 @@ Problem make_lstm(const Lstm& in) {
   // One layer at one character: what it says to the layer above.
   auto advance = [=](const fx::In<double, 2>& main, const auto& layer, const fx::Int& e, const fx::Double& x, fx::Double& h,
                      fx::Double& z) {
-    auto gate = [&](int g, const fx::Double& v) {
-      return v * main(2 * layer, e + g * b) + main(2 * layer + 1, e + g * b);
-    };
+    auto gate = [&](int g, const fx::Double& v) { return v * main(2 * layer, e + g * b) + main(2 * layer + 1, e + g * b); };
     fx::Double forget = sigmoid(gate(0, x)), ingate = sigmoid(gate(1, h)), outgate = sigmoid(gate(2, x));
     fx::Double change = fx::tanh(gate(3, h));
     z = z * forget + ingate * change;
     h = outgate * fx::tanh(z);
   };
-  auto few = fx::kernel("few", [=](fx::In<double, 2> main, fx::In<double, 2> extra, fx::In<double, 2> state,
-                                   fx::In<double, 2> sequence, fx::Out<double, 2> y) {
+  auto few = fx::kernel("few", [=](fx::In<double, 2> main, fx::In<double, 2> extra, fx::In<double, 2> state, fx::In<double, 2> sequence,
+                                   fx::Out<double, 2> y) {
     auto e = fx::index();
     const int unrolled = std::min(layers, kUnrolled);
     std::vector<fx::Double> h, z;

@@ -24,8 +24,7 @@ int run(const std::string& name, const std::string& input, const std::string& wh
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     all += seconds.back();
   }
-  std::cout << (primal ? p.primal_json() : p.derivative_json()).dump() << '\n'
-            << nlohmann::json(seconds).dump() << '\n';
+  std::cout << (primal ? p.primal_json() : p.derivative_json()).dump() << '\n' << nlohmann::json(seconds).dump() << '\n';
   return 0;
 }
 

@@ -51,8 +51,7 @@ std::function<void()> derivative(const Gmm& in) {
   });
 }
 std::function<void()> derivative(const Lstm& in) {
-  return tape(joined({&in.main, &in.extra}),
-              [in](adouble* x) { return formulas::lstm<adouble>(in, x, x + in.main.size()); });
+  return tape(joined({&in.main, &in.extra}), [in](adouble* x) { return formulas::lstm<adouble>(in, x, x + in.main.size()); });
 }
 std::function<void()> derivative(const Ode& in) {
   return tape(in.x, [in](adouble* x) {

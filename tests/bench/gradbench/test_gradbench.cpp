@@ -99,8 +99,7 @@ void check_gmm(int d, int k, int n, int m, double gamma) {
   in.l = some(in.k * in.strict(), -0.5, 0.5);
   Problem p = make_gmm(in);
   p.primal();
-  check_close(flat(p.primal_json()), {formulas::gmm(in, in.alpha.data(), in.mu.data(), in.q.data(), in.l.data())},
-              kClose);
+  check_close(flat(p.primal_json()), {formulas::gmm(in, in.alpha.data(), in.mu.data(), in.q.data(), in.l.data())}, kClose);
   p.derivative();
   const Numbers all = jacobian(joined({in.alpha, in.mu, in.q, in.l}), 1, [&](const Dual* x, Dual* y) {
     const Dual *mu = x + in.k, *q = mu + in.k * in.d, *l = q + in.k * in.d;
@@ -108,10 +107,8 @@ void check_gmm(int d, int k, int n, int m, double gamma) {
   });
   const auto j = p.derivative_json();
   auto from = all.begin();
-  for (const auto& [name, size] : {std::pair<const char*, std::size_t>{"alpha", in.alpha.size()},
-                                   {"mu", in.mu.size()},
-                                   {"q", in.q.size()},
-                                   {"l", in.l.size()}}) {
+  for (const auto& [name, size] :
+       {std::pair<const char*, std::size_t>{"alpha", in.alpha.size()}, {"mu", in.mu.size()}, {"q", in.q.size()}, {"l", in.l.size()}}) {
     CAPTURE(name);
     const auto to = from + static_cast<std::ptrdiff_t>(size);
     check_close(flat(j[name]), Numbers(from, to), kClose);
@@ -149,9 +146,8 @@ TEST_CASE("ba agrees with dual numbers also where the rotation is zero", "[gradb
   formulas::ba_project(camera.data(), point.data(), weight[0], feature[0], feature[1], r);
   check_close(flat(p.primal_json()["reproj_error"]["elements"]), {r[0], r[1]}, kClose);
   p.derivative();
-  Numbers expected = jacobian(joined({camera, point, weight}), 2, [&](const Dual* x, Dual* y) {
-    formulas::ba_project(x, x + 11, x[14], feature[0], feature[1], y);
-  });
+  Numbers expected = jacobian(joined({camera, point, weight}), 2,
+                              [&](const Dual* x, Dual* y) { formulas::ba_project(x, x + 11, x[14], feature[0], feature[1], y); });
   expected.push_back(-2 * weight[0]);
   const auto j = p.derivative_json();
   check_close(flat(j["vals"]), expected, 1e-9);
@@ -197,21 +193,18 @@ TEST_CASE("ht agrees with dual numbers", "[gradbench]") {
   formulas::ht(in, in.theta.data(), in.us.data(), value.data());
   check_close(flat(p.primal_json()), value, kClose);
   p.derivative();
-  const Numbers all =
-      jacobian(joined({in.theta, in.us}), 15, [&](const Dual* x, Dual* y) { formulas::ht(in, x, x + 26, y); });
+  const Numbers all = jacobian(joined({in.theta, in.us}), 15, [&](const Dual* x, Dual* y) { formulas::ht(in, x, x + 26, y); });
   Numbers expected;
   const int n = 26 + static_cast<int>(in.us.size());
   for (int r = 0; r < 15; ++r) {
-    for (int c = 0; in.complicated && c < 2; ++c)
-      expected.push_back(all[static_cast<std::size_t>(r * n + 26 + 2 * (r / 3) + c)]);
+    for (int c = 0; in.complicated && c < 2; ++c) expected.push_back(all[static_cast<std::size_t>(r * n + 26 + 2 * (r / 3) + c)]);
     for (int c = 0; c < 26; ++c) expected.push_back(all[static_cast<std::size_t>(r * n + c)]);
   }
   check_close(flat(p.derivative_json()), expected, kClose);
 }
 
 TEST_CASE("lstm agrees with dual numbers", "[gradbench]") {
-  Lstm in{
-      .layers = GENERATE(1, 2, 3, 6), .characters = 9, .bits = 5, .main = {}, .extra = {}, .state = {}, .sequence = {}};
+  Lstm in{.layers = GENERATE(1, 2, 3, 6), .characters = 9, .bits = 5, .main = {}, .extra = {}, .state = {}, .sequence = {}};
   in.main = some(8 * in.layers * in.bits, -1, 1);
   in.extra = some(3 * in.bits, -1, 1);
   in.state = some(2 * in.layers * in.bits, -1, 1);
@@ -221,8 +214,7 @@ TEST_CASE("lstm agrees with dual numbers", "[gradbench]") {
   check_close(flat(p.primal_json()), {formulas::lstm(in, in.main.data(), in.extra.data())}, kClose);
   p.derivative();
   check_close(flat(p.derivative_json()),
-              jacobian(joined({in.main, in.extra}), 1,
-                       [&](const Dual* x, Dual* y) { *y = formulas::lstm(in, x, x + in.main.size()); }),
+              jacobian(joined({in.main, in.extra}), 1, [&](const Dual* x, Dual* y) { *y = formulas::lstm(in, x, x + in.main.size()); }),
               kClose);
 }
 
@@ -253,8 +245,7 @@ TEST_CASE("llsq agrees with dual numbers", "[gradbench]") {
   p.primal();
   check_close(flat(p.primal_json()), {formulas::llsq(in, in.x.data())}, kClose);
   p.derivative();
-  check_close(flat(p.derivative_json()), jacobian(in.x, 1, [&](const Dual* x, Dual* y) { *y = formulas::llsq(in, x); }),
-              kClose);
+  check_close(flat(p.derivative_json()), jacobian(in.x, 1, [&](const Dual* x, Dual* y) { *y = formulas::llsq(in, x); }), kClose);
 }
 
 TEST_CASE("lse agrees with dual numbers and does not overflow", "[gradbench]") {
@@ -265,8 +256,7 @@ TEST_CASE("lse agrees with dual numbers and does not overflow", "[gradbench]") {
   p.primal();
   check_close(flat(p.primal_json()), {formulas::logsumexp(n, in.x.data())}, kClose);
   p.derivative();
-  check_close(flat(p.derivative_json()),
-              jacobian(in.x, 1, [&](const Dual* x, Dual* y) { *y = formulas::logsumexp(n, x); }), kClose);
+  check_close(flat(p.derivative_json()), jacobian(in.x, 1, [&](const Dual* x, Dual* y) { *y = formulas::logsumexp(n, x); }), kClose);
 }
 
 TEST_CASE("the golden files are met", "[gradbench]") {

@@ -3,7 +3,13 @@
 namespace fx = fluxion;
 
 #ifdef WRONG
-void k(fx::InOut<float> y, fx::Float x) { auto v = y[0]; x = v + 1; }
+void k(fx::InOut<float> y, fx::Float x) {
+  auto v = y[0];
+  x = v + 1;
+}
 #else
-void k(fx::InOut<float> y, fx::Float x) { auto v = +y[0]; x = v + 1; }
+void k(fx::InOut<float> y, fx::Float x) {
+  auto v = +y[0];
+  x = v + 1;
+}
 #endif

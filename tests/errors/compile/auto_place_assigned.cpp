@@ -3,7 +3,13 @@
 namespace fx = fluxion;
 
 #ifdef WRONG
-void k(fx::InOut<float> y) { auto v = y[0]; v = 1; }
+void k(fx::InOut<float> y) {
+  auto v = y[0];
+  v = 1;
+}
 #else
-void k(fx::InOut<float> y) { fx::Float v = y[0]; v = 1; }
+void k(fx::InOut<float> y) {
+  fx::Float v = y[0];
+  v = 1;
+}
 #endif

@@ -1,7 +1,9 @@
 // expect: not an element type
 #include <fluxion/params.h>
 namespace fx = fluxion;
-struct Odd { virtual ~Odd() {} };
+struct Odd {
+  virtual ~Odd() {}
+};
 #ifdef WRONG
 void k(fx::In<Odd> x) { (void)x[0]; }
 #else

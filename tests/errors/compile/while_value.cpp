@@ -3,7 +3,11 @@
 namespace fx = fluxion;
 
 #ifdef WRONG
-void k(fx::Int n) { for (auto _ : fx::while_(n > 0)) n -= 1; }
+void k(fx::Int n) {
+  for (auto _ : fx::while_(n > 0)) n -= 1;
+}
 #else
-void k(fx::Int n) { for (auto _ : fx::while_([&] { return n > 0; })) n -= 1; }
+void k(fx::Int n) {
+  for (auto _ : fx::while_([&] { return n > 0; })) n -= 1;
+}
 #endif
