@@ -46,7 +46,7 @@ TEST_CASE("a native break out of a captured loop is reported at the loop", "[err
       },
       base);
   CHECK_THAT(f.message, Contains("a native break, return or goto leaves this captured loop; use fx::break_if(c)"));
-  CHECK(f.line == 2);
+  CHECK(f.line == 3);
 }
 TEST_CASE("a native return out of captured loops is reported at the innermost", "[errors][dsl]") {
   const auto base = fx::Loc::here().line;
@@ -60,7 +60,7 @@ TEST_CASE("a native return out of captured loops is reported at the innermost", 
       },
       base);
   CHECK_THAT(f.message, Contains("fx::return_if(c)"));
-  CHECK(f.line == 3);
+  CHECK(f.line == 4);
 }
 TEST_CASE("a native continue is the end of the round", "[errors][dsl]") {
   CHECK_NOTHROW(fx::detail::capture_kernel(
@@ -114,8 +114,8 @@ TEST_CASE("reading a variable before it is assigned names both lines", "[errors]
         y[0] = v + 1;
       },
       base);
-  CHECK_THAT(f.message, Contains("a variable is read before it is assigned (declared at dsl_misuse.cpp:" + std::to_string(base + 2) + ")"));
-  CHECK(f.line == 3);
+  CHECK_THAT(f.message, Contains("a variable is read before it is assigned (declared at dsl_misuse.cpp:" + std::to_string(base + 3) + ")"));
+  CHECK(f.line == 4);
 }
 TEST_CASE("a variable that one arm leaves without a value cannot be read", "[errors][dsl]") {
   FAILS(0, "not assigned on every path", [](fx::InOut<float> y) {
@@ -248,9 +248,9 @@ TEST_CASE("a native loop that records thousands of operations from one line is w
         y[0] = s;
       },
       fx::Loc::here());
-  CHECK_THAT(warning, Contains("native loop unrolled at dsl_misuse.cpp:" + std::to_string(base + 3)));
+  CHECK_THAT(warning, Contains("native loop unrolled at dsl_misuse.cpp:" + std::to_string(base + 5)));
   CHECK_THAT(warning, Contains("use for (auto i : fx::range(n))"));
-  CHECK(line == base + 3);
+  CHECK(line == base + 5);
   warning.clear();
   fx::detail::capture_kernel(
       "k",

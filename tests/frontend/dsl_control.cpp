@@ -552,11 +552,11 @@ TEST_CASE("every operation carries the line of the user", "[dsl]") {
     INFO(fx::name_of(op.code));
     CHECK(std::string(op.loc.file).find("dsl_control.cpp") != std::string::npos);
     switch (op.code) {
-      case fx::Opcode::load: CHECK(op.loc.line == line + 3); break;
-      case fx::Opcode::mul: CHECK(op.loc.line == line + 4); break;
-      case fx::Opcode::for_: CHECK(op.loc.line == line + 5); break;
+      case fx::Opcode::load: CHECK(op.loc.line == line + 5); break;
+      case fx::Opcode::mul: CHECK(op.loc.line == line + 6); break;
+      case fx::Opcode::for_:
       case fx::Opcode::sqrt:
-      case fx::Opcode::add: CHECK(op.loc.line == line + 6); break;
+      case fx::Opcode::add: CHECK(op.loc.line == line + 7); break;
       case fx::Opcode::store: CHECK(op.loc.line == line + 8); break;
       default: break;
     }

@@ -63,7 +63,7 @@ TEST_CASE("a NaN of a reverse sweep names the rule and the cotangent and what ma
   fx::jvp(k).over(3)(x, y, dx, dy);
   CHECK_THROWS_WITH(dev.wait(),
                     Contains(at(line)) && Contains("the derivative of sqrt in the forward sweep: tangent 0 * partial inf = nan"));
-  const int powers = __LINE__ + 1;
+  const int powers = __LINE__ + 2;
   const auto cubic =
       fx::kernel("powers", [](fx::In<double> a, fx::Out<double> b) { b[fx::index()] = a[fx::index()] * fx::sqrt(a[fx::index()]); });
   const auto a = dev.upload({1., 0.}), one = dev.upload({1., 1.}), ga = dev.zeros<double>(2), gw = dev.zeros<double>(2);
@@ -171,7 +171,7 @@ TEST_CASE("a NaN of a reverse time loop names the step that is reversed", "[jit]
 TEST_CASE("a NaN of a called function names the line in it", "[jit][nan]") {
   const Debug nan("nan");
   const fx::Device dev = device();
-  const int line = __LINE__ + 2;
+  const int line = __LINE__ + 1;
   const auto f = fx::fn("quotient", [](fx::Double a, fx::Double b) { return a / b; });
   const auto k = fx::kernel("quotients", [&](fx::In<double> x, fx::Out<double> y) {
     const auto i = fx::index();
@@ -218,7 +218,7 @@ TEST_CASE("a NaN of the reverse sweep of several launches names the line and the
   const Debug nan("nan");
   const fx::Device dev = device();
   const auto shift = fx::kernel("shift", [](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = x[fx::index()] - 1.0; });
-  const int line = __LINE__ + 2;
+  const int line = __LINE__ + 1;
   const auto root = fx::kernel("root", [](fx::In<double> y, fx::Out<double> z) { z[fx::index()] = fx::sqrt(y[fx::index()]); });
   const auto scale = fx::kernel(
       "scale", [](fx::In<double> z, fx::InOut<double> y) { y[fx::index()] = y[fx::index()] * 2.0 + z[fx::index()] * z[fx::index()]; });
