@@ -332,11 +332,25 @@ Node* Emitter::emit_invariant(ValueId v) {
   if (op.code == Opcode::domain) return domain_[op.leaf];
   llvm::SmallVector<Node*, 3> x;
   for (ValueId o : op.operands) x.push_back(emit_invariant(o));
+  if (op.code == Opcode::load) {
+    const Leaf& leaf = layout_of(f[op.memory].element).leaves[op.leaf];
+    Node* p = element_address(op.memory, leaf, x);
+    return from_memory(leaf.dtype, tag(b.CreateAlignedLoad(memory_type(leaf.dtype), p, llvm::Align(size_of(leaf.dtype))), op.memory));
+  }
   if (op.code == Opcode::select) return b.CreateSelect(x[0], x[1], x[2]);
   const DType from = f.type(op.operands[0]).dtype(), to = value.type.dtype();
   if (op.code == Opcode::convert) return convert(x[0], from, to);
   if (op.code == Opcode::bitcast) return b.CreateBitCast(x[0], scalar_type(to));
   return compute(op.code, from, x);
+}
+
+/// Of one element, whose indices are i32.
+Node* Emitter::element_address(MemoryId memory, const Leaf& leaf, llvm::ArrayRef<Node*> index) {
+  const Mem& m = memories_[memory.index];
+  Node* at = b.getInt64(0);
+  for (int k = 0; k < f[memory].rank; ++k) at = b.CreateAdd(b.CreateMul(at, m.extent[k]), b.CreateSExt(index[k], b.getInt64Ty()));
+  at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout_of(f[memory].element).size)), b.getInt64(leaf.offset));
+  return b.CreateGEP(b.getInt8Ty(), m.data, at);
 }
 
 void Emitter::emit_region(RegionId r) {

@@ -6,6 +6,7 @@
 // The lanes are added up in a fixed order, so sums are the same on any number of threads.
 #include <algorithm>
 
+#include "common/linear_sums.h"
 #include "emitter.h"
 
 namespace fluxion::cpu {
@@ -18,20 +19,27 @@ llvm::Align wide_align(unsigned width, DType t) {
 }
 }  // namespace
 
-/// True for what is made by pure ops of the indices of the slower axes alone.
-bool Emitter::row_invariant(ValueId v, int& fuel) const {
+/// True for what is made by pure ops of the indices of the slower axes alone (not even those without `rows`); with `loads`
+/// of elements at such indices that the kernel does not write, too.
+bool Emitter::row_invariant(ValueId v, int& fuel, bool rows, bool loads) const {
   if (u(v) == Class::launch || f.is_constant(v)) return true;
   const Value& value = f[v];
   if (--fuel < 0) return false;
-  if (value.kind == Value::Kind::argument) return value.owner == f.body.index && static_cast<int>(value.slot) + 1 < f.domain_rank;
+  if (value.kind == Value::Kind::argument) return rows && value.owner == f.body.index && static_cast<int>(value.slot) + 1 < f.domain_rank;
   if (value.kind != Value::Kind::result) return false;
   const Op& op = f.ops[value.owner];
-  if (!is_elementwise(op.code) && op.code != Opcode::convert) return false;
-  return std::all_of(op.operands.begin(), op.operands.end(), [&](ValueId x) { return row_invariant(x, fuel); });
+  if (op.code == Opcode::load) {
+    const Memory& m = f[op.memory];
+    if (!loads || m.space != Memory::Space::parameter || m.role != Role::in || is_half(value.type.dtype())) return false;
+  } else if (!is_elementwise(op.code) && op.code != Opcode::convert) {
+    return false;
+  }
+  return std::all_of(op.operands.begin(), op.operands.end(), [&](ValueId x) { return row_invariant(x, fuel, rows, loads); });
 }
 
 void Emitter::plan_sums() {
   std::vector<char> others(f.memories.size());
+  std::vector<OpId> sites[2];  // of the launch, of a row
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     const Op& op = f.ops[o];
     if (op.code != Opcode::accumulate || !u.nesting.region[o].valid() || f[op.memory].space != Memory::Space::parameter) continue;
@@ -44,23 +52,46 @@ void Emitter::plan_sums() {
       row &= row_invariant(op.operands[k], fuel);
     }
     if (f.has_groups() && !launch) continue;  // its threads are in step: there are no rows
-    if (!row) {
-      others[op.memory.index] |= classify(f, u, op).kind == Access::Kind::uniform;
-      continue;
-    }
-    registers_.emplace(o, Register{OpId{o}, !launch, {}, slot(b.getInt1Ty())});
+    if (row) sites[!launch].push_back(OpId{o});
+    else others[op.memory.index] |= classify(f, u, op).kind == Access::Kind::uniform;
   }
-  narrow_sums_ = registers_.size() > 8;
-  for (auto& [index, r] : registers_) {
-    const DType t = layout_of(f[f[r.op].memory].element).leaves[f[r.op].leaf].dtype;
-    for (unsigned k = 0; k < copies_; ++k) {
-      r.sums.push_back(slot(no_sum(t)->getType()));
-      if (!r.row) b.CreateStore(no_sum(t), r.sums.back());
-    }
-    if (!r.row) b.CreateStore(b.getFalse(), r.touched);
+  for (const bool row : {false, true}) {
+    const auto shared = [&](ValueId v) {
+      int fuel = 100;
+      return row_invariant(v, fuel, row, true);
+    };
+    std::set<std::uint32_t> linear;
+    if (!f.has_groups())
+      for (LinearSum& sum : linear_sums(f, u.nesting, sites[row], shared)) {
+        for (OpId o : sum.sites) linear.insert(o.index);
+        plan_register_sums(std::move(sum.sites), row, sum.leaves);
+      }
+    for (OpId o : sites[row])
+      if (!linear.count(o.index)) plan_register_sums({o}, row, {f[o].operands[f[f[o].memory].rank]});
+  }
+  std::size_t registers = 0;
+  for (const RegisterSums& s : register_sums_) registers += s.registers.size();
+  narrow_sums_ = registers > 8;
+  for (RegisterSums& s : register_sums_) {
+    for (Register& r : s.registers)
+      for (unsigned k = 0; k < copies_; ++k) r.sums.push_back(slot(no_sum(f.type(r.value).dtype())->getType()));
+    if (!s.row) start_register_sums(s);
   }
   for (std::uint32_t m = 0; m < others.size(); ++m)
     if (others[m]) plan_wide_sum(m);
+}
+
+void Emitter::plan_register_sums(std::vector<OpId> sites, bool row, const std::vector<ValueId>& values) {
+  for (OpId o : sites) register_sum_of_[o.index] = register_sums_.size();
+  RegisterSums s{std::move(sites), row, {}, slot(b.getInt1Ty())};
+  for (ValueId v : values) s.registers.push_back({v, {}});
+  register_sums_.push_back(std::move(s));
+}
+
+void Emitter::start_register_sums(const RegisterSums& s) {
+  for (const Register& r : s.registers)
+    for (llvm::AllocaInst* sum : r.sums) b.CreateStore(no_sum(f.type(r.value).dtype()), sum);
+  b.CreateStore(b.getFalse(), s.touched);
 }
 
 /// How often a point adds to the memory, as far as trip counts are constants; others count as 8.
@@ -104,12 +135,8 @@ void Emitter::plan_wide_sum(std::uint32_t memory) {
 }
 
 void Emitter::start_row_sums() {
-  for (auto& [index, r] : registers_) {
-    if (!r.row) continue;
-    const Op& op = f[r.op];
-    for (llvm::AllocaInst* s : r.sums) b.CreateStore(no_sum(layout_of(f[op.memory].element).leaves[op.leaf].dtype), s);
-    b.CreateStore(b.getFalse(), r.touched);
-  }
+  for (const RegisterSums& s : register_sums_)
+    if (s.row) start_register_sums(s);
 }
 
 /// What sums start from. Many of them do not fit in registers: they are as wide as one register then, so that each addition
@@ -136,18 +163,43 @@ Node* Emitter::fold_lanes(DType t, Node* v, unsigned lanes) {
 Node* Emitter::reduce(DType t, Node* v) { return b.CreateExtractElement(fold_lanes(t, v, 1), std::uint64_t{0}); }
 
 bool Emitter::accumulate_in_register(OpId o) {
-  const auto it = registers_.find(o.index);
-  if (it == registers_.end()) return false;
-  const Register& r = it->second;
-  const Op& op = f[o];
-  const DType t = layout_of(f[op.memory].element).leaves[op.leaf].dtype;
-  llvm::AllocaInst* sum = r.sums[copy_];
-  llvm::Type* type = sum->getAllocatedType();
-  Node* v = blend(mask_, vector(op.operands[f[op.memory].rank]), minus_zero(t, true));
-  v = fold_lanes(t, v, llvm::cast<llvm::FixedVectorType>(type)->getNumElements());
-  b.CreateStore(add(t, b.CreateLoad(type, sum), v), sum);
-  b.CreateStore(b.getTrue(), r.touched);
+  const auto it = register_sum_of_.find(o.index);
+  if (it == register_sum_of_.end()) return false;
+  const RegisterSums& s = register_sums_[it->second];
+  if (s.sites.back() != o) return true;  // with the last of them all values are there
+  for (const Register& r : s.registers) add_to_register(r);
+  b.CreateStore(b.getTrue(), s.touched);
   return true;
+}
+
+void Emitter::add_to_register(const Register& r) {
+  const DType t = f.type(r.value).dtype();
+  llvm::AllocaInst* slot = r.sums[copy_];
+  auto* type = llvm::cast<llvm::FixedVectorType>(slot->getAllocatedType());
+  const unsigned lanes = type->getNumElements();
+  Node* old = b.CreateLoad(type, slot);
+  // A product that nothing else needs is added as it is made: one rounding, one operation.
+  const Op* product = f[r.value].kind == Value::Kind::result ? &f.ops[f[r.value].owner] : nullptr;
+  const bool negative = product && product->code == Opcode::neg && uses_[r.value.index] == 1;
+  if (negative) {
+    const ValueId inner = product->operands[0];
+    product = f[inner].kind == Value::Kind::result && uses_[inner.index] == 1 ? &f.ops[f[inner].owner] : nullptr;
+  }
+  if (!product || product->code != Opcode::mul || !opt.fma || !is_float(t) || uses_[product->results[0].index] != 1) {
+    Node* v = fold_lanes(t, blend(mask_, vector(r.value), minus_zero(t, true)), lanes);
+    b.CreateStore(add(t, old, v), slot);
+    return;
+  }
+  Node *x = vector(product->operands[0]), *y = vector(product->operands[1]), *sum = old;
+  if (negative) x = b.CreateFNeg(x);
+  for (unsigned first = 0; first < W; first += lanes) {
+    llvm::SmallVector<int, 32> part;
+    for (unsigned k = 0; k < lanes; ++k) part.push_back(static_cast<int>(first + k));
+    const auto of = [&](Node* v) { return lanes == W ? v : b.CreateShuffleVector(v, part); };
+    Node* more = b.CreateIntrinsic(llvm::Intrinsic::fma, {type}, {of(x), of(y), sum});
+    sum = mask_ ? b.CreateSelect(of(mask_), more, sum) : more;
+  }
+  b.CreateStore(sum, slot);
 }
 
 /// Adds all lanes of v to what all of them reach.
@@ -182,31 +234,45 @@ void Emitter::add_to_one(OpId o, Node* pointer, Node* v) {
 }
 
 void Emitter::finish_registers(bool row) {
-  for (auto& [index, r] : registers_) {
-    if (r.row != row) continue;
-    const Op& op = f[r.op];
-    const Leaf& leaf = layout_of(f[op.memory].element).leaves[op.leaf];
+  for (const RegisterSums& s : register_sums_) {
+    if (s.row != row) continue;
     BasicBlock *write = block("sum"), *after = block("summed");
-    b.CreateCondBr(b.CreateLoad(b.getInt1Ty(), r.touched), write, after);
+    b.CreateCondBr(b.CreateLoad(b.getInt1Ty(), s.touched), write, after);
     b.SetInsertPoint(write);
-    const Mem& m = memories_[op.memory.index];
-    Node* at = b.getInt64(0);
-    for (int k = 0; k < f[op.memory].rank; ++k)
-      at = b.CreateAdd(b.CreateMul(at, m.extent[k]), b.CreateSExt(emit_invariant(op.operands[k]), b.getInt64Ty()));
-    at = b.CreateAdd(b.CreateMul(at, b.getInt64(layout_of(f[op.memory].element).size)), b.getInt64(leaf.offset));
-    Node* p = b.CreateGEP(b.getInt8Ty(), m.data, at);
-    llvm::Type* t = scalar_type(leaf.dtype);
-    const llvm::Align align(size_of(leaf.dtype));
-    Node* old = tag(b.CreateAlignedLoad(t, p, align), op.memory);
-    Node* sum = nullptr;
-    for (llvm::AllocaInst* s : r.sums) {
-      Node* part = b.CreateLoad(s->getAllocatedType(), s);
-      sum = sum ? add(leaf.dtype, sum, part) : part;
+    std::map<std::uint32_t, Node*> sums;
+    for (const Register& r : s.registers) {
+      const DType t = f.type(r.value).dtype();
+      Node* sum = nullptr;
+      for (llvm::AllocaInst* k : r.sums) {
+        Node* part = b.CreateLoad(k->getAllocatedType(), k);
+        sum = sum ? add(t, sum, part) : part;
+      }
+      sums[r.value.index] = reduce(t, sum);
     }
-    tag(b.CreateAlignedStore(add(leaf.dtype, old, reduce(leaf.dtype, sum)), p, align), op.memory);
+    for (OpId o : s.sites) {
+      const Op& op = f[o];
+      const int rank = f[op.memory].rank;
+      const Leaf& leaf = layout_of(f[op.memory].element).leaves[op.leaf];
+      llvm::SmallVector<Node*, 3> index;
+      for (int k = 0; k < rank; ++k) index.push_back(emit_invariant(op.operands[k]));
+      Node* p = element_address(op.memory, leaf, index);
+      const llvm::Align align(size_of(leaf.dtype));
+      Node* old = tag(b.CreateAlignedLoad(scalar_type(leaf.dtype), p, align), op.memory);
+      tag(b.CreateAlignedStore(add(leaf.dtype, old, of_sums(op.operands[rank], sums)), p, align), op.memory);
+    }
     b.CreateBr(after);
     b.SetInsertPoint(after);
   }
+}
+
+/// What a value that is linear in those with known sums adds up to.
+Node* Emitter::of_sums(ValueId v, std::map<std::uint32_t, Node*>& known) {
+  if (const auto it = known.find(v.index); it != known.end()) return it->second;
+  if (int fuel = 100; row_invariant(v, fuel, true, true)) return emit_invariant(v);
+  const Op& op = f.ops[f[v].owner];
+  llvm::SmallVector<Node*, 3> x;
+  for (ValueId o : op.operands) x.push_back(of_sums(o, known));
+  return known[v.index] = compute(op.code, f.type(v).dtype(), x);
 }
 
 void Emitter::finish_wide_sums() {

@@ -80,7 +80,8 @@ class Emitter {
   int site(OpId o) const { return sites_[o.index]; }
   virtual void emit_region(RegionId r);
   virtual void emit_op(OpId o);
-  Node* emit_invariant(ValueId v);  // computes a launch-invariant value here
+  Node* emit_invariant(ValueId v);  // computes a value here that the row or the launch shares
+  Node* element_address(MemoryId memory, const Leaf& leaf, llvm::ArrayRef<Node*> index);
   llvm::FunctionCallee runtime(const char* name, llvm::Type* result, llvm::ArrayRef<llvm::Type*> arguments, bool leaves = false);
 
   // ---- emit_ops.cpp: elementwise, conversions
@@ -160,14 +161,20 @@ class Emitter {
   void store_row(llvm::ArrayRef<OpId> group);
 
   // ---- emit_sums.cpp: accumulates where all lanes meet
+  struct Register;
+  struct RegisterSums;
   void plan_sums();
-  bool row_invariant(ValueId v, int& fuel) const;
+  void plan_register_sums(std::vector<OpId> sites, bool row, const std::vector<ValueId>& values);
+  void start_register_sums(const RegisterSums& s);
+  bool row_invariant(ValueId v, int& fuel, bool rows = true, bool loads = false) const;
   double adds_a_point(RegionId r, std::uint32_t memory) const;
   void plan_wide_sum(std::uint32_t memory);
   void start_row_sums();
   void finish_registers(bool row);
   void finish_wide_sums();
   bool accumulate_in_register(OpId o);
+  void add_to_register(const Register& r);
+  Node* of_sums(ValueId v, std::map<std::uint32_t, Node*>& known);
   void add_to_one(OpId o, Node* pointer, Node* v);
   llvm::Constant* no_sum(DType t);
   Node* fold_lanes(DType t, Node* v, unsigned lanes);
@@ -263,10 +270,14 @@ class Emitter {
   llvm::AllocaInst* threads_ = nullptr;  // of the race checker: linear numbers
   std::vector<char> watched_;
   Node* whole_ = nullptr;  // the mask of all threads of a group; null where they fill the lanes
-  struct Register {        // a sum a copy of the body; `row`: for a row of the domain, not for the chunk
-    OpId op;
-    bool row;
+  struct Register {        // sums of one value, a sum a copy of the body
+    ValueId value;
     std::vector<llvm::AllocaInst*> sums;
+  };
+  struct RegisterSums {  // accumulates at elements that all lanes share; `row`: for a row of the domain, not for the chunk
+    std::vector<OpId> sites;
+    bool row;
+    std::vector<Register> registers;  // of the value of the only site; or of those that the values are linear in
     llvm::AllocaInst* touched;
   };
   struct WideSum {  // W sums a scalar of a memory, where `on`
@@ -287,7 +298,8 @@ class Emitter {
   std::vector<Stencil> stencils_;
   std::map<std::uint32_t, std::size_t> stencil_of_;  // by op
   Node* left_ = nullptr;                             // points from the first of a masked body on
-  std::map<std::uint32_t, Register> registers_;      // by op
+  std::vector<RegisterSums> register_sums_;
+  std::map<std::uint32_t, std::size_t> register_sum_of_;  // by op
   bool narrow_sums_ = false;
   std::map<std::uint32_t, std::vector<OpId>> groups_;  // by last op of a group; deferred ones map to nothing
   std::map<std::uint32_t, std::vector<OpId>> rows_;    // by load: its group at the first load, nothing at the others
