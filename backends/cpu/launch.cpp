@@ -46,7 +46,7 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
   if (plan.halo >= 0 && plan.adds > 0 && chunks > 1) {
     // Rows of the slowest axis; of a one-dimensional domain, segments of it.
     const bool line = plan.rank == 1;
-    Cut c{fast, 1, rows, 1, true, rows / domain[0]};
+    Cut c{fast, 1, rows, 1, true, plan.rank == 3 ? domain[1] : 1};
     if (line) {
       c.segment = std::max<std::int64_t>(1024, (plan.halo + 63) / 64 * 64);
       c.segments = c.units = (fast + c.segment - 1) / c.segment;

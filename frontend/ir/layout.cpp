@@ -4,19 +4,36 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <deque>
+#include <array>
+#include <atomic>
 #include <mutex>
+
+#include "fluxion/error.h"
 
 namespace fluxion {
 namespace {
+// Read without a lock, since every launch asks: blocks of pointers, each published before the number that leads to it.
 struct Table {
-  std::mutex mutex;
-  std::deque<Layout> layouts;  // a deque: references stay valid while it grows
+  static constexpr std::size_t kBlock = 256;
+  using Block = std::array<std::atomic<const Layout*>, kBlock>;
+  std::mutex mutex;  // of those who add
+  std::array<std::atomic<Block*>, kBlock> blocks{};
+  std::size_t size = 0;
+
   Table() {
     for (int i = 0; i < kDTypeCount; ++i) {
       const DType t = static_cast<DType>(i);
-      layouts.push_back({{{t, 0}}, static_cast<std::uint32_t>(size_of(t))});
+      add({{{t, 0}}, static_cast<std::uint32_t>(size_of(t))});
     }
+  }
+  const Layout& at(std::size_t i) const {
+    return *(*blocks[i / kBlock].load(std::memory_order_acquire))[i % kBlock].load(std::memory_order_acquire);
+  }
+  void add(const Layout& layout) {
+    if (size == kBlock * kBlock) throw KernelError({}, "there are 65536 element types, which is all there can be");
+    if (size % kBlock == 0) blocks[size / kBlock].store(new Block{}, std::memory_order_release);
+    (*blocks[size / kBlock].load(std::memory_order_relaxed))[size % kBlock].store(new Layout(layout), std::memory_order_release);
+    ++size;
   }
 };
 // Never destroyed: launches that are pending when main returns still ask.
@@ -29,17 +46,13 @@ Table& table() {
 LayoutId intern(const Layout& layout) {
   Table& t = table();
   std::lock_guard lock(t.mutex);
-  const auto it = std::find(t.layouts.begin(), t.layouts.end(), layout);
-  if (it != t.layouts.end()) return LayoutId(static_cast<std::uint16_t>(it - t.layouts.begin()));
-  t.layouts.push_back(layout);
-  return LayoutId(static_cast<std::uint16_t>(t.layouts.size() - 1));
+  for (std::size_t i = 0; i < t.size; ++i)
+    if (t.at(i) == layout) return LayoutId(static_cast<std::uint16_t>(i));
+  t.add(layout);
+  return LayoutId(static_cast<std::uint16_t>(t.size - 1));
 }
 
-const Layout& layout_of(LayoutId id) {
-  Table& t = table();
-  std::lock_guard lock(t.mutex);
-  return t.layouts.at(id.index);
-}
+const Layout& layout_of(LayoutId id) { return table().at(id.index); }
 
 LayoutId packed(DType t, int n) {
   Layout l;
