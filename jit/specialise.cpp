@@ -110,7 +110,8 @@ std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& 
 
 void enqueue(const Device& device, Work work) {
   constexpr double kSmall = 4e6;  // scalar ops: some tens of microseconds of SIMD code; waking a thread costs about five
-  const bool small = work.cost < kSmall;
+  // Whoever asks for one thread gets it: a second one that waits for work costs several microseconds a launch.
+  const bool small = work.cost < kSmall || cpu_threads() == 1;
   const std::string name =
       work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel", work.function->name)
                     : std::string();

@@ -23,7 +23,7 @@
 namespace fluxion::cpu {
 namespace {
 
-constexpr std::size_t kAlign = 64, kHuge = std::size_t{2} << 20;
+constexpr std::size_t kAlign = 64, kPage = 4096, kHuge = std::size_t{2} << 20;
 
 std::size_t array_bytes(const Memory& m) {
   return static_cast<std::size_t>(m.shape[0] * m.shape[1] * m.shape[2]) * layout_of(m.element).size;
@@ -37,28 +37,45 @@ std::size_t physical_memory() {
 class Pages {
  public:
   Pages() = default;
-  Pages(Pages&& o) noexcept : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)) {}
+  Pages(Pages&& o) noexcept
+      : data_(std::exchange(o.data_, nullptr)), bytes_(std::exchange(o.bytes_, 0)), mapped_(std::exchange(o.mapped_, 0)) {}
   ~Pages() {
-    if (data_) munmap(data_, bytes_);
+    if (data_) munmap(data_, mapped_);
   }
   std::byte* data() const { return static_cast<std::byte*>(data_); }
   std::size_t bytes() const { return bytes_; }
   bool grow(std::size_t bytes) {
     if (bytes <= bytes_) return true;
-    const std::size_t page = bytes > kHuge ? kHuge : 4096;
-    bytes = (bytes + page - 1) / page * page;
-    void* p = data_ ? mremap(data_, bytes_, bytes, MREMAP_MAYMOVE)
-                    : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED) return false;
-    if (bytes > kHuge) madvise(p, bytes, MADV_HUGEPAGE);
-    data_ = p;
+    // Some hundred kilobytes in small pages may lie so that they meet in the level-2 cache, which then holds half of them.
+    const bool huge = bytes >= kHuge / 8;
+    bytes = (bytes + kPage - 1) / kPage * kPage;
+    const std::size_t mapped = huge ? (bytes + kHuge - 1) / kHuge * kHuge : bytes;
+    if (mapped > mapped_) {
+      void* p = data_ ? mremap(data_, mapped_, mapped, MREMAP_MAYMOVE) : map(mapped, huge);
+      if (p == MAP_FAILED) return false;
+      if (huge) madvise(p, mapped, MADV_HUGEPAGE);
+      data_ = p;
+      mapped_ = mapped;
+    }
     bytes_ = bytes;
     return true;
   }
 
  private:
+  static void* map(std::size_t bytes, bool huge) {
+    const auto pages = [](std::size_t n) { return mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); };
+    if (!huge) return pages(bytes);
+    void* all = pages(bytes + kHuge);
+    if (all == MAP_FAILED) return all;
+    auto* begin = static_cast<std::byte*>(all);
+    const std::size_t before = (kHuge - reinterpret_cast<std::uintptr_t>(begin) % kHuge) % kHuge;
+    if (before) munmap(begin, before);
+    if (before < kHuge) munmap(begin + before + bytes, kHuge - before);
+    return begin + before;
+  }
+
   void* data_ = nullptr;
-  std::size_t bytes_ = 0;
+  std::size_t bytes_ = 0, mapped_ = 0;
 };
 
 struct Workspace {

@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
     std::vector<bench::Contender> contenders{
         {"derivative", p.derivative}, {"golden_primal", p.golden}, {"golden_primal_fast_math", p.golden_fast}, {"primal", p.primal}};
     for (const auto& [who, work] : p.peers) contenders.push_back({who, work});
-    const auto seconds = suite.compare(name, contenders, [](double) { return std::numeric_limits<double>::infinity(); }, 1, 20);
+    const auto seconds = suite.compare(name, contenders, [](double) { return std::numeric_limits<double>::infinity(); }, 1, 60);
     golden.add(seconds[0] / seconds[1]);
     golden_fast.add(seconds[0] / seconds[2]);
     if (problem == "ba" || problem == "ht") own.add(seconds[0] / seconds[3]);  // as large as their outputs
