@@ -1,4 +1,6 @@
 // Accumulates where all lanes meet at one element: by rows of the domain, and at places that a loop goes through.
+#include <limits>
+
 #include "run_kernel.h"
 
 using namespace fluxion;
@@ -67,5 +69,77 @@ TEST_CASE("sums at places that a loop goes through reach their element in small 
       });
       b.finish();
       agrees(f, {{1, 1, 1}, {37, 1, 1}, {500, 1, 1}}, {Data(t, {500}).fill(), Data(e, {size}).fill(2)}, {}, 0, kWidths);
+    }
+}
+
+namespace {
+/// At each point two numbers w, at each row three numbers q, which the kernel reads: sums that are linear in the w.
+Function linear(int rank, bool masked) {
+  Function f = kernel("linear", rank);
+  Builder b(f);
+  const MemoryId w = b.memory_parameter(DType::f64, rank, Role::in, "w"), q = b.memory_parameter(DType::f64, rank, Role::in, "q");
+  const MemoryId sum = b.memory_parameter(DType::f64, rank, Role::accum, "sum");
+  Values point, row;
+  for (int k = 0; k < rank; ++k) point.push_back(b.index(k));
+  row.assign(point.begin(), point.end() - 1);
+  const auto of_row = [&](MemoryId m, int k) {
+    Values at = row;
+    at.push_back(b.i32(k));
+    return b.load(m, at);
+  };
+  const auto add = [&](int k, ValueId v) {
+    Values at = row;
+    at.push_back(b.i32(k));
+    b.accumulate(sum, at, v);
+  };
+  const auto body = [&] {
+    const ValueId x = b.load(w, point), y = b.emit(Opcode::sub, {b.constant_float(DType::f64, 1), x});
+    const ValueId a = of_row(q, 0), c = of_row(q, 1), half = b.constant_float(DType::f64, 0.5);
+    const ValueId first = b.emit(Opcode::fma, {x, a, b.emit(Opcode::mul, {c, y})});
+    add(0, b.emit(Opcode::neg, {first}));
+    add(1, b.emit(Opcode::sub,
+                  {b.emit(Opcode::mul, {b.emit(Opcode::mul, {y, a}), half}), b.emit(Opcode::div, {x, b.constant_float(DType::f64, 4)})}));
+    add(2, b.emit(Opcode::mul, {b.add(first, y), b.emit(Opcode::mul, {a, c})}));
+    return Values{};
+  };
+  if (masked) b.if_(b.emit(Opcode::gt, {b.load(w, point), b.constant(DType::f64, 0)}), body, [] { return Values{}; });
+  else body();
+  b.finish();
+  return f;
+}
+}  // namespace
+
+// Multiples of 2^-8 below 8: all of it is exact in f64, in whatever order it is added.
+TEST_CASE("sums of values that are linear in few with factors that the row shares are those of the few", "[backends][cpu]") {
+  for (const bool masked : {false, true}) {
+    agrees(linear(2, masked), {{1, 1, 1}, {5, 37, 1}, {4, 16, 1}, {3, 90, 1}},
+           {Data(DType::f64, {7, 90}).fill(), Data(DType::f64, {7, 2}).fill(2), Data(DType::f64, {7, 3}).fill(3)}, {}, 0, kWidths);
+    agrees(linear(1, masked), {{1, 1, 1}, {37, 1, 1}, {90, 1, 1}},
+           {Data(DType::f64, {90}).fill(), Data(DType::f64, {2}).fill(2), Data(DType::f64, {3}).fill(3)}, {}, 0, kWidths);
+  }
+  const std::string text = cpu_backend()->compile(linear(2, false), {})->dump("llvm");
+  CHECK(text.find("fsub <16 x double>") != std::string::npos);  // the 1 - x of each point
+  CHECK(text.find("fmul <16 x double>") == std::string::npos);
+  CHECK(text.find("fdiv <16 x double>") == std::string::npos);
+}
+
+TEST_CASE("a product that is added to a sum is rounded once and a masked one adds nothing", "[backends][cpu]") {
+  for (const int sites : {1, 9})  // nine do not fit in registers
+    for (const bool negative : {false, true}) {
+      Function f = kernel("products", 1);
+      Builder b(f);
+      const MemoryId x = b.memory_parameter(DType::f64, 1, Role::in, "x"), sum = b.memory_parameter(DType::f64, 1, Role::accum, "sum");
+      const ValueId i = b.index(0), v = b.load(x, {&i, 1});
+      for (int k = 0; k < sites; ++k) {
+        const ValueId at = b.i32(k);
+        const ValueId product = b.emit(Opcode::mul, {v, b.add(v, b.constant_float(DType::f64, k))});
+        b.accumulate(sum, {&at, 1}, negative ? b.emit(Opcode::neg, {product}) : product);
+      }
+      b.finish();
+      // Behind the domain stands what must not be added.
+      Data values = Data(DType::f64, {100}).fill();
+      for (int k = 90; k < 100; ++k) values.as<double>()[k] = std::numeric_limits<double>::quiet_NaN();
+      agrees(f, {{1, 1, 1}, {37, 1, 1}, {90, 1, 1}}, {values, Data(DType::f64, {sites}).fill(3)}, {}, 0, kWidths);
+      if (sites == 1) CHECK(cpu_backend()->compile(f, {})->dump("llvm").find("fmul <16 x double>") == std::string::npos);
     }
 }
