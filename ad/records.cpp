@@ -164,7 +164,7 @@ void Reverse::sweep_op(OpId o) {
       if (!op.results.empty() && given(op.results[0])) {
         for (ValueId v : op.results) now[v.index] = record_[v.index];
       } else {
-        sweep_plain(op);
+        if (op.code != Opcode::launch || !sweep_kept(o)) sweep_plain(op);
         for (ValueId v : op.results)
           if (to_record(v)) record_[v.index] = now[v.index];
       }

@@ -106,7 +106,7 @@ void Reverse::reverse_op(OpId o) {
     case Opcode::load: reverse_load(op); break;
     case Opcode::store: reverse_store(op); break;
     case Opcode::accumulate: reverse_accumulate(op); break;
-    case Opcode::launch: reverse_launch(op); break;
+    case Opcode::launch: reverse_launch(o); break;
     case Opcode::call: reverse_fn(op); break;
     case Opcode::convert: reverse_convert(op); break;
     case Opcode::seq_get:

@@ -15,6 +15,7 @@
 #include "analysis.h"
 #include "fluxion/ad.h"
 #include "fluxion/builder.h"
+#include "keep_tape.h"
 
 namespace fluxion::ad {
 
@@ -36,12 +37,13 @@ struct KernelAdjoint {
   };
   std::shared_ptr<const Function> function;
   std::vector<Slot> slots;
+  KeptTape kept = {};  // for who launches the kernel itself, too
 };
 /// `wrt` and `cotangents` by parameter: which In and scalars get a gradient; which Out and Accum have a cotangent
 /// (an InOut always has one, and an Out that the kernel reads back). Scratch parameters of `f` are ordinary here.
-/// `quiet`: without the primal's prints and checks, because the primal has run before.
+/// `quiet`: without the primal's prints and checks, because the primal has run before. `keep`: with `kept`.
 KernelAdjoint vjp_kernel(const Function& f, const std::vector<char>& wrt, const std::vector<char>& cotangents, bool quiet,
-                         bool bare = false);
+                         bool bare = false, bool keep = false);
 
 class Reverse {
  public:
@@ -52,6 +54,7 @@ class Reverse {
   std::vector<ValueId> adjoint;    // by primal value: its cotangent so far; invalid: none yet
   std::vector<MemoryPlan> memory;  // by primal memory
   std::map<OpId, ValueId> states;  // by loop that revolves: how many of its states it keeps
+  bool keeps_tapes = false;        // launches outside of loops hand what they compute to their reverse
 
   /// Emits the primal's body (but its yield) forward, then backwards.
   void sweep_body(bool quiet = false);
@@ -158,10 +161,24 @@ class Reverse {
   void reverse_program(const Op& op);  // a program that has rules
 
   // ---- reverse_launch.cpp
-  void reverse_launch(const Op& op);
+  /// The adjoint of a launch of `callee`, and what of it depends on what has a cotangent.
+  struct CallAdjoint {
+    std::shared_ptr<const KernelAdjoint> adjoint;  // null: nothing flows
+    std::vector<ValueId> operand, result;          // by parameter of the callee
+  };
+  CallAdjoint call_adjoint(const std::shared_ptr<const Function>& callee, const Values& operands, const Values& results,
+                           const std::function<bool(ValueId)>& has_cotangent);
+  bool sweep_kept(OpId o);
+  struct Tape {
+    std::shared_ptr<const KernelAdjoint> adjoint;
+    Values arrays;
+  };
+  std::map<OpId, Tape> tapes_;  // by launch
+  void reverse_launch(OpId o);
   void reverse_elementwise_arrays(const Op& op);
   /// `operands`: of the primal, for each parameter of `callee` but Out; `results`: for each version it makes.
-  void reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands, const Values& results);
+  void reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands, const Values& results,
+                    OpId launch = {});
   std::map<std::pair<const Function*, std::vector<char>>, std::shared_ptr<const KernelAdjoint>> adjoints_;
   std::vector<std::shared_ptr<const Function>> kept_;  // what adjoints_ knows by address
   std::map<std::string, std::shared_ptr<const Function>> elementwise_;

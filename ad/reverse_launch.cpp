@@ -2,6 +2,8 @@
 // new ones. Elementwise ops on arrays are treated as launches of a kernel with that one op.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <set>
 
 #include "fluxion/error.h"
@@ -11,6 +13,8 @@
 
 namespace fluxion::ad {
 namespace {
+
+constexpr double kKeptBytes = 64 << 20;  // of a launch; beyond, memory costs what computing again does
 
 /// `f` with the extents of these memories as numbers: its adjoint has no parameter to ask for them.
 Function with_extents(const Function& f, const std::map<MemoryId, Type>& known) {
@@ -25,11 +29,12 @@ Function with_extents(const Function& f, const std::map<MemoryId, Type>& known) 
 
 }  // namespace
 
-void Reverse::reverse_launch(const Op& op) {
+void Reverse::reverse_launch(OpId o) {
+  const Op& op = f_[o];
   const auto& callee = f_.callees[op.ref];
   const auto rank = static_cast<std::ptrdiff_t>(callee->domain_rank);
   reverse_call(callee, primal(Values(op.operands.begin(), op.operands.begin() + rank)),
-               Values(op.operands.begin() + rank, op.operands.end()), op.results);
+               Values(op.operands.begin() + rank, op.operands.end()), op.results, o);
 }
 
 void Reverse::reverse_elementwise_arrays(const Op& op) {
@@ -57,34 +62,33 @@ void Reverse::reverse_elementwise_arrays(const Op& op) {
   reverse_call(kernel, domain, op.operands, op.results);
 }
 
-void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
-                           const Values& results) {
-  kept_.push_back(callee);
+Reverse::CallAdjoint Reverse::call_adjoint(const std::shared_ptr<const Function>& callee, const Values& operands, const Values& results,
+                                           const std::function<bool(ValueId)>& has_cotangent) {
   const std::size_t count = callee->parameters.size();
+  CallAdjoint call;
+  call.operand.resize(count);
+  call.result.resize(count);
   std::vector<char> wrt(count), cotangents(count), key;
-  std::vector<ValueId> operand(count), result(count);
   std::size_t next_operand = 0, next_result = 0;
   bool any_cotangent = false, any_gradient = false;
   for (std::size_t p = 0; p < count; ++p) {
     const Parameter& parameter = callee->parameters[p];
     const bool memory_parameter = parameter.kind == Parameter::Kind::memory;
-    if (!memory_parameter || parameter.role != Role::out) operand[p] = operands[next_operand++];
+    if (!memory_parameter || parameter.role != Role::out) call.operand[p] = operands[next_operand++];
     if (memory_parameter && parameter.role != Role::in) {
-      result[p] = results[next_result++];
-      cotangents[p] = adjoint[result[p].index].valid();
+      call.result[p] = results[next_result++];
+      cotangents[p] = has_cotangent(call.result[p]);
       any_cotangent |= cotangents[p];
     }
-    const bool active = operand[p].valid() && act_.active(operand[p]);
-    if (!result[p].valid()) wrt[p] = active;
+    const bool active = call.operand[p].valid() && act_.active(call.operand[p]);
+    if (!call.result[p].valid()) wrt[p] = active;
     any_gradient |= active && parameter.role != Role::accum;
   }
-  if (!any_cotangent) return;
-  // An Accum only adds: the old version's cotangent is the new one's.
-  for (std::size_t p = 0; p < count; ++p)
-    if (callee->parameters[p].role == Role::accum && result[p].valid() && !planted(testing::Mutant::accum_breaks_chain))
-      add_adjoint(operand[p], adjoint[result[p].index]);
-  if (!any_gradient) return;
-
+  if (!any_cotangent) {
+    call.result.clear();
+    return call;
+  }
+  if (!any_gradient) return call;
   key = wrt;
   key.insert(key.end(), cotangents.begin(), cotangents.end());
   std::set<MemoryId> asked;
@@ -93,13 +97,70 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
   std::map<MemoryId, Type> known;
   for (std::size_t p = 0; p < count; ++p) {
     const Parameter& parameter = callee->parameters[p];
-    if (!result[p].valid() || parameter.role == Role::inout || cotangents[p] || !asked.contains(parameter.memory)) continue;
-    const Type& t = known[parameter.memory] = f_.type(result[p]);
+    if (!call.result[p].valid() || parameter.role == Role::inout || cotangents[p] || !asked.contains(parameter.memory)) continue;
+    const Type& t = known[parameter.memory] = f_.type(call.result[p]);
     for (int axis = 0; axis < t.rank; ++axis)
       for (int byte = 0; byte < 4; ++byte) key.push_back(static_cast<char>(t.shape[axis] >> (8 * byte)));
   }
+  kept_.push_back(callee);
   auto& k = adjoints_[{callee.get(), key}];
-  if (!k) k = std::make_shared<KernelAdjoint>(vjp_kernel(known.empty() ? *callee : with_extents(*callee, known), wrt, cotangents, true));
+  if (!k)
+    k = std::make_shared<KernelAdjoint>(
+        vjp_kernel(known.empty() ? *callee : with_extents(*callee, known), wrt, cotangents, true, false, keeps_tapes && known.empty()));
+  call.adjoint = k;
+  return call;
+}
+
+/// A launch that writes its tape for its reverse; false where it does not pay, or cannot be.
+bool Reverse::sweep_kept(OpId o) {
+  const Op& op = f_[o];
+  if (!keeps_tapes || s_.region_of[o.index] != f_.body || base_ != f_.body) return false;
+  const auto& callee = f_.callees[op.ref];
+  const auto rank = static_cast<std::size_t>(callee->domain_rank);
+  std::array<std::int64_t, 3> domain{1, 1, 1};
+  for (std::size_t k = 0; k < rank; ++k) {
+    if (!f_.is_constant(op.operands[k])) return false;
+    domain[k] = std::max(0, static_cast<std::int32_t>(f_[op.operands[k]].bits));
+  }
+  const Values operands(op.operands.begin() + static_cast<std::ptrdiff_t>(rank), op.operands.end());
+  // What is active gets a cotangent, or else this tape is made for nothing: reverse_call looks again.
+  const CallAdjoint call = call_adjoint(callee, operands, op.results, [&](ValueId v) { return act_.active(v); });
+  if (!call.adjoint || call.adjoint->kept.arrays.empty()) return false;
+  std::vector<Type> outs;
+  for (std::size_t p = 0; p < callee->parameters.size(); ++p)
+    if (callee->parameters[p].role == Role::out) outs.push_back(f_.type(call.result[p]));
+  double bytes = 0;
+  for (const TapeArray& a : call.adjoint->kept.arrays) {
+    std::int64_t slow = 1;
+    for (std::size_t k = 0; k + 1 < rank; ++k) slow *= domain[k];
+    bytes += static_cast<double>(a.rows) * static_cast<double>(slow) * static_cast<double>(domain[rank - 1]) * size_of(a.type);
+    if (bytes > kKeptBytes) return false;
+    Type t;
+    t.element = a.type;
+    t.rank = 2;
+    t.shape = {a.rows * slow, domain[rank - 1], 0};
+    outs.push_back(t);
+  }
+  const Values made =
+      b_.launch(call.adjoint->kept.forward, primal(Values(op.operands.begin(), op.operands.begin() + static_cast<std::ptrdiff_t>(rank))),
+                primal(operands), outs);
+  map_results(op, made);
+  tapes_[o] = {call.adjoint, Values(made.begin() + static_cast<std::ptrdiff_t>(op.results.size()), made.end())};
+  return true;
+}
+
+void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const Values& domain, const Values& operands,
+                           const Values& results, OpId launch) {
+  const auto tape = launch.valid() ? tapes_.find(launch) : tapes_.end();
+  const CallAdjoint call = call_adjoint(callee, operands, results, [&](ValueId v) { return adjoint[v.index].valid(); });
+  const std::vector<ValueId>&operand = call.operand, &result = call.result;
+  // An Accum only adds: the old version's cotangent is the new one's.
+  for (std::size_t p = 0; p < result.size(); ++p)
+    if (callee->parameters[p].role == Role::accum && result[p].valid() && !planted(testing::Mutant::accum_breaks_chain))
+      add_adjoint(operand[p], adjoint[result[p].index]);
+  if (!call.adjoint) return;
+  const auto& k = call.adjoint;
+  const bool kept = tape != tapes_.end() && tape->second.adjoint == k;
   const Function& v = *k->function;
 
   const auto zeros_like = [&](ValueId x) { return b_.zero(cotangent_type(x)); };
@@ -141,7 +202,8 @@ void Reverse::reverse_call(const std::shared_ptr<const Function>& callee, const 
     }
     arguments.push_back(given[q]);
   }
-  const Values versions = b_.launch(k->function, domain, arguments, outs);
+  if (kept) arguments.insert(arguments.end(), tape->second.arrays.begin(), tape->second.arrays.end());
+  const Values versions = b_.launch(kept ? k->kept.backward : k->function, domain, arguments, outs);
   // First what replaces a cotangent, then what adds to one: the same array may be passed in two roles.
   for (const bool replace : {true, false}) {
     std::size_t next = 0;

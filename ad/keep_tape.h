@@ -1,0 +1,28 @@
+// Kernels that hand the tape of their loops from the forward launch to the reverse one. The vjp of a kernel runs the kernel
+// again before it goes backwards; where a program launches both, and what a loop computes costs much more than to store and
+// load it, the forward launch writes what the reverse will ask for, and the reverse launch reads it.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "fluxion/ir.h"
+
+namespace fluxion::ad {
+
+/// All items of one type: an array of (rows * the slower axes of the domain, the fastest axis).
+struct TapeArray {
+  DType type;
+  std::int64_t rows;
+};
+struct KeptTape {
+  std::shared_ptr<const Function> forward;   // the kernel; its parameters, then an Out for each array
+  std::shared_ptr<const Function> backward;  // its vjp; the parameters of that, then an In for each array
+  std::vector<TapeArray> arrays;             // empty: nothing is worth keeping
+};
+
+/// `sweep`: the forward sweep of a kernel as `vjp` emits it, with the kernel's stores. `adjoint`: the vjp, before any pass;
+/// its body begins with `cut` ops of the same sweep without stores.
+KeptTape keep_tape(const Function& sweep, const Function& adjoint, std::size_t cut);
+
+}  // namespace fluxion::ad
