@@ -7,6 +7,7 @@
 #include "fluxion/rewrite.h"
 #include "names.h"
 #include "prepare.h"
+#include "reverse.h"
 
 namespace fluxion::ad {
 namespace {
@@ -216,15 +217,59 @@ struct Splitter {
   }
 };
 
+/// Whether the sweep of a launch and that of its reverse see the same: nothing is read that the kernel itself writes.
+bool can_keep(const Function& f) {
+  if (f.has_groups() || !f.before.stages.empty()) return false;
+  for (const Memory& m : f.memories)
+    if (m.scratch) return false;
+  for (const Region& r : f.regions)
+    for (OpId o : r.ops) {
+      const Op& op = f[o];
+      if (op.code == Opcode::atomic || op.code == Opcode::print) return false;
+      if (op.code == Opcode::load && f[op.memory].space == Memory::Space::parameter && f[op.memory].role != Role::in) return false;
+    }
+  return true;
+}
+
+/// The kernel as a reverse sweeps it before it turns round, with its stores.
+Function forward_sweep(const Structure& s, const Activity& act) {
+  const Function& f = s.f;
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = f.name + ".keep";
+  out.loc = f.loc;
+  out.domain_rank = f.domain_rank;
+  Builder b(out);
+  b.loc = f.loc;
+  Reverse r(s, act, b);
+  for (const Parameter& p : f.parameters) {
+    if (p.kind != Parameter::Kind::memory) {
+      r.now[p.value.index] = b.scalar_parameter(f.type(p.value).dtype(), p.name);
+      continue;
+    }
+    MemoryPlan& plan = r.memory[p.memory.index];
+    plan.memory = plan.shape = b.memory_parameter(f[p.memory].element, f[p.memory].rank, p.role, p.name);
+    out[plan.memory].loc = f[p.memory].loc;
+    plan.primal = p.role == Role::in ? MemoryPlan::Primal::stable : MemoryPlan::Primal::unstable;
+  }
+  const Values& indices = f[f.body].arguments;
+  for (std::size_t k = 0; k < indices.size(); ++k) r.now[indices[k].index] = b.index(static_cast<int>(k));
+  r.sweep_body();
+  b.finish();
+  return out;
+}
+
 }  // namespace
 
-KeptTape keep_tape(const Function& sweep, const Function& adjoint, std::size_t cut) {
-  Splitter s{sweep, adjoint, cut};
-  if (!s.plan()) return {};
+KeptTape keep_tape(const Structure& s, const Activity& act, const Function& adjoint, std::size_t cut) {
+  if (!can_keep(s.f)) return {};
+  const Function sweep = forward_sweep(s, act);
+  Splitter split{sweep, adjoint, cut};
+  if (!split.plan()) return {};
   KeptTape out;
-  out.forward = std::make_shared<Function>(s.forward());
-  out.backward = std::make_shared<Function>(s.backward());
-  out.arrays = s.arrays;
+  out.forward = std::make_shared<Function>(split.forward());
+  out.backward = std::make_shared<Function>(split.backward());
+  out.arrays = split.arrays;
   return out;
 }
 

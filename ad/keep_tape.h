@@ -21,8 +21,9 @@ struct KeptTape {
   std::vector<TapeArray> arrays;             // empty: nothing is worth keeping
 };
 
-/// `sweep`: the forward sweep of a kernel as `vjp` emits it, with the kernel's stores. `adjoint`: the vjp, before any pass;
-/// its body begins with `cut` ops of the same sweep without stores.
-KeptTape keep_tape(const Function& sweep, const Function& adjoint, std::size_t cut);
+struct Structure;
+struct Activity;
+/// Of the kernel `s.f`. `adjoint`: its vjp, before any pass; the body begins with `cut` ops of the forward sweep.
+KeptTape keep_tape(const Structure& s, const Activity& act, const Function& adjoint, std::size_t cut);
 
 }  // namespace fluxion::ad

@@ -32,34 +32,6 @@ bool keeps_tape(const Function& f) {
 
 namespace {
 
-/// The kernel as a reverse sweeps it before it turns round, with its stores.
-Function forward_sweep(const Structure& s, const Activity& act) {
-  const Function& f = s.f;
-  Function out;
-  out.kind = Function::Kind::kernel;
-  out.name = f.name + ".keep";
-  out.loc = f.loc;
-  out.domain_rank = f.domain_rank;
-  Builder b(out);
-  b.loc = f.loc;
-  Reverse r(s, act, b);
-  for (const Parameter& p : f.parameters) {
-    if (!is_memory(p)) {
-      r.now[p.value.index] = b.scalar_parameter(f.type(p.value).dtype(), p.name);
-      continue;
-    }
-    MemoryPlan& plan = r.memory[p.memory.index];
-    plan.memory = plan.shape = b.memory_parameter(f[p.memory].element, f[p.memory].rank, p.role, p.name);
-    out[plan.memory].loc = f[p.memory].loc;
-    plan.primal = p.role == Role::in ? MemoryPlan::Primal::stable : MemoryPlan::Primal::unstable;
-  }
-  const Values& indices = f[f.body].arguments;
-  for (std::size_t k = 0; k < indices.size(); ++k) r.now[indices[k].index] = b.index(static_cast<int>(k));
-  r.sweep_body();
-  b.finish();
-  return out;
-}
-
 // `bare`: scratch of `f` is for whoever launches, before as after; otherwise the launch passes it like other parameters.
 KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> cotangents, bool quiet, bool bare, bool keep = false) {
   wrt.resize(f.parameters.size());  // what has been appended since has no derivative
@@ -256,22 +228,8 @@ KernelAdjoint build(const Function& f, std::vector<char> wrt, std::vector<char> 
     }
   b.finish();
   result.function = std::make_shared<Function>(tidy(out));
-  if (keep) result.kept = keep_tape(forward_sweep(s, act), out, cut);
+  if (keep) result.kept = keep_tape(s, act, out, cut);
   return result;
-}
-
-/// Whether the sweep of a launch and that of its reverse see the same: nothing is read that the kernel itself writes.
-bool can_keep(const Function& f) {
-  if (f.has_groups() || !f.before.stages.empty()) return false;
-  for (const Memory& m : f.memories)
-    if (m.scratch) return false;
-  for (const Region& r : f.regions)
-    for (OpId o : r.ops) {
-      const Op& op = f[o];
-      if (op.code == Opcode::atomic || op.code == Opcode::print) return false;
-      if (op.code == Opcode::load && f[op.memory].space == Memory::Space::parameter && f[op.memory].role != Role::in) return false;
-    }
-  return true;
 }
 
 /// As locals, scratch that nobody but itself reads is dead.
@@ -348,7 +306,7 @@ KernelAdjoint vjp_kernel(const Function& original, const std::vector<char>& wrt,
   }
   if (original.external) refuse_external(original, {});
   const Function f = prepare(original);
-  KernelAdjoint result = build(f, wrt, cotangents, quiet, bare, keep && can_keep(f));
+  KernelAdjoint result = build(f, wrt, cotangents, quiet, bare, keep);
   drop_unread_scratch(result);
   if (!has_long_loops(f) || !keeps_tape(*result.function)) return result;
   try {
