@@ -44,6 +44,17 @@ std::size_t bytes_of(const detail::ArrayState& s) {
 
 namespace detail {
 
+// From one device to another the bytes go through the host, unless one of the two works there.
+void copy_bytes(const Storage& to, const Storage& from, std::size_t bytes) {
+  Backend &here = *to.device.state().backend, &there = *from.device.state().backend;
+  if (&here == &there) return here.copy(to.data, from.data, bytes);
+  if (there.host_memory()) return here.write(to.data, from.data, bytes);
+  if (here.host_memory()) return there.read(to.data, from.data, bytes);
+  std::vector<std::byte> between(bytes);
+  there.read(between.data(), from.data, bytes);
+  here.write(to.data, between.data(), bytes);
+}
+
 const std::shared_ptr<Storage>& storage_of(const ArrayState& array) {
   if (!array.storage)
     throw KernelError({}, "an array that belongs to a program under capture has no values yet; return it from the program and read that");
@@ -76,6 +87,8 @@ Array Array::wrap(void* data, LayoutId element, std::span<const std::int64_t> sh
   auto state = describe(device, element, shape, {});
   const std::size_t bytes = bytes_of(*state);
   if (!data && bytes != 0) throw ShapeError({}, fmt::format("wrap: a null pointer for {} bytes", bytes));
+  if (!device.state().backend->host_memory())
+    throw DeviceError({}, fmt::format("wrap: device {} has memory of its own; make an array there with Device::upload", device.name()));
   auto storage = std::make_shared<detail::Storage>();
   storage->data = data;
   storage->bytes = bytes;
@@ -112,7 +125,7 @@ void Array::read(void* to, Loc at) const {
   const detail::ArrayState& s = state();
   const auto& storage = detail::storage_of(s);
   s.device.wait();
-  if (const std::size_t n = bytes_of(s)) std::memcpy(to, storage->data, n);
+  if (const std::size_t n = bytes_of(s)) s.device.state().backend->read(to, storage->data, n);
 }
 
 void Array::write(const void* from, Loc at, bool fresh) const {
@@ -123,10 +136,11 @@ void Array::write(const void* from, Loc at, bool fresh) const {
   if (n == 0) return;
   static const std::string kName = "write to an array";
   detail::Stream& stream = s.device.state().stream;
-  if (stream.try_inline(kName, [&](FailureSlot&) { std::memcpy(storage->data, from, n); })) return;
+  Backend* backend = s.device.state().backend.get();  // as long as `storage`
+  if (stream.try_inline(kName, [&](FailureSlot&) { backend->write(storage->data, from, n); })) return;
   auto bytes = std::make_shared<std::vector<std::byte>>(n);
   std::memcpy(bytes->data(), from, n);
-  stream.submit(kName, [storage, bytes, n](FailureSlot&) { std::memcpy(storage->data, bytes->data(), n); }, n <= kSmallCopy);
+  stream.submit(kName, [storage, backend, bytes, n](FailureSlot&) { backend->write(storage->data, bytes->data(), n); }, n <= kSmallCopy);
 }
 
 void Array::copy_from(const Array& other, Loc at) const {
@@ -142,8 +156,7 @@ void Array::copy_from(const Array& other, Loc at) const {
   const std::size_t n = bytes_of(to);
   if (n == 0) return;
   static const std::string kName = "copy of an array";
-  to.device.state().stream.submit(
-      kName, [target, source, n](FailureSlot&) { std::memmove(target->data, source->data, n); }, n <= kSmallCopy);
+  to.device.state().stream.submit(kName, [target, source, n](FailureSlot&) { detail::copy_bytes(*target, *source, n); }, n <= kSmallCopy);
   if (to.device != from.device) to.device.wait();  // what the other device runs next may write `from`
 }
 
@@ -160,15 +173,9 @@ void Array::fill(const void* element, Loc at) const {
   auto bytes = std::make_shared<std::vector<std::byte>>(size);
   std::memcpy(bytes->data(), element, size);
   static const std::string kName = "fill of an array";
+  Backend* backend = s.device.state().backend.get();
   s.device.state().stream.submit(
-      kName,
-      [storage, bytes, size, n](FailureSlot&) {
-        auto* to = static_cast<std::byte*>(storage->data);
-        std::memcpy(to, bytes->data(), size);
-        // Doubling: each copy is as long as what is there.
-        for (std::size_t done = size; done < n; done *= 2) std::memcpy(to + done, to, std::min(done, n - done));
-      },
-      n <= kSmallCopy);
+      kName, [storage, backend, bytes, size, n](FailureSlot&) { backend->fill(storage->data, bytes->data(), size, n); }, n <= kSmallCopy);
 }
 
 }  // namespace fluxion

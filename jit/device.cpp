@@ -2,20 +2,17 @@
 #include "fluxion/device.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <map>
-#include <unordered_map>
 
 #include "runtime.h"
 
 namespace fluxion {
 namespace {
 
-constexpr std::string_view kNames[] = {"cpu", "reference"};  // the best one first
+constexpr std::string_view kNames[] = {"cpu", "reference", "vulkan"};  // the one that is taken unless named first
 
 struct Registry {
   std::mutex mutex;
@@ -42,7 +39,7 @@ Device Device::named(std::string_view name) {
   std::lock_guard lock(r.mutex);
   auto it = r.devices.find(name);
   if (it == r.devices.end()) {
-    auto backend = name == "cpu" ? cpu_backend() : reference_backend();
+    auto backend = name == "cpu" ? cpu_backend() : name == "vulkan" ? vulkan_backend() : reference_backend();
     if (r.devices.empty()) std::atexit(finish_streams);
     it = r.devices.emplace(std::string(name), std::make_shared<detail::DeviceState>(std::string(name), std::move(backend))).first;
   }
@@ -60,7 +57,12 @@ Device Device::best() {
 
 std::vector<Device> Device::list() {
   std::vector<Device> out;
-  for (const auto name : kNames) out.push_back(named(name));
+  for (const auto name : kNames) {
+    try {
+      out.push_back(named(name));
+    } catch (const DeviceError&) {  // no driver, or one that will not do: named() says which
+    }
+  }
   return out;
 }
 
@@ -70,40 +72,17 @@ detail::DeviceState& Device::state() const {
 }
 std::string Device::name() const { return state().name; }
 std::string Device::description() const { return state().backend->description(); }
-void Device::wait() const { state().stream.wait(); }
-
-namespace detail {
-namespace {
-
-// Blocks that were freed, by size: launches with scratch ask for the same sizes again and again.
-struct Pool {
-  std::mutex mutex;
-  std::unordered_map<std::size_t, std::vector<void*>> blocks;
-  std::size_t bytes = 0;
-};
-constexpr std::size_t kPooled = std::size_t{256} << 20;
-constexpr std::size_t kHuge = std::size_t{2} << 20;
-constexpr std::size_t kPage = 4096;
-Pool& pool() {
-  static Pool& p = *new Pool;
-  return p;
+void Device::wait() const {
+  state().stream.wait();
+  state().backend->wait();
 }
 
-}  // namespace
+namespace detail {
 
 Storage::~Storage() {
   if (deleter) deleter(data, context);
   if (deleter || bytes == 0) return;
-  Pool& p = pool();
-  {
-    std::lock_guard lock(p.mutex);
-    if (p.bytes + bytes <= kPooled) {
-      p.blocks[bytes].push_back(data);
-      p.bytes += bytes;
-      return;
-    }
-  }
-  std::free(data);
+  device.state().backend->free(data, bytes);
 }
 
 std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool zeroed) {
@@ -111,27 +90,15 @@ std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool 
   storage->device = device;
   const std::size_t size = (bytes + 63) / 64 * 64;
   if (size != 0) {
-    Pool& p = pool();
-    {
-      std::lock_guard lock(p.mutex);
-      if (auto it = p.blocks.find(size); it != p.blocks.end() && !it->second.empty()) {
-        storage->data = it->second.back();
-        it->second.pop_back();
-        p.bytes -= size;
-      }
+    Backend& backend = *device.state().backend;
+    storage->data = backend.allocate(size);
+    if (!storage->data) throw DeviceError({}, fmt::format("{} bytes cannot be allocated on device {}", bytes, device.name()));
+    storage->bytes = size;
+    if (zeroed) {
+      const std::byte zero{0};
+      backend.fill(storage->data, &zero, 1, size);
     }
-    if (!storage->data) {
-      const bool large = size >= 2 * kHuge;
-      // Whole pages: two arrays a few cache lines apart modulo 4096 make loads wait for stores they only seem to follow
-      // (a stencil then takes half as long again).
-      const std::size_t align = large ? kHuge : size >= 8 * kPage ? kPage : 64;
-      storage->data = std::aligned_alloc(align, (size + align - 1) / align * align);
-      if (!storage->data) throw DeviceError({}, fmt::format("{} bytes cannot be allocated on device {}", bytes, device.name()));
-      if (large) madvise(storage->data, size, MADV_HUGEPAGE);
-    }
-    if (zeroed) std::memset(storage->data, 0, size);
   }
-  storage->bytes = size;
   return storage;
 }
 

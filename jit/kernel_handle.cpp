@@ -13,6 +13,7 @@
 #include "fluxion/batch.h"
 #include "fluxion/buffer.h"
 #include "fluxion/evaluate.h"
+#include "fluxion/host_arrays.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/recorder.h"
 #include "runtime.h"
@@ -441,15 +442,18 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     device->wait();
     Work work;
     fill_work(work, *v->function, arguments, *device, before);
-    for (const Work::Copy& c : work.copies) c.make();
+    Backend& backend = *device->state().backend;
+    for (const Work::Copy& c : work.copies) c.make(backend);
+    HostArrays on_host(*v->function, backend, work.arrays);
     std::vector<EvalMemory> memories;
-    for (const ArrayArgument& a : work.arrays) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
+    for (const ArrayArgument& a : on_host.arrays()) memories.push_back({static_cast<std::byte*>(a.data), a.extent});
     EvalOptions evaluate;
     evaluate.print = [](std::string_view line) { print_line(line); };
     evaluate.nan = state_->options.nan || state_->options.inf;
     evaluate.inf = state_->options.inf;
     const auto after = additions(work, *v->function, arguments);
     evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate);
+    on_host.give_back();
     return add_all(after, at);
   }
 

@@ -1,7 +1,6 @@
 // What the parts of this folder share: device state, storage, running compiled code, and the hook by which the
 // capture of a program sees launches and array creation instead of the device.
 #pragma once
-#include <cstring>
 #include <atomic>
 #include <string>
 #include <vector>
@@ -22,6 +21,7 @@ struct Storage {
   ~Storage();
 };
 std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool zeroed);
+void copy_bytes(const Storage& to, const Storage& from, std::size_t bytes);
 
 class DeviceState {
  public:
@@ -46,9 +46,10 @@ struct Work {
     void* to;
     const void* from;
     std::size_t bytes;
-    void make() const {
-      if (from) std::memcpy(to, from, bytes);
-      else std::memset(to, 0, bytes);
+    void make(Backend& on) const {
+      const std::byte zero{0};
+      if (from) on.copy(to, from, bytes);
+      else on.fill(to, &zero, 1, bytes);
     }
   };
   std::vector<Copy> copies;  // made just before the run: scratch that starts as a copy, or (from: null) as zeros

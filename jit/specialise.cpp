@@ -115,8 +115,9 @@ void enqueue(const Device& device, Work work) {
   const std::string name =
       work.function ? fmt::format("{} \"{}\"", work.function->kind == Function::Kind::program ? "program" : "kernel", work.function->name)
                     : std::string();
-  const auto run = [](const Work& w, FailureSlot& failure) {
-    for (const Work::Copy& c : w.copies) c.make();
+  Backend* backend = device.state().backend.get();
+  const auto run = [backend](const Work& w, FailureSlot& failure) {
+    for (const Work::Copy& c : w.copies) c.make(*backend);
     w.code->run({w.domain, w.arrays, w.scalars}, failure);
   };
   Stream& stream = device.state().stream;

@@ -95,10 +95,26 @@ class FLUXION_API Backend {
     (void)f, (void)options, (void)object;
     return nullptr;
   }
+
+  // ---- the memory of arrays. Addresses are the backend's own; where host_memory() holds they are plain pointers, and these do what
+  // the C library does. Calls take effect in the order in which they and launches come. DeviceError when the device fails.
+  virtual bool host_memory() const { return true; }
+  /// Null where memory runs out. `bytes` is a multiple of 64 and not 0.
+  virtual void* allocate(std::size_t bytes);
+  virtual void free(void* data, std::size_t bytes) noexcept;
+  virtual void write(void* to, const void* from, std::size_t bytes);  // host to device; `from` may change afterwards
+  virtual void read(void* to, const void* from, std::size_t bytes);   // device to host, after all that came before
+  virtual void copy(void* to, const void* from, std::size_t bytes);   // the two may overlap on the host only
+  /// Copies of `element`, which is on the host, one after the other.
+  virtual void fill(void* to, const void* element, std::size_t size, std::size_t bytes);
+  /// Until all that came before is done.
+  virtual void wait() {}
 };
 
 FLUXION_API std::shared_ptr<Backend> reference_backend();
 FLUXION_API std::shared_ptr<Backend> cpu_backend();
+/// Throws DeviceError, which says what is missing, where no Vulkan device will do.
+FLUXION_API std::shared_ptr<Backend> vulkan_backend();
 /// Number of threads that CPU launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
 FLUXION_API void set_cpu_threads(int n);
 FLUXION_API int cpu_threads();

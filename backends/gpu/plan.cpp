@@ -1,0 +1,64 @@
+// The order of the lowerings, in one place.
+#include "plan.h"
+
+#include "common/atomics.h"
+#include "fluxion/gather_sums.h"
+#include "fluxion/passes.h"
+#include "meets.h"
+#include "simple.h"
+#include "sums.h"
+#include "tapes.h"
+
+namespace fluxion::gpu {
+namespace {
+
+Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(lower_ops(math_lowering(f), exact)))); }
+
+}  // namespace
+
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact) {
+  Plan plan;
+  if (calls_host(kernel)) plan.host = "it calls a host function";
+  if (options.race) plan.host = "races are looked for by the evaluator";
+  if (options.nan || options.inf) plan.host = "what makes a NaN is looked for by the evaluator";
+  if (!plan.host.empty()) return plan;
+  Function f = inline_all(kernel);
+  if (options.bounds) f = check_bounds(f);
+  f = atomic_sums(std::move(f));
+  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(f);
+  if (phases.empty()) phases.push_back(std::move(f));
+  int arrays = 0;
+  for (const Parameter& p : kernel.parameters) arrays += p.kind == Parameter::Kind::memory;
+  std::vector<Stage> last;
+  for (const Function& phase : phases) {
+    Sums sums = lower_sums(phase, options.relaxed);
+    Stage stage;
+    for (int k = 0; k < arrays; ++k) stage.arrays.push_back(k);
+    for (Sums::Target& t : sums.targets) {
+      const int place = -1 - static_cast<int>(plan.limbs.size());
+      plan.limbs.push_back({t.parameter, t.limbs});
+      stage.arrays.push_back(place);
+      Stage add;
+      add.kernel = finished(t.finish, exact);
+      add.arrays = {t.parameter, place};
+      add.scalars = false;
+      add.elements_of = t.parameter;
+      last.push_back(std::move(add));
+    }
+    plan.longest = std::min(plan.longest, std::int64_t{1} << std::max(0, 32 - sums.shift));
+    Function now = lower_meets(sums.kernel);
+    if (has_sequences(now)) {
+      Tapes tapes = lower_sequences(now);
+      stage.tapes = true;
+      if (tapes.count) stage.count = finished(*tapes.count, exact);
+      if (tapes.uniform) stage.count_original = *tapes.count;
+      now = std::move(tapes.kernel);
+    }
+    stage.kernel = finished(now, exact);
+    plan.stages.push_back(std::move(stage));
+  }
+  for (Stage& s : last) plan.stages.push_back(std::move(s));
+  return plan;
+}
+
+}  // namespace fluxion::gpu

@@ -1,0 +1,269 @@
+// See the header. Positions count from the last bit of the smallest subnormal number.
+#include "sums.h"
+
+#include <map>
+
+#include "common/access.h"
+#include "fluxion/expr.h"
+#include "fluxion/rewrite.h"
+
+namespace fluxion::gpu {
+namespace {
+using math::Expr;
+using math::lit;
+using math::select;
+
+struct Format {
+  DType real, bits;
+  int mantissa;          // stored bits
+  std::int64_t field;    // largest exponent
+  int limbs;             // of numbers; one more holds what is not finite
+  int below;             // the weight of position 0 is 2^-below
+};
+constexpr Format kSingle{DType::f32, DType::u32, 23, 0xff, 10, 149}, kDouble{DType::f64, DType::u64, 52, 0x7ff, 68, 1074};
+constexpr std::int64_t kLow = 0xffffffff;
+constexpr int kPlus = 1, kMinus = 2, kNan = 4;
+const Format& format_of(DType t) { return t == DType::f64 ? kDouble : kSingle; }
+
+/// By leaf: the first limb; -1 for integers.
+std::vector<int> first_limbs(LayoutId element, int& limbs) {
+  std::vector<int> out;
+  limbs = 0;
+  for (const Leaf& leaf : layout_of(element).leaves) {
+    out.push_back(is_float(leaf.dtype) ? limbs : -1);
+    if (is_float(leaf.dtype)) limbs += format_of(leaf.dtype).limbs + 1;
+  }
+  return out;
+}
+
+ValueId added(Builder& b, ValueId old, ValueId v) {
+  const DType t = b.function().type(old).dtype();
+  if (!is_half(t)) return b.add(old, v);
+  return b.convert(b.add(b.convert(old, DType::f32), b.convert(v, DType::f32)), t);
+}
+
+void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId value) {
+  if (is_half(b.function().type(value).dtype())) value = b.convert(value, DType::f32);
+  const Expr v = {&b, value};
+  const Format& f = format_of(v.type());
+  const Expr u = v.as(f.bits), e = ((u >> f.mantissa) & f.field).to(DType::i32);
+  const auto nothing = [] { return Values{}; };
+  const auto at = [&](Expr limb) { return Values{(limb + first).v, element}; };
+  b.if_(
+      (e == f.field).v,
+      [&] {
+        const Expr kind = select(v != v, lit(e, kNan), select(v > 0.0, lit(e, kPlus), lit(e, kMinus))).to(DType::i64);
+        const ValueId operand[] = {kind.v};
+        b.atomic(Atomic::bit_or, limbs, at(lit(e, f.limbs)), operand);
+        return Values{};
+      },
+      [&] {
+        Expr m = (u & ((std::int64_t{1} << f.mantissa) - 1)).to(DType::u64);
+        m = select(e == 0, m, m | (std::int64_t{1} << f.mantissa));
+        const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
+        const auto put = [&](int k, Expr part) {
+          const Expr wide = part.as(DType::i64);
+          b.accumulate(limbs, at(limb + k), select(v < 0.0, -wide, wide).v);
+          return Values{};
+        };
+        b.if_(
+            (m != 0).v,
+            [&] {
+              put(0, (m << s) & kLow);
+              const Expr middle = f.real == DType::f32 ? (m << s) >> 32 : (m >> (lit(s, 32) - s)) & kLow;
+              b.if_((middle != 0).v, [&] { return put(1, middle); }, nothing);
+              if (f.real == DType::f64) {
+                const Expr high = (m >> 32) >> (lit(s, 32) - s);
+                b.if_((high != 0).v, [&] { return put(2, high); }, nothing);
+              }
+              return Values{};
+            },
+            nothing);
+        return Values{};
+      });
+}
+
+// The sum in `n` limbs from `first` on, rounded to nearest even, and whether there is anything.
+std::pair<Expr, Expr> rounded(Builder& b, MemoryId limbs, int first, ValueId element, const Format& f) {
+  const MemoryId digits = b.local(DType::i64, f.limbs, "digits");
+  const auto digit = [&](Expr k) {
+    const ValueId at[] = {k.v};
+    return Expr{&b, b.load(digits, at)};
+  };
+  const auto store = [&](ValueId k, Expr v) {
+    const ValueId at[] = {k};
+    b.store(digits, at, v.v);
+  };
+  const ValueId zero = b.i32(0), end = b.i32(f.limbs), wide_zero = b.constant(DType::i64, 0);
+  const ValueId start[] = {wide_zero};
+  const Values carried = b.for_(zero, end, start, [&](ValueId k, const Values& c) {
+                            const ValueId at[] = {b.add(k, b.i32(first)), element};
+                            const Expr v = Expr{&b, b.load(limbs, at)} + Expr{&b, c[0]};
+                            store(k, v & kLow);
+                            return Builder::LoopYield{{(v >> 32).v}, {}};
+                          }).carries;
+  const Expr negative = Expr{&b, carried[0]} < 0;
+  // The magnitude, the place of its first limb, and whether anything is below the three limbs that count.
+  const ValueId begin[] = {select(negative, lit(Expr{&b, wide_zero}, 1), Expr{&b, wide_zero}).v, b.i32(-1)};
+  const Values found = b.for_(zero, end, begin, [&](ValueId k, const Values& c) {
+                          const Expr d = digit({&b, k}), x = select(negative, d ^ kLow, d) + Expr{&b, c[0]}, low = x & kLow;
+                          store(k, low);
+                          return Builder::LoopYield{{(x >> 32).v, select(low != 0, Expr{&b, k}, Expr{&b, c[1]}).v}, {}};
+                        }).carries;
+  const Expr top = {&b, found[1]};
+  const ValueId none[] = {b.boolean(false)};
+  const Expr low_limit = top - 2;
+  const Values below = b.for_(zero, end, none, [&](ValueId k, const Values& c) {
+                          const Expr here = {&b, b.emit(Opcode::bit_and, {(Expr{&b, k} < low_limit).v, (digit({&b, k}) != 0).v})};
+                          return Builder::LoopYield{{b.emit(Opcode::bit_or, {c[0], here.v})}, {}};
+                        }).carries;
+  const auto at_or_zero = [&](Expr k) {
+    const Expr there = k >= 0;
+    const Expr d = digit(select(there, k, lit(k, 0)));
+    return select(there, d, lit(d, 0)).as(DType::u64);
+  };
+  const Expr x0 = at_or_zero(top), x1 = at_or_zero(top - 1), x2 = at_or_zero(top - 2);
+  Expr shifted = x0, zeros = lit(x0, 0);  // leading zeros of the 32 bits of x0
+  for (const int step : {16, 8, 4, 2, 1}) {
+    const Expr small = shifted < (std::int64_t{1} << (32 - step));
+    shifted = select(small, shifted << step, shifted);
+    zeros = select(small, zeros + step, zeros);
+  }
+  Expr x = (((x0 << 32) | x1) << zeros) | (x2 >> (lit(zeros, 32) - zeros));
+  const Expr sticky = {&b, b.emit(Opcode::bit_or, {below[0], (((x2 << zeros) & kLow) != 0).v})};
+  x = select(sticky, x | 1, x);
+  const int drop = 64 - (f.mantissa + 1);
+  const Expr rest = x & ((std::int64_t{1} << drop) - 1), half = lit(x, std::int64_t{1} << (drop - 1));
+  Expr q = x >> drop;
+  const Expr tie_up = {&b, b.emit(Opcode::bit_and, {(rest == half).v, ((q & 1) != 0).v})};
+  q = select(Expr{&b, b.emit(Opcode::bit_or, {(rest > half).v, tie_up.v})}, q + 1, q);
+  const Expr k = ((top - 1) << 5) - zeros.to(DType::i32) + (drop - f.below), h = k >> 1;
+  const auto power = [&](Expr n) {
+    if (f.real == DType::f32) return ((n + 127) << 23).as(DType::f32);
+    return ((n + 1023).to(DType::i64) << 52).as(DType::f64);
+  };
+  // q fits the mantissa; i64 converts exactly.
+  const Expr some = top >= 0;
+  const Expr safe = select(some, h, lit(h, 0)), other = select(some, k - h, lit(h, 0));
+  Expr y = q.as(DType::i64).to(f.real) * power(safe) * power(other);
+  y = select(some, select(negative, -y, y), lit(y, 0));
+  const ValueId flags_at[] = {b.i32(first + f.limbs), element};
+  const Expr flags = {&b, b.load(limbs, flags_at)};
+  const Expr odd = flags != 0;
+  const Expr special = select(flags == kPlus, math::inf(y), select(flags == kMinus, -math::inf(y), math::nan(y)));
+  return {select(odd, special, y), {&b, b.emit(Opcode::bit_or, {odd.v, some.v})}};
+}
+
+Function finish(const Memory& m, const std::string& kernel, Loc at) {
+  Function out;
+  out.kind = Function::Kind::kernel;
+  out.name = kernel + "_sums";
+  out.loc = at;
+  out.domain_rank = 1;
+  Builder b(out);
+  b.loc = at;
+  int count = 0;
+  const std::vector<int> first = first_limbs(m.element, count);
+  const MemoryId target = b.memory_parameter(m.element, m.rank, Role::inout, m.name);
+  const MemoryId limbs = b.memory_parameter(DType::i64, 2, Role::in, "limbs");
+  const ValueId i = b.index(0);
+  Values at_element;
+  Expr rest = {&b, i};
+  for (int a = m.rank; a-- > 0;) {
+    if (a == 0) {
+      at_element.insert(at_element.begin(), rest.v);
+      break;
+    }
+    const Expr n = {&b, b.extent(target, a)};
+    const Expr q = {&b, b.emit(Opcode::div, {rest.v, n.v})};
+    at_element.insert(at_element.begin(), (rest - q * n).v);
+    rest = q;
+  }
+  for (std::size_t l = 0; l < first.size(); ++l) {
+    if (first[l] < 0) continue;
+    const DType t = layout_of(m.element).leaves[l].dtype;
+    const auto [sum, some] = rounded(b, limbs, first[l], i, format_of(t));
+    b.if_(
+        some.v,
+        [&, sum = sum] {
+          const ValueId old = b.load(target, at_element, static_cast<int>(l));
+          const ValueId now = is_half(t) ? b.convert(b.add(b.convert(old, DType::f32), sum.v), t) : b.add(old, sum.v);
+          b.store(target, at_element, now, static_cast<int>(l));
+          return Values{};
+        },
+        [] { return Values{}; });
+  }
+  b.finish();
+  return out;
+}
+
+// m[at] += v of a half number, which no atomic knows.
+void exchange_half(Builder& b, MemoryId m, std::span<const ValueId> at, ValueId v, int leaf) {
+  const DType t = b.function().type(v).dtype();
+  const ValueId first[] = {b.bitcast(b.load(m, at, leaf), DType::u16)};
+  b.while_(
+      first,
+      [&](const Values& c) {
+        const ValueId expected = b.bitcast(c[0], t), pair[] = {expected, added(b, expected, v)};
+        const ValueId found = b.bitcast(b.atomic(Atomic::compare_exchange, m, at, pair, leaf), DType::u16);
+        return std::pair(b.emit(Opcode::ne, {found, c[0]}), Values{found});
+      },
+      [](const Values& c) { return Builder::LoopYield{c, {}}; });
+}
+
+}  // namespace
+
+Sums lower_sums(const Function& f, bool relaxed) {
+  const Uniformity u(f);
+  const std::vector<Accumulates> accumulates = analyse_accumulates(f, u);
+  Sums out;
+  Builder b(out.kernel);
+  Rewriter r(f, b);
+  r.copy_signature();
+  std::map<std::uint32_t, std::pair<MemoryId, std::vector<int>>> limbs;  // by old memory
+  int position = 0;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind != Parameter::Kind::memory) continue;
+    const int here = position++;
+    const Accumulates& a = accumulates[p.memory.index];
+    if (a.sites > 0 && a.own) out.shift = std::max(out.shift, a.shift);
+    if (a.sites == 0 || a.own || !a.only || relaxed) continue;
+    int count = 0;
+    std::vector<int> first = first_limbs(f[p.memory].element, count);
+    if (count == 0) continue;
+    const MemoryId m = b.memory_parameter(DType::i64, 2, Role::accum, "sums_" + p.name);
+    limbs[p.memory.index] = {m, std::move(first)};
+    out.targets.push_back({here, count, finish(f[p.memory], f.name, f.loc)});
+  }
+  r.hook = [&](Rewriter& rw, OpId id) {
+    const Op& op = f[id];
+    if (op.code != Opcode::accumulate) return false;
+    const Memory& m = f[op.memory];
+    const DType t = f.type(op.operands.back()).dtype();
+    Values at = rw(op.operands);
+    const ValueId v = at.back();
+    at.pop_back();
+    const MemoryId here = rw(op.memory);
+    const bool own = m.space == Memory::Space::local || (m.space == Memory::Space::parameter && accumulates[op.memory.index].own);
+    if (own) {
+      b.store(here, at, added(b, b.load(here, at, op.leaf), v), op.leaf);
+      return true;
+    }
+    const auto to = limbs.find(op.memory.index);
+    if (to != limbs.end() && to->second.second[op.leaf] >= 0) {
+      Expr element = {&b, at[0]};
+      for (int a = 1; a < m.rank; ++a) element = element * Expr{&b, b.extent(here, a)} + Expr{&b, at[static_cast<std::size_t>(a)]};
+      add_exactly(b, to->second.first, to->second.second[op.leaf], element.v, v);
+      return true;
+    }
+    if (!is_half(t)) return false;
+    exchange_half(b, here, at, v, op.leaf);
+    return true;
+  };
+  r.copy_ops(f.body);
+  b.loc = f.loc;
+  b.finish();
+  return out;
+}
+
+}  // namespace fluxion::gpu

@@ -1,0 +1,56 @@
+// Kernels to SPIR-V. What is emitted is what backends/gpu has made of the kernel: no sequences, no subgroup ops, no calls, elementwise
+// ops that the table of emit_ops.cpp spells.
+//
+// One invocation is one thread. What a launch is told stands in 8-byte words, as push constants or in memory at an address:
+//   0: extents of axes 0, 1 (32 bits each); 1: extent of axis 2, number of the first thread (or group) of this dispatch; 2: number of
+//   that after the last, where axis 0 begins (groups along it); 3: address of the report; then for each memory parameter its address and extents, two in a word; then the scalars, a word each.
+// The report: how many records were wanted, how many there is room for (u32 each), 8 bytes unused, then the records, each the
+// number of the site, the thread, then values of 8 bytes.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "fluxion/backend.h"
+#include "module.h"
+
+namespace fluxion::vulkan {
+
+/// What the device can do, as far as code depends on it.
+struct Traits {
+  bool keeps_zero_inf_nan32 = false, keeps_zero_inf_nan64 = false;
+  bool nearest32 = false, nearest64 = false;
+  bool f64 = true;
+  bool add_f32 = false, add_f32_shared = false;              // atomics
+  bool atomics_i64 = false, atomics_i64_shared = false;
+  // Found out by running it (probe.cpp): the specification asks for less.
+  bool fma32 = false, fma64 = false, div32 = false, div64 = false, sqrt32 = false, sqrt64 = false;
+  bool operator==(const Traits&) const = default;
+};
+
+/// A place that reports: a check that fails, a print.
+struct Site {
+  Opcode code{};
+  Loc loc;
+  std::string text;
+  std::vector<DType> types;
+};
+
+struct EmittedKernel {
+  Words words;
+  std::vector<Site> sites;
+  int values = 0;        // of a record of the report: the most that a site hands over
+  int argument_words = 0;
+  bool push = true;      // the words are push constants, not in memory
+  int threads = 64;      // of a workgroup
+  std::int64_t shared_bytes = 0;
+};
+inline constexpr int kPushWords = 16;      // 128 bytes, which every device has
+inline constexpr int kHeaderWords = 4;
+inline constexpr int kReportHeader = 16, kRecordHeader = 8;  // bytes
+
+EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast);
+
+/// Words of the extents of a memory parameter.
+constexpr int extent_words(int rank) { return rank > 2 ? 2 : 1; }
+
+}  // namespace fluxion::vulkan

@@ -1,0 +1,126 @@
+// One Vulkan device in use: its memory, its pipelines, and the stream of commands, which run in the order in which they are given.
+// Commands are recorded and submitted some at a time; whoever looks at memory from the host waits. All members may be called from
+// several threads.
+#pragma once
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "api.h"
+#include "emit.h"
+
+namespace fluxion::vulkan {
+
+using Address = std::uint64_t;
+
+struct Pipeline {
+  VkPipeline handle = VK_NULL_HANDLE;
+  std::string cache;  // what the driver keeps of it
+};
+
+class Gpu {
+ public:
+  /// Throws DeviceError, which says what is missing.
+  Gpu();
+  ~Gpu();
+  Gpu(const Gpu&) = delete;
+
+  std::string description() const;
+  const std::string& name() const { return name_; }
+  const std::string& identity() const { return identity_; }  // of device and driver
+  bool software() const { return software_; }
+  const Traits& traits() const { return traits_; }
+  void set_traits(const Traits& t) { traits_ = t; }
+  std::int64_t shared_limit() const { return shared_limit_; }
+  int threads_limit() const { return threads_limit_; }
+
+  // ---- memory
+  Address allocate(std::size_t bytes);  // 0 where memory runs out
+  void free(Address at, std::size_t bytes) noexcept;
+  void write(Address to, const void* from, std::size_t bytes);
+  void read(void* to, Address from, std::size_t bytes);
+  void copy(Address to, Address from, std::size_t bytes);
+  void fill(Address to, const void* element, std::size_t size, std::size_t bytes);
+  void wait();
+
+  // ---- code
+  Pipeline pipeline(const Words& code, std::string_view cache);
+  void destroy(Pipeline p);
+  /// `words`: as emit.h says. `push`: they are push constants.
+  void dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool push, std::uint64_t workgroups);
+
+  /// Bytes of arrays in use and their limit.
+  std::size_t in_use() const { return in_use_; }
+  std::size_t heap() const { return heap_; }
+
+ private:
+  struct Block {  // one allocation of the driver
+    VkBuffer buffer;
+    VkDeviceMemory memory;
+    Address address;
+    std::size_t bytes, used;
+    std::byte* mapped;
+  };
+  struct Heap {
+    std::uint32_t type = 0;
+    bool mapped = false;
+    std::map<Address, Block> blocks;
+    std::unordered_map<std::size_t, std::vector<Address>> free;
+    Address current = 0;
+  };
+  struct Submission {
+    VkCommandBuffer commands;
+    std::uint64_t value;
+  };
+
+  mutable std::recursive_mutex mutex_;
+  Api vk_;
+  VkInstance instance_ = VK_NULL_HANDLE;
+  VkPhysicalDevice physical_ = VK_NULL_HANDLE;
+  VkDevice device_ = VK_NULL_HANDLE;
+  VkQueue queue_ = VK_NULL_HANDLE;
+  std::uint32_t family_ = 0;
+  VkPipelineLayout layout_ = VK_NULL_HANDLE;
+  VkCommandPool pool_ = VK_NULL_HANDLE;
+  VkSemaphore timeline_ = VK_NULL_HANDLE;
+  std::uint64_t submitted_ = 0, finished_ = 0;
+  VkCommandBuffer open_ = VK_NULL_HANDLE;  // being recorded
+  int recorded_ = 0;
+  std::deque<Submission> running_;
+  std::vector<VkCommandBuffer> idle_;
+  std::deque<std::pair<std::uint64_t, std::function<void()>>> later_;  // once that submission is done
+  Heap arrays_, staging_;
+  std::string name_, identity_, driver_;
+  bool software_ = false, lost_ = false;
+  Traits traits_;
+  std::int64_t shared_limit_ = 0;
+  int threads_limit_ = 0;
+  std::size_t in_use_ = 0, heap_ = 0, block_limit_ = 0;
+
+  void make_instance();
+  void choose_device();
+  void make_device();
+  void choose_memory();
+  void check(VkResult r, const char* what);
+  Address allocate(Heap& heap, std::size_t bytes);
+  void free(Heap& heap, Address at, std::size_t bytes);
+  static std::size_t size_class(std::size_t bytes);
+  const Block& block_of(const Heap& heap, Address at) const;
+  std::byte* mapped(const Heap& heap, Address at) const;
+  VkCommandBuffer begin();  // a command buffer that what comes now may be recorded to, after a barrier
+  void submit();
+  void reap();
+  void wait_for(std::uint64_t value);
+  Address stage(const void* from, std::size_t bytes);  // staging memory until what is recorded now is done
+  void copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to, const Heap& from_heap, Address from, std::size_t bytes);
+};
+
+/// What the validation layer has said since the last call; for tests.
+FLUXION_API std::vector<std::string> take_messages();
+
+}  // namespace fluxion::vulkan

@@ -1,0 +1,145 @@
+// The stream of commands. They are recorded one after the other with a barrier between, submitted some at a time, and counted by a
+// timeline semaphore: its value is the number of submissions that are done.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <utility>
+#include <cstring>
+
+#include "fluxion/error.h"
+#include "gpu.h"
+
+namespace fluxion::vulkan {
+namespace {
+
+constexpr int kPerSubmission = 64;
+constexpr std::size_t kInFlight = 4;
+constexpr std::uint32_t kRow = 32768;  // workgroups along x: every device takes 65535
+
+std::uint64_t timeout_seconds() {
+  const char* text = std::getenv("FLUXION_TIMEOUT");
+  const long long n = text ? std::atoll(text) : 0;
+  return n > 0 ? static_cast<std::uint64_t>(n) : 300;
+}
+
+}  // namespace
+
+VkCommandBuffer Gpu::begin() {
+  if (lost_) throw DeviceError({}, fmt::format("device vulkan ({}): the device is lost; start the program again", name_));
+  if (open_ && recorded_ >= kPerSubmission) submit();
+  if (!open_) {
+    reap();
+    if (running_.size() >= kInFlight) wait_for(running_[running_.size() - kInFlight].value);
+    reap();
+    if (idle_.empty()) {
+      VkCommandBufferAllocateInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, nullptr, pool_, VK_COMMAND_BUFFER_LEVEL_PRIMARY, 1};
+      VkCommandBuffer made;
+      check(vk_.AllocateCommandBuffers(device_, &info, &made), "no command buffer");
+      idle_.push_back(made);
+    }
+    open_ = idle_.back();
+    idle_.pop_back();
+    VkCommandBufferBeginInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
+    check(vk_.BeginCommandBuffer(open_, &info), "a command buffer cannot be begun");
+    recorded_ = 0;
+  }
+  constexpr VkAccessFlags kAll = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
+                                 VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT;
+  constexpr VkPipelineStageFlags kStages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+  const VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, kAll, kAll};
+  vk_.CmdPipelineBarrier(open_, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0, nullptr);
+  ++recorded_;
+  return open_;
+}
+
+void Gpu::submit() {
+  if (!open_) return;
+  const VkCommandBuffer commands = std::exchange(open_, VK_NULL_HANDLE);
+  check(vk_.EndCommandBuffer(commands), "a command buffer cannot be ended");
+  const std::uint64_t value = submitted_ + 1;
+  VkTimelineSemaphoreSubmitInfo timeline{VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO, nullptr, 0, nullptr, 1, &value};
+  VkSubmitInfo info{VK_STRUCTURE_TYPE_SUBMIT_INFO, &timeline, 0, nullptr, nullptr, 1, &commands, 1, &timeline_};
+  check(vk_.QueueSubmit(queue_, 1, &info, VK_NULL_HANDLE), "commands cannot be submitted");
+  submitted_ = value;
+  running_.push_back({commands, value});
+}
+
+void Gpu::wait_for(std::uint64_t value) {
+  if (value <= finished_) return;
+  VkSemaphoreWaitInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO, nullptr, 0, 1, &timeline_, &value};
+  const std::uint64_t seconds = timeout_seconds();
+  const VkResult r = vk_.WaitSemaphores(device_, &info, seconds * 1000000000);
+  if (r == VK_TIMEOUT) {
+    lost_ = true;
+    throw DeviceError({}, fmt::format("device vulkan ({}): what runs there has not ended in {} s; set FLUXION_TIMEOUT to wait longer", name_, seconds));
+  }
+  check(r, "waiting for the device");
+  finished_ = value;
+}
+
+void Gpu::reap() {
+  while (!running_.empty() && running_.front().value <= finished_) {
+    idle_.push_back(running_.front().commands);
+    running_.pop_front();
+  }
+  while (!later_.empty() && later_.front().first <= finished_) {
+    const auto action = std::move(later_.front().second);
+    later_.pop_front();
+    action();
+  }
+}
+
+void Gpu::wait() {
+  const std::lock_guard lock(mutex_);
+  if (lost_) throw DeviceError({}, fmt::format("device vulkan ({}): the device is lost; start the program again", name_));
+  if (!open_ && !later_.empty() && later_.back().first > submitted_) begin();
+  submit();
+  wait_for(submitted_);
+  reap();
+}
+
+Pipeline Gpu::pipeline(const Words& code, std::string_view cached) {
+  const std::lock_guard lock(mutex_);
+  VkShaderModuleCreateInfo info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, nullptr, 0, code.size() * 4, code.data()};
+  VkShaderModule module;
+  check(vk_.CreateShaderModule(device_, &info, nullptr, &module), "no shader module");
+  VkPipelineCacheCreateInfo cache_info{VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO, nullptr, 0, cached.size(), cached.data()};
+  VkPipelineCache cache = VK_NULL_HANDLE;
+  check(vk_.CreatePipelineCache(device_, &cache_info, nullptr, &cache), "no pipeline cache");
+  VkComputePipelineCreateInfo pipeline{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, nullptr, 0, {}, layout_, VK_NULL_HANDLE, -1};
+  pipeline.stage = {VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, nullptr, 0, VK_SHADER_STAGE_COMPUTE_BIT, module, "main", nullptr};
+  Pipeline out;
+  const VkResult r = vk_.CreateComputePipelines(device_, cache, 1, &pipeline, nullptr, &out.handle);
+  vk_.DestroyShaderModule(device_, module, nullptr);
+  std::size_t n = 0;
+  if (r == VK_SUCCESS && vk_.GetPipelineCacheData(device_, cache, &n, nullptr) == VK_SUCCESS) {
+    out.cache.resize(n);
+    if (vk_.GetPipelineCacheData(device_, cache, &n, out.cache.data()) != VK_SUCCESS) n = 0;
+    out.cache.resize(n);
+  }
+  vk_.DestroyPipelineCache(device_, cache, nullptr);
+  check(r, "the driver does not compile a kernel");
+  return out;
+}
+
+void Gpu::destroy(Pipeline p) {
+  const std::lock_guard lock(mutex_);
+  later_.push_back({submitted_ + 1, [this, p] { vk_.DestroyPipeline(device_, p.handle, nullptr); }});
+}
+
+void Gpu::dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool push, std::uint64_t workgroups) {
+  const std::lock_guard lock(mutex_);
+  if (workgroups == 0) return;
+  const VkCommandBuffer commands = begin();
+  Address at = 0;
+  if (!push) {
+    at = stage(words.data(), words.size_bytes());
+    words = std::span(&at, 1);
+  }
+  vk_.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p.handle);
+  vk_.CmdPushConstants(commands, layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0, static_cast<std::uint32_t>(words.size_bytes()), words.data());
+  const bool row = workgroups <= 65535;
+  vk_.CmdDispatch(commands, row ? static_cast<std::uint32_t>(workgroups) : kRow, row ? 1 : static_cast<std::uint32_t>((workgroups + kRow - 1) / kRow), 1);
+}
+
+}  // namespace fluxion::vulkan

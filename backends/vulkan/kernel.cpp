@@ -1,0 +1,343 @@
+// Launches of a kernel: the words that tell it about the launch, pieces where it is too large at once, tapes, reports.
+#include "kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "common/uniformity.h"
+#include "fluxion/error.h"
+#include "fluxion/evaluate.h"
+#include "fluxion/host_arrays.h"
+
+namespace fluxion::vulkan {
+namespace {
+
+constexpr std::int64_t kAtOnce = std::int64_t{1} << 31;       // threads of a dispatch
+constexpr std::int64_t kTapeThreads = std::int64_t{1} << 18;  // of a kernel with tapes
+constexpr std::size_t kTapeBytes = std::size_t{1} << 30;      // of all tapes, unless the device has less
+constexpr std::int64_t kUnknownSlots = 4096;                  // of a tape whose length nothing tells
+constexpr std::uint32_t kChecks = 256, kPrints = 1 << 16;     // records of a report
+
+Address address(void* p) { return reinterpret_cast<Address>(p); }
+void* pointer(Address a) { return reinterpret_cast<void*>(a); }
+
+/// Device memory for the length of a launch.
+class Borrowed {
+ public:
+  Borrowed(Gpu& gpu, std::size_t bytes, const char* what, const std::string& kernel) : gpu_(gpu), bytes_((bytes + 63) / 64 * 64) {
+    if (bytes_ == 0) return;
+    at_ = gpu.allocate(bytes_);
+    if (!at_)
+      throw DeviceError({}, fmt::format("kernel \"{}\": no {} MB of device memory for {}; {} of {} MB are in use", kernel, (bytes >> 20) + 1, what,
+                                        gpu.in_use() >> 20, gpu.heap() >> 20));
+  }
+  ~Borrowed() {
+    if (at_) gpu_.free(at_, bytes_);
+  }
+  Borrowed(Borrowed&& o) noexcept : gpu_(o.gpu_), at_(std::exchange(o.at_, 0)), bytes_(o.bytes_) {}
+  Borrowed(const Borrowed&) = delete;
+  Address at() const { return at_; }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  Gpu& gpu_;
+  Address at_ = 0;
+  std::size_t bytes_;
+};
+
+std::string packed(const std::vector<std::string>& parts) {
+  std::string out;
+  for (const std::string& p : parts) {
+    const std::uint64_t n = p.size();
+    out.append(reinterpret_cast<const char*>(&n), sizeof n);
+    out += p;
+  }
+  return out;
+}
+/// "" when there is nothing more.
+std::string_view next_part(std::string_view& text) {
+  std::uint64_t n = 0;
+  if (text.size() < sizeof n) return {};
+  std::memcpy(&n, text.data(), sizeof n);
+  text.remove_prefix(sizeof n);
+  if (n > text.size()) return {};
+  const std::string_view part = text.substr(0, n);
+  text.remove_prefix(n);
+  return part;
+}
+
+}  // namespace
+
+gpu::Exact exact_of(const Traits& t) { return {t.fma32, t.fma64, t.div32, t.div64, t.sqrt32, t.sqrt64}; }
+
+KernelCode::KernelCode(Gpu& gpu, const Function& f, const CompileOptions& options, std::string_view cached)
+    : gpu_(gpu), f_(f), options_(options), plan_(gpu::make_plan(f, options, exact_of(gpu.traits()))) {
+  if (!plan_.host.empty()) return;
+  if (f.has_groups() && group_threads(f) > gpu.threads_limit())
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this Vulkan device", f.name, group_threads(f),
+                                         gpu.threads_limit()));
+  for (const gpu::Stage& s : plan_.stages) {
+    Piece p;
+    p.main = make(s.kernel, next_part(cached));
+    if (s.count && !s.count_original.regions.size()) p.count = make(*s.count, next_part(cached));
+    pieces_.push_back(std::move(p));
+  }
+}
+
+KernelCode::~KernelCode() {
+  for (Piece& p : pieces_)
+    for (Made* m : {&p.main, &p.count})
+      if (m->pipeline.handle) gpu_.destroy(m->pipeline);
+}
+
+KernelCode::Made KernelCode::make(const Function& f, std::string_view cached) {
+  Made m;
+  m.code = emit(f, gpu_.traits(), options_.fast);
+  if (m.code.shared_bytes > gpu_.shared_limit())
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": {} bytes of shared memory are more than the {} of this Vulkan device", f.name,
+                                         m.code.shared_bytes, gpu_.shared_limit()));
+  m.pipeline = gpu_.pipeline(m.code.words, cached);
+  return m;
+}
+
+std::string KernelCode::object() const {
+  std::vector<std::string> parts;
+  for (const Piece& p : pieces_)
+    for (const Made* m : {&p.main, &p.count})
+      if (m->pipeline.handle) parts.push_back(m->pipeline.cache);
+  return packed(parts);
+}
+
+std::vector<Words> KernelCode::modules() const {
+  std::vector<Words> out;
+  for (const Piece& p : pieces_)
+    for (const Made* m : {&p.main, &p.count})
+      if (m->pipeline.handle) out.push_back(m->code.words);
+  return out;
+}
+
+std::string KernelCode::dump(std::string_view what) const {
+  std::string text;
+  if (what == "ir")
+    for (const gpu::Stage& s : plan_.stages) text += print(s.kernel);
+  if (what == "spirv")
+    for (const Words& w : modules()) text.append(reinterpret_cast<const char*>(w.data()), w.size() * 4);
+  return text;
+}
+
+void run_on_host(Gpu& gpu, Executable& code, const Function& f, const Launch& launch, FailureSlot& failure) {
+  struct Copies final : Backend {  // what HostArrays asks of a backend
+    Gpu& gpu;
+    explicit Copies(Gpu& g) : gpu(g) {}
+    std::string name() const override { return "vulkan"; }
+    std::string description() const override { return {}; }
+    std::string fingerprint(const CompileOptions&) const override { return {}; }
+    std::shared_ptr<Executable> compile(const Function&, const CompileOptions&) override { return nullptr; }
+    bool host_memory() const override { return false; }
+    void write(void* to, const void* from, std::size_t n) override { gpu.write(address(to), from, n); }
+    void read(void* to, const void* from, std::size_t n) override { gpu.read(to, address(const_cast<void*>(from)), n); }
+  } copies(gpu);
+  HostArrays arrays(f, copies, launch.arrays);
+  code.run({launch.domain, arrays.arrays(), launch.scalars}, failure);
+  arrays.give_back();
+}
+
+void KernelCode::run_on_host(const Launch& launch, FailureSlot& failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!host_) host_ = cpu_backend()->compile(f_, options_);
+  }
+  vulkan::run_on_host(gpu_, *host_, f_, launch, failure);
+}
+
+void KernelCode::run(const Launch& launch, FailureSlot& failure) {
+  std::int64_t points = 1;
+  for (int k = 0; k < f_.domain_rank; ++k) {
+    const std::int64_t n = launch.domain[static_cast<std::size_t>(k)];
+    const int g = f_.group[static_cast<std::size_t>(k)];
+    if (g > 0 && n % g != 0)
+      return failure.set(FailureSlot::Kind::shape, f_.loc,
+                         fmt::format("kernel \"{}\" runs in groups of {} threads along axis {}, but the launch has {}: launch a multiple, "
+                                     "and leave out the rest by a condition",
+                                     f_.name, g, k, n));
+    if (n > 0x7fffffff)
+      return failure.set(FailureSlot::Kind::shape, f_.loc,
+                         fmt::format("kernel \"{}\": {} points along axis {} are more than 2^31 - 1", f_.name, n, k));
+    points *= n;
+  }
+  if (points <= 0) return;
+  const bool far = std::max({launch.domain[0], launch.domain[1], launch.domain[2]}) > plan_.longest;
+  if (!plan_.host.empty() || far) return run_on_host(launch, failure);
+  try {
+    std::vector<Borrowed> limbs;
+    std::vector<ArrayArgument> sums;
+    std::size_t bytes = 0;
+    const auto elements = [&](int array) {
+      const ArrayArgument& a = launch.arrays[static_cast<std::size_t>(array)];
+      return a.extent[0] * a.extent[1] * a.extent[2];
+    };
+    for (const gpu::Plan::Limbs& l : plan_.limbs) bytes += static_cast<std::size_t>(elements(l.array) * l.limbs) * 8;
+    if (bytes > gpu_.heap() / 2) return run_on_host(launch, failure);  // exact sums to arrays that large do not fit
+    for (const gpu::Plan::Limbs& l : plan_.limbs) {
+      const std::size_t n = static_cast<std::size_t>(elements(l.array) * l.limbs) * 8;
+      limbs.emplace_back(gpu_, n, "exact sums", f_.name);
+      const std::uint32_t zero = 0;
+      gpu_.fill(limbs.back().at(), &zero, 4, n);
+      sums.push_back({pointer(limbs.back().at()), {l.limbs, elements(l.array), 1}});
+    }
+    for (std::size_t k = 0; k < plan_.stages.size() && failure.empty(); ++k) run_stage(k, launch, sums, failure);
+  } catch (const DeviceError& e) { failure.set(FailureSlot::Kind::device, f_.loc, e.what()); }
+}
+
+void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure) {
+  const gpu::Stage& s = plan_.stages[k];
+  std::vector<ArrayArgument> arrays;
+  for (const int a : s.arrays) arrays.push_back(a >= 0 ? launch.arrays[static_cast<std::size_t>(a)] : sums[static_cast<std::size_t>(-1 - a)]);
+  std::array<std::int64_t, 3> domain = launch.domain;
+  if (s.elements_of >= 0) {
+    const ArrayArgument& a = launch.arrays[static_cast<std::size_t>(s.elements_of)];
+    domain = {a.extent[0] * a.extent[1] * a.extent[2], 1, 1};
+  }
+  const std::span<const std::uint64_t> scalars = s.scalars ? launch.scalars : std::span<const std::uint64_t>();
+  if (!s.tapes) return dispatch(pieces_[k].main, s.kernel, domain, arrays, scalars, kAtOnce, failure);
+  const Columns c = columns(k, launch, arrays, domain[0] * domain[1] * domain[2]);
+  const Borrowed tape4(gpu_, static_cast<std::size_t>(c.slots[0] * c.threads) * 4, "tapes", f_.name);
+  const Borrowed tape8(gpu_, static_cast<std::size_t>(c.slots[1] * c.threads) * 8, "tapes", f_.name);
+  arrays.push_back({pointer(tape4.at()), {c.slots[0], c.threads, 1}});
+  arrays.push_back({pointer(tape8.at()), {c.slots[1], c.threads, 1}});
+  dispatch(pieces_[k].main, s.kernel, domain, arrays, scalars, c.threads, failure);
+}
+
+KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays, std::int64_t threads) {
+  const gpu::Stage& s = plan_.stages[k];
+  const int group = std::max(64, group_threads(f_));
+  Columns c;
+  c.slots[0] = c.slots[1] = kUnknownSlots;
+  const ArrayArgument none{nullptr, {1, 1, 1}};
+  std::int32_t peaks[2] = {0, 0};
+  if (s.count && s.count_original.regions.size()) {
+    std::vector<EvalMemory> memories;
+    for (const ArrayArgument& a : arrays) memories.push_back({nullptr, a.extent});
+    memories.push_back({nullptr, {1, 1, 1}});
+    memories.push_back({nullptr, {1, 1, 1}});
+    memories.push_back({reinterpret_cast<std::byte*>(peaks), {2, 1, 1}});
+    evaluate_kernel(s.count_original, {1, 1, 1}, memories, launch.scalars, {.races = false});
+  } else if (s.count) {
+    const Borrowed counted(gpu_, 64, "counts", f_.name);
+    const std::uint32_t zero = 0;
+    gpu_.fill(counted.at(), &zero, 4, 64);
+    std::vector<ArrayArgument> all = arrays;
+    all.insert(all.end(), {none, none, {pointer(counted.at()), {2, 1, 1}}});
+    FailureSlot failure;
+    dispatch(pieces_[k].count, *s.count, launch.domain, all, launch.scalars, kAtOnce, failure);
+    gpu_.read(peaks, counted.at(), sizeof peaks);
+  }
+  if (s.count)
+    for (int t = 0; t < 2; ++t) c.slots[t] = std::max<std::int64_t>(1, peaks[t]);
+  const auto bytes = static_cast<std::size_t>(c.slots[0] * 4 + c.slots[1] * 8), room = std::min(kTapeBytes, gpu_.heap() / 4);
+  c.threads = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(threads, group))));
+  c.threads = std::min(c.threads, kTapeThreads);
+  const auto least = static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(group)));
+  while (c.threads > least && bytes * static_cast<std::size_t>(c.threads) > room) c.threads /= 2;
+  return c;
+}
+
+// `at_once`: no more threads than that may be in flight.
+void KernelCode::dispatch(const Made& made, const Function& kernel, const std::array<std::int64_t, 3>& domain,
+                          std::span<const ArrayArgument> arrays, std::span<const std::uint64_t> scalars, std::int64_t at_once,
+                          FailureSlot& failure) {
+  const bool groups = kernel.has_groups();
+  std::array<std::int64_t, 3> units = domain;  // threads or groups
+  for (std::size_t a = 0; a < 3; ++a)
+    if (groups && kernel.group[a] > 0) units[a] = domain[a] / kernel.group[a];
+  const std::int64_t slab = units[1] * units[2], per_unit = groups ? made.code.threads : 1;
+  if (slab > kAtOnce)
+    throw DeviceError(kernel.loc, fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a Vulkan device is given at once; launch it over parts",
+                                              kernel.name, domain[1], domain[2]));
+  std::vector<std::uint64_t> words(kHeaderWords);
+  for (std::size_t k = 0; k < arrays.size(); ++k) {
+    const auto& e = arrays[k].extent;
+    words.push_back(address(arrays[k].data));
+    int memory = -1, rank = 1;
+    for (const Parameter& p : kernel.parameters)
+      if (p.kind == Parameter::Kind::memory && ++memory == static_cast<int>(k)) rank = kernel[p.memory].rank;
+    words.push_back(static_cast<std::uint64_t>(e[0]) | static_cast<std::uint64_t>(e[1]) << 32);
+    if (extent_words(rank) > 1) words.push_back(static_cast<std::uint64_t>(e[2]));
+  }
+  // Scalars may stand between arrays in the list of parameters.
+  std::vector<std::uint64_t> in_order(words.begin(), words.begin() + kHeaderWords);
+  std::size_t next_array = kHeaderWords, next_scalar = 0;
+  for (const Parameter& p : kernel.parameters) {
+    if (p.kind == Parameter::Kind::scalar) {
+      in_order.push_back(scalars[next_scalar++]);
+      continue;
+    }
+    for (int w = 0; w < 1 + extent_words(kernel[p.memory].rank); ++w) in_order.push_back(words[next_array++]);
+  }
+  words = std::move(in_order);
+  words[0] = static_cast<std::uint32_t>(domain[0]) | static_cast<std::uint64_t>(domain[1]) << 32;
+  const bool reports = !made.code.sites.empty();
+  const bool prints = std::any_of(made.code.sites.begin(), made.code.sites.end(), [](const Site& s) { return s.code == Opcode::print; });
+  const std::uint32_t room = prints ? kPrints : kChecks;
+  const Borrowed report(gpu_, reports ? kReportHeader + room * static_cast<std::size_t>(kRecordHeader + 8 * made.code.values) : 0, "reports", kernel.name);
+  words[3] = report.at();
+
+  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kAtOnce / std::max<std::int64_t>(1, slab));
+  for (std::int64_t row = 0; row < units[0]; row += rows_at_once) {
+    const std::int64_t all = std::min(rows_at_once, units[0] - row) * slab, step = std::max<std::int64_t>(1, at_once / per_unit);
+    for (std::int64_t first = 0; first < all; first += step) {
+      const std::int64_t end = std::min(all, first + step);
+      words[1] = static_cast<std::uint32_t>(domain[2]) | static_cast<std::uint64_t>(first) << 32;
+      words[2] = static_cast<std::uint64_t>(end) | static_cast<std::uint64_t>(row) << 32;
+      if (reports) {
+        const std::uint32_t header[4] = {0, room, 0, 0};
+        gpu_.write(report.at(), header, sizeof header);
+      }
+      const std::int64_t workgroups = groups ? end - first : (end - first + made.code.threads - 1) / made.code.threads;
+      gpu_.dispatch(made.pipeline, words, made.code.push, static_cast<std::uint64_t>(workgroups));
+      if (reports && !collect(made, report.at(), failure)) return;
+    }
+  }
+}
+
+// What threads have reported, in the order of the threads.
+bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure) {
+  std::uint32_t header[4];
+  gpu_.read(header, report, sizeof header);
+  if (header[0] == 0) return true;
+  const std::uint32_t n = std::min(header[0], header[1]);
+  const auto stride = static_cast<std::size_t>(kRecordHeader + 8 * made.code.values);
+  std::vector<std::byte> bytes(n * stride);
+  gpu_.read(bytes.data(), report + kReportHeader, bytes.size());
+  struct Record {
+    std::uint32_t site, thread;
+    const std::byte* values;
+  };
+  std::vector<Record> records;
+  for (std::uint32_t k = 0; k < n; ++k) {
+    Record r{};
+    std::memcpy(&r.site, &bytes[k * stride], 4);
+    std::memcpy(&r.thread, &bytes[k * stride + 4], 4);
+    r.values = &bytes[k * stride + kRecordHeader];
+    records.push_back(r);
+  }
+  std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) { return a.thread < b.thread; });
+  for (const Record& r : records) {
+    const Site& site = made.code.sites.at(r.site);
+    std::vector<std::uint64_t> values(site.types.size());
+    if (!values.empty()) std::memcpy(values.data(), r.values, values.size() * 8);
+    const std::string text = format_text(site.text, site.types, values);
+    if (site.code == Opcode::check) {
+      failure.set(FailureSlot::Kind::kernel, site.loc, text);
+      return false;
+    }
+    print_line(text);
+  }
+  if (header[0] > header[1]) print_line(fmt::format("... {} more lines of \"{}\" are lost: a launch may print {}", header[0] - header[1], f_.name, header[1]));
+  return true;
+}
+
+}  // namespace fluxion::vulkan
