@@ -72,7 +72,10 @@ Expr fused64(Expr a, Expr b, Expr c) {
   const auto special = [&](Expr k) { return Expr{a.b, a.b->emit(Opcode::bit_or, {(k == 0).v, (k == 0x7ff).v})}; };
   const auto either = [&](Expr m, Expr n) { return Expr{a.b, a.b->emit(Opcode::bit_or, {m.v, n.v})}; };
   const Expr odd = either(either(special(ea), special(eb)), ec == 0x7ff);
-  return select(odd, plain, select(distance > kFar, c, r));
+  const auto finite = [&](Expr k) { return k != 0x7ff; };
+  const Expr both = {a.b, a.b->emit(Opcode::bit_and, {finite(ea).v, finite(eb).v})};
+  const Expr takes_c = {a.b, a.b->emit(Opcode::bit_and, {both.v, (ec == 0x7ff).v})};  // the product alone may overflow
+  return select(takes_c, c, select(odd, plain, select(distance > kFar, c, r)));
 }
 
 }  // namespace

@@ -40,6 +40,12 @@ class Lowering {
     const DType t = a.type();
     switch (code) {
       case Opcode::div: return is_float(t) ? quotient(a, b) : integer_divide(code, a, b);
+      // Drivers take 0 * x, 0 / x and x - x for 0, which NaN and infinity are not; of -0 and a sum they say nothing.
+      case Opcode::mul:
+        if (is_plus_zero(b)) return -(a * -0.0);
+        if (is_plus_zero(a)) return -(b * -0.0);
+        return {};
+      case Opcode::sub: return is_float(t) && a.v == b.v ? a + -b : Expr{};
       case Opcode::rem: return is_float(t) ? fmod(a, b) : integer_divide(code, a, b);
       case Opcode::abs: return is_signed(t) ? select(a < 0, -a, a) : Expr{};
       case Opcode::sign:
@@ -76,8 +82,11 @@ class Lowering {
       default: return {};
     }
   }
+  static bool is_plus_zero(Expr x) { return is_float(x.type()) && known(x) && x.b->function()[x.v].bits == 0; }
+
   Expr quotient(Expr a, Expr b) const {
     const bool f32 = a.is_f32();
+    if (is_plus_zero(a)) return -(lit(a, -0.0) / b);
     if (f32 ? exact_.div32 : exact_.div64) return {};
     // A quotient of two f32 is no tie of f32 and at least 2^-49 away from one: f64 need not be exact.
     if (f32) return (a.to(DType::f64) / b.to(DType::f64)).to(DType::f32);

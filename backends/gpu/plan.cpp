@@ -12,7 +12,7 @@
 namespace fluxion::gpu {
 namespace {
 
-Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(lower_ops(math_lowering(f), exact)))); }
+Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(lower_ops(inline_all(math_lowering(f)), exact)))); }
 
 }  // namespace
 

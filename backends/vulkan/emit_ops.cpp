@@ -115,8 +115,8 @@ Word Emitter::elementwise(Opcode code, DType t, DType result, std::span<const Wo
     return code == Opcode::fma ? exact(v) : v;
   }
   const Word v = m_.op(static_cast<Op>(what), type(result), operands);
-  const bool rounds = code == Opcode::add || code == Opcode::sub || code == Opcode::mul || code == Opcode::div;
-  return rounds && is_float(t) ? exact(v) : v;
+  // Comparisons too: drivers take NaN for impossible otherwise.
+  return is_float(t) && code != Opcode::select ? exact(v) : v;
 }
 
 // Floats to integers come with what does not fit taken out, halves as their bits (gpu::lower_ops).

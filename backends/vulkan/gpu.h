@@ -107,6 +107,8 @@ class Gpu {
   void make_device();
   void choose_memory();
   void check(VkResult r, const char* what);
+  /// With FLUXION_VULKAN_VALIDATE=1: what the validation layer has said is an error.
+  void throw_messages();
   Address allocate(Heap& heap, std::size_t bytes);
   void free(Heap& heap, Address at, std::size_t bytes);
   static std::size_t size_class(std::size_t bytes);
@@ -119,8 +121,5 @@ class Gpu {
   Address stage(const void* from, std::size_t bytes);  // staging memory until what is recorded now is done
   void copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to, const Heap& from_heap, Address from, std::size_t bytes);
 };
-
-/// What the validation layer has said since the last call; for tests.
-FLUXION_API std::vector<std::string> take_messages();
 
 }  // namespace fluxion::vulkan

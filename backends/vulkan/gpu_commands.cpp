@@ -75,6 +75,7 @@ void Gpu::wait_for(std::uint64_t value) {
   }
   check(r, "waiting for the device");
   finished_ = value;
+  throw_messages();
 }
 
 void Gpu::reap() {
@@ -119,6 +120,7 @@ Pipeline Gpu::pipeline(const Words& code, std::string_view cached) {
   }
   vk_.DestroyPipelineCache(device_, cache, nullptr);
   check(r, "the driver does not compile a kernel");
+  throw_messages();
   return out;
 }
 

@@ -26,7 +26,6 @@ VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlagBitsEXT
                                           const VkDebugUtilsMessengerCallbackDataEXT* data, void*) {
   const std::lock_guard lock(g_messages_mutex);
   messages().push_back(data->pMessage ? data->pMessage : "a message without a text");
-  fmt::print(stderr, "vulkan: {}\n", messages().back());
   return VK_FALSE;
 }
 
@@ -84,9 +83,11 @@ std::string lower_case(std::string s) {
 
 }  // namespace
 
-std::vector<std::string> take_messages() {
+void Gpu::throw_messages() {
   const std::lock_guard lock(g_messages_mutex);
-  return std::exchange(messages(), {});
+  if (messages().empty()) return;
+  const auto said = std::exchange(messages(), {});
+  throw DeviceError({}, fmt::format("device vulkan ({}): the validation layer says: {}", name_, said.front()));
 }
 
 Gpu::Gpu() {

@@ -79,11 +79,9 @@ TEST_CASE("every elementwise op of every type agrees with the evaluator", "[back
     b.finish();
     verify(f);
     const auto expected = evaluated(f, {n, 1, 1}, data, {});
-    for (const Variant& v : variants()) {
-      std::vector<Data> mine = data;
-      run(*cpu_backend()->compile(f, {.width = v.width, .features = v.features}), {n, 1, 1}, mine, {});
+    const auto compare = [&](const std::vector<Data>& mine, const std::string& where) {
       for (std::size_t k = 0; k < ops.size(); ++k) {
-        INFO(name_of(ops[k]) << " of " << name_of(t) << ", width " << v.width << ", features " << v.features);
+        INFO(name_of(ops[k]) << " of " << name_of(t) << ", " << where);
         const double worst = difference(expected[3 + k], mine[3 + k]);
         if (worst > bound_of(ops[k])) {
           for (std::int64_t e = 0; e < n; ++e) {  // say where
@@ -105,6 +103,16 @@ TEST_CASE("every elementwise op of every type agrees with the evaluator", "[back
         }
         CHECK(worst <= bound_of(ops[k]));
       }
+    };
+    for (const Variant& v : variants()) {
+      std::vector<Data> mine = data;
+      run(*cpu_backend()->compile(f, {.width = v.width, .features = v.features}), {n, 1, 1}, mine, {});
+      compare(mine, "width " + std::to_string(v.width) + ", features " + v.features);
+    }
+    for (const auto& device : devices()) {
+      std::vector<Data> mine = data;
+      run(*device, *device->compile(f, {}), {n, 1, 1}, mine, {});
+      compare(mine, device->name());
     }
   }
 }

@@ -92,6 +92,37 @@ inline double difference(const Data& a, const Data& b) {
   return worst;
 }
 
+/// The backends that have memory of their own and are present.
+inline const std::vector<std::shared_ptr<Backend>>& devices() {
+  static const auto list = [] {
+    std::vector<std::shared_ptr<Backend>> found;
+    try {
+      found.push_back(vulkan_backend());
+    } catch (const DeviceError& e) { std::printf("\nskipped: %s\n", e.what()); }
+    return found;
+  }();
+  return list;
+}
+
+/// The same on a backend with memory of its own.
+inline void run(Backend& on, Executable& code, std::array<std::int64_t, 3> domain, std::vector<Data>& data,
+                const std::vector<std::uint64_t>& scalars) {
+  std::vector<ArrayArgument> arrays;
+  std::vector<std::size_t> sizes;
+  for (Data& d : data) {
+    sizes.push_back((d.bytes.size() + 64) / 64 * 64);
+    arrays.push_back({on.allocate(sizes.back()), d.extent});
+    on.write(arrays.back().data, d.bytes.data(), d.bytes.size());
+  }
+  FailureSlot failure;
+  code.run({domain, arrays, scalars}, failure);
+  for (std::size_t k = 0; k < data.size(); ++k) {
+    if (!data[k].bytes.empty()) on.read(data[k].bytes.data(), arrays[k].data, data[k].bytes.size());
+    on.free(arrays[k].data, sizes[k]);
+  }
+  failure.rethrow();
+}
+
 inline void run(Executable& code, std::array<std::int64_t, 3> domain, std::vector<Data>& data, const std::vector<std::uint64_t>& scalars) {
   std::vector<ArrayArgument> arrays;
   for (Data& d : data) arrays.push_back({d.bytes.data(), d.extent});
@@ -135,6 +166,18 @@ inline void agrees(const Function& f, const std::vector<std::array<std::int64_t,
       INFO("kernel " << f.name << ", width " << v.width << ", features " << v.features << ", domain " << domains[d][0]);
       std::vector<Data> mine = data;
       run(*code, domains[d], mine, scalars);
+      for (std::size_t k = 0; k < mine.size(); ++k) {
+        INFO("array " << k);
+        CHECK(difference(expected[d][k], mine[k]) <= bound);
+      }
+    }
+  }
+  for (const auto& device : devices()) {
+    const auto code = device->compile(f, {.bounds = on.front().bounds});
+    for (std::size_t d = 0; d < domains.size(); ++d) {
+      INFO("kernel " << f.name << " on " << device->name() << ", domain " << domains[d][0]);
+      std::vector<Data> mine = data;
+      run(*device, *code, domains[d], mine, scalars);
       for (std::size_t k = 0; k < mine.size(); ++k) {
         INFO("array " << k);
         CHECK(difference(expected[d][k], mine[k]) <= bound);
