@@ -29,9 +29,7 @@ Expr to_odd(const Sum& s) {
 }
 
 // f32: the product is exact in f64, and the sum is rounded to odd there.
-Expr fused32(Expr a, Expr b, Expr c) {
-  return to_odd(two_sum(a.to(DType::f64) * b.to(DType::f64), c.to(DType::f64))).to(DType::f32);
-}
+Expr fused32(Expr a, Expr b, Expr c) { return to_odd(two_sum(a.to(DType::f64) * b.to(DType::f64), c.to(DType::f64))).to(DType::f32); }
 
 struct Split {
   Expr high, low;
@@ -52,13 +50,13 @@ Expr fused64(Expr a, Expr b, Expr c) {
     return ((x.as(DType::u64) & static_cast<std::int64_t>(kSign | static_cast<std::uint64_t>(kMantissa))) | kOne).as(DType::f64);
   };
   const Expr ea = exponent(a), eb = exponent(b), ec = exponent(c);
-  const Expr e = ea + eb - 2046;       // of the product
+  const Expr e = ea + eb - 2046;  // of the product
   const Expr distance = ec - 1023 - e;
   const Expr x = scaled(a), y = scaled(b);
   const Expr above = select(distance < -kFar, lit(distance, -kFar), distance), near = select(above > kFar, lit(above, kFar), above);
-  Expr z = ((c.as(DType::u64) & static_cast<std::int64_t>(kSign | static_cast<std::uint64_t>(kMantissa))) |
-            ((near + 1023).to(DType::u64) << 52))
-               .as(DType::f64);
+  Expr z =
+      ((c.as(DType::u64) & static_cast<std::int64_t>(kSign | static_cast<std::uint64_t>(kMantissa))) | ((near + 1023).to(DType::u64) << 52))
+          .as(DType::f64);
   z = select(ec == 0, lit(z, 0.0), z);
   const Split p = split(x), q = split(y);
   const Expr uh = x * y;

@@ -21,9 +21,9 @@ class Lowering {
     const bool scalar = !op.results.empty() && r.from.type(op.results[0]).is_scalar();
     if (!scalar || (!is_elementwise(op.code) && op.code != Opcode::convert)) return false;
     const Values in = r(op.operands);
-    const Expr y = op.code == Opcode::convert
-                       ? convert({&r.to, in[0]}, r.from.type(op.results[0]).dtype())
-                       : made(op.code, {&r.to, in[0]}, {&r.to, in.size() > 1 ? in[1] : ValueId{}}, {&r.to, in.size() > 2 ? in[2] : ValueId{}});
+    const Expr y = op.code == Opcode::convert ? convert({&r.to, in[0]}, r.from.type(op.results[0]).dtype())
+                                              : made(op.code, {&r.to, in[0]}, {&r.to, in.size() > 1 ? in[1] : ValueId{}},
+                                                     {&r.to, in.size() > 2 ? in[2] : ValueId{}});
     if (!y.v.valid()) return false;
     r.map(op.results[0], y.v);
     return true;
@@ -184,8 +184,6 @@ class Lowering {
 
 }  // namespace
 
-Function lower_ops(const Function& f, const Exact& exact) {
-  return rewrite(f, Lowering(exact));
-}
+Function lower_ops(const Function& f, const Exact& exact) { return rewrite(f, Lowering(exact)); }
 
 }  // namespace fluxion::gpu

@@ -81,7 +81,8 @@ class Lowering {
   Values at(ValueId k) { return {k}; }
   MemoryId slot(int bytes) {
     auto it = slots_.find(bytes);
-    if (it == slots_.end()) it = slots_.emplace(bytes, b_.shared(bytes == 8 ? DType::u64 : DType::u32, threads_, fmt::format("meet{}", bytes))).first;
+    if (it == slots_.end())
+      it = slots_.emplace(bytes, b_.shared(bytes == 8 ? DType::u64 : DType::u32, threads_, fmt::format("meet{}", bytes))).first;
     return it->second;
   }
   /// Combined over all threads of the group, of numbers that are not negative.

@@ -12,6 +12,10 @@
 namespace fluxion::gpu {
 namespace {
 
+// Ops of a kernel that drivers still compile within seconds. Every call is its callee's body here, so that functions which call each
+// other many times grow.
+constexpr std::size_t kTooLarge = 40000;
+
 Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(lower_ops(inline_all(math_lowering(f)), exact)))); }
 
 }  // namespace
@@ -21,6 +25,7 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
   if (calls_host(kernel)) plan.host = "it calls a host function";
   if (options.race) plan.host = "races are looked for by the evaluator";
   if (options.nan || options.inf) plan.host = "what makes a NaN is looked for by the evaluator";
+  if (inlined_size(kernel) > kTooLarge) plan.host = "it is too large for a driver's compiler";
   if (!plan.host.empty()) return plan;
   Function f = inline_all(kernel);
   if (options.bounds) f = check_bounds(f);
@@ -58,6 +63,8 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
     plan.stages.push_back(std::move(stage));
   }
   for (Stage& s : last) plan.stages.push_back(std::move(s));
+  for (const Stage& s : plan.stages)
+    if (s.kernel.ops.size() > kTooLarge) plan.host = "it is too large for a driver's compiler";
   return plan;
 }
 

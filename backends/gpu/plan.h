@@ -15,12 +15,12 @@ namespace fluxion::gpu {
 
 struct Stage {
   Function kernel;
-  std::vector<int> arrays;  // its memory parameters, in order: an array of the launch, or -1 - the place in Plan::limbs
-  bool scalars = true;      // takes those of the launch, else none
-  int elements_of = -1;     // runs once for each element of this array, not over the launch
-  bool tapes = false;       // @tape4 and @tape8 follow its arrays: see tapes.h
+  std::vector<int> arrays;        // its memory parameters, in order: an array of the launch, or -1 - the place in Plan::limbs
+  bool scalars = true;            // takes those of the launch, else none
+  int elements_of = -1;           // runs once for each element of this array, not over the launch
+  bool tapes = false;             // @tape4 and @tape8 follow its arrays: see tapes.h
   std::optional<Function> count;  // what says how large they must be; @peaks follows its tapes
-  Function count_original;  // the same before lower_ops, for the evaluator; empty unless one thread counts for all
+  Function count_original;        // the same before lower_ops, for the evaluator; empty unless one thread counts for all
 };
 
 struct Plan {
@@ -29,8 +29,8 @@ struct Plan {
     int limbs;
   };
   std::vector<Stage> stages;
-  std::vector<Limbs> limbs;  // i64[limbs, elements of the array], zeros before the first stage: see sums.h
-  std::string host;          // not empty: it runs on the host, because of this
+  std::vector<Limbs> limbs;                      // i64[limbs, elements of the array], zeros before the first stage: see sums.h
+  std::string host;                              // not empty: it runs on the host, because of this
   std::int64_t longest = std::int64_t{1} << 32;  // an axis beyond this runs on the host: threads may meet that seem not to
 };
 

@@ -44,7 +44,7 @@ class Interpreter {
       b.stride = std::max<std::int64_t>(kAlign, (b.bytes + kAlign - 1) / kAlign * kAlign);
       b.own = memory.space == Memory::Space::buffer;
       if (memory.records) scopes_[memory.scope.index].push_back(m);
-      else if (b.own) grow(memory, b, 1);
+      else if (b.own) grow(memory, b, 1), use(b.bytes);
     }
   }
   ~Interpreter() {
@@ -72,19 +72,25 @@ class Interpreter {
     if (room <= b.room) return;
     auto* data = static_cast<std::byte*>(machine_.allocate(static_cast<std::size_t>(room * b.stride)));
     if (!data)
-      throw DeviceError(f_.loc, fmt::format("program \"{}\": {} MB for \"{}\" cannot be allocated, beside {} MB that its other arrays take", f_.name,
-                                            room * b.stride >> 20, m.name, total_ >> 20));
+      throw DeviceError(f_.loc, fmt::format("program \"{}\": {} MB for \"{}\" cannot be allocated, beside {} MB that its other arrays take",
+                                            f_.name, room * b.stride >> 20, m.name, total_ >> 20));
     if (b.data) {
       if (b.count > 0) machine_.copy(data, b.data, static_cast<std::size_t>(b.count * b.stride));
       machine_.free(b.data, static_cast<std::size_t>(b.room * b.stride));
     }
-    total_ += (room - b.room) * b.stride;
-    most_ = std::max(most_, total_);
     b.data = data;
     b.room = room;
   }
+  /// `bytes` more, or less, are in use.
+  void use(std::int64_t bytes) {
+    total_ += bytes;
+    most_ = std::max(most_, total_);
+  }
   void region(RegionId r) {
-    for (const std::uint32_t m : scopes_[r.index]) buffers_[m].count = 0;
+    for (const std::uint32_t m : scopes_[r.index]) {
+      use(-buffers_[m].count * buffers_[m].bytes);
+      buffers_[m].count = 0;
+    }
     for (OpId id : f_[r].ops) {
       if (stop_) return;
       if (f_[id].code != Opcode::yield) op(f_[id]);
@@ -152,7 +158,7 @@ void Interpreter::op(const Op& op) {
       bits_[op.results[0].index] = static_cast<std::uint64_t>(b.count);
       if (b.count + n > b.room) grow(f_[op.buffers[0]], b, std::max(b.count + n, 2 * b.room));
       b.count += n;
-      return;
+      return use(n * b.bytes);
     }
     case Opcode::buffer_copy: {
       std::byte* to = record(op, op.buffers[0], operand);
@@ -165,7 +171,8 @@ void Interpreter::op(const Op& op) {
       const Buffer& b = buffers_[op.buffers[0].index];
       const bool records = f_[op.buffers[0]].records;
       const std::int64_t n = records ? i32(op.operands[1]) : 1;
-      if (n > 0 && b.bytes > 0) machine_.zero(record(op, op.buffers[0], operand), static_cast<std::size_t>(records ? n * b.stride : b.bytes));
+      if (n > 0 && b.bytes > 0)
+        machine_.zero(record(op, op.buffers[0], operand), static_cast<std::size_t>(records ? n * b.stride : b.bytes));
       return;
     }
     case Opcode::run: return launch(op);

@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
-#include "fluxion/error.h"
+#include <algorithm>
+#include <map>
+
 #include "fluxion/external_code.h"
 #include "fluxion/expr.h"
 #include "fluxion/rewrite.h"
@@ -11,15 +13,13 @@
 namespace fluxion::gpu {
 namespace {
 
-constexpr std::size_t kTooLarge = 400000;  // ops; functions that call each other twice and more grow exponentially
+constexpr std::size_t kMany = std::size_t{1} << 40;
 
 bool inlined(Rewriter& r, OpId id) {
   const Op& op = r.from[id];
   if (op.code != Opcode::call) return false;
   const Function& g = *r.from.callees[op.ref];
   if (g.external) return false;
-  if (r.to.function().ops.size() > kTooLarge)
-    throw KernelError(op.loc, fmt::format("\"{}\" calls functions that call others so often that {} ops are not enough; call them in a loop", g.name, kTooLarge));
   Rewriter inner(g, r.to);
   std::size_t next = 0;
   for (const Parameter& p : g.parameters) inner.map(p.value, r(op.operands[next++]));
@@ -29,7 +29,24 @@ bool inlined(Rewriter& r, OpId id) {
   return true;
 }
 
+std::size_t inlined_size(const Function& f, std::map<const Function*, std::size_t>& known) {
+  const auto it = known.find(&f);
+  if (it != known.end()) return it->second;
+  std::size_t n = 0;
+  for (const Region& r : f.regions) {
+    n += r.ops.size();
+    for (OpId o : r.ops)
+      if (f[o].code == Opcode::call && n < kMany) n += inlined_size(*f.callees[f[o].ref], known);
+  }
+  return known[&f] = std::min(n, kMany);
+}
+
 }  // namespace
+
+std::size_t inlined_size(const Function& f) {
+  std::map<const Function*, std::size_t> known;
+  return inlined_size(f, known);
+}
 
 Function inline_all(const Function& f) {
   for (const Region& r : f.regions)
@@ -53,9 +70,7 @@ Function check_bounds(const Function& f) {
       operands.insert(operands.begin(), inside);
       b.effect(Opcode::check, text, operands);
     };
-    const auto within = [&](ValueId i, ValueId n) {
-      return b.emit(Opcode::lt, {b.convert(i, DType::u32), b.convert(n, DType::u32)});
-    };
+    const auto within = [&](ValueId i, ValueId n) { return b.emit(Opcode::lt, {b.convert(i, DType::u32), b.convert(n, DType::u32)}); };
     if (op.code == Opcode::seq_get || op.code == Opcode::seq_set || op.code == Opcode::seq_add_at) {
       const ValueId i = r(op.operands[1]), n = b.seq_len(r(op.operands[0]));
       require(within(i, n), fmt::format("kernel \"{}\": item {{}} of a sequence of {{}}", f.name), {i, n});
@@ -77,7 +92,8 @@ Function check_bounds(const Function& f) {
       shape += k ? " x {}" : "{}";
     }
     values.insert(values.end(), extents.begin(), extents.end());
-    if (all.valid()) require(all, fmt::format("kernel \"{}\": {}[{}] is outside {}, which has {} elements", f.name, m.name, place, m.name, shape), values);
+    if (all.valid())
+      require(all, fmt::format("kernel \"{}\": {}[{}] is outside {}, which has {} elements", f.name, m.name, place, m.name, shape), values);
     return false;
   });
 }

@@ -15,10 +15,10 @@ using math::select;
 
 struct Format {
   DType real, bits;
-  int mantissa;          // stored bits
-  std::int64_t field;    // largest exponent
-  int limbs;             // of numbers; one more holds what is not finite
-  int below;             // the weight of position 0 is 2^-below
+  int mantissa;        // stored bits
+  std::int64_t field;  // largest exponent
+  int limbs;           // of numbers; one more holds what is not finite
+  int below;           // the weight of position 0 is 2^-below
 };
 constexpr Format kSingle{DType::f32, DType::u32, 23, 0xff, 10, 149}, kDouble{DType::f64, DType::u64, 52, 0x7ff, 68, 1074};
 constexpr std::int64_t kLow = 0xffffffff;
@@ -49,38 +49,36 @@ void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId
   const Expr u = v.as(f.bits), e = ((u >> f.mantissa) & f.field).to(DType::i32);
   const auto nothing = [] { return Values{}; };
   const auto at = [&](Expr limb) { return Values{(limb + first).v, element}; };
-  b.if_(
-      (e == f.field).v,
-      [&] {
-        const Expr kind = select(v != v, lit(e, kNan), select(v > 0.0, lit(e, kPlus), lit(e, kMinus))).to(DType::i64);
-        const ValueId operand[] = {kind.v};
-        b.atomic(Atomic::bit_or, limbs, at(lit(e, f.limbs)), operand);
-        return Values{};
-      },
-      [&] {
-        Expr m = (u & ((std::int64_t{1} << f.mantissa) - 1)).to(DType::u64);
-        m = select(e == 0, m, m | (std::int64_t{1} << f.mantissa));
-        const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
-        const auto put = [&](int k, Expr part) {
-          const Expr wide = part.as(DType::i64);
-          b.accumulate(limbs, at(limb + k), select(v < 0.0, -wide, wide).v);
+  b.if_((e == f.field).v,
+        [&] {
+          const Expr kind = select(v != v, lit(e, kNan), select(v > 0.0, lit(e, kPlus), lit(e, kMinus))).to(DType::i64);
+          const ValueId operand[] = {kind.v};
+          b.atomic(Atomic::bit_or, limbs, at(lit(e, f.limbs)), operand);
           return Values{};
-        };
-        b.if_(
-            (m != 0).v,
-            [&] {
-              put(0, (m << s) & kLow);
-              const Expr middle = f.real == DType::f32 ? (m << s) >> 32 : (m >> (lit(s, 32) - s)) & kLow;
-              b.if_((middle != 0).v, [&] { return put(1, middle); }, nothing);
-              if (f.real == DType::f64) {
-                const Expr high = (m >> 32) >> (lit(s, 32) - s);
-                b.if_((high != 0).v, [&] { return put(2, high); }, nothing);
-              }
-              return Values{};
-            },
-            nothing);
-        return Values{};
-      });
+        },
+        [&] {
+          Expr m = (u & ((std::int64_t{1} << f.mantissa) - 1)).to(DType::u64);
+          m = select(e == 0, m, m | (std::int64_t{1} << f.mantissa));
+          const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
+          const auto put = [&](int k, Expr part) {
+            const Expr wide = part.as(DType::i64);
+            b.accumulate(limbs, at(limb + k), select(v < 0.0, -wide, wide).v);
+            return Values{};
+          };
+          b.if_((m != 0).v,
+                [&] {
+                  put(0, (m << s) & kLow);
+                  const Expr middle = f.real == DType::f32 ? (m << s) >> 32 : (m >> (lit(s, 32) - s)) & kLow;
+                  b.if_((middle != 0).v, [&] { return put(1, middle); }, nothing);
+                  if (f.real == DType::f64) {
+                    const Expr high = (m >> 32) >> (lit(s, 32) - s);
+                    b.if_((high != 0).v, [&] { return put(2, high); }, nothing);
+                  }
+                  return Values{};
+                },
+                nothing);
+          return Values{};
+        });
 }
 
 // The sum in `n` limbs from `first` on, rounded to nearest even, and whether there is anything.
@@ -231,7 +229,7 @@ Sums lower_sums(const Function& f, bool relaxed) {
     int count = 0;
     std::vector<int> first = first_limbs(f[p.memory].element, count);
     if (count == 0) continue;
-    const MemoryId m = b.memory_parameter(DType::i64, 2, Role::accum, "sums_" + p.name);
+    const MemoryId m = b.memory_parameter(DType::i64, 2, Role::inout, "sums_" + p.name);
     limbs[p.memory.index] = {m, std::move(first)};
     out.targets.push_back({here, count, finish(f[p.memory], f.name, f.loc)});
   }

@@ -14,7 +14,7 @@ namespace fluxion::gpu {
 struct Sums {
   Function kernel;  // memory parameters i64[limbs, elements] appended, one for each of `targets`
   struct Target {
-    int parameter;    // position among the memory parameters
+    int parameter;  // position among the memory parameters
     int limbs;
     Function finish;  // parameters: the array and its limbs; runs once for each element
   };

@@ -55,7 +55,7 @@ class Lowering {
   const bool counting_;
   const Nesting nesting_;
   const Sequences sequences_;
-  std::vector<Seq> seqs_;  // by old value
+  std::vector<Seq> seqs_;    // by old value
   std::vector<char> makes_;  // by region: takes space, nested regions included
   Function out_;
   Builder b_;
@@ -382,7 +382,7 @@ class Lowering {
     const std::size_t count = yields.size() - carries;
     Values init = flat(op.operands);
     const std::size_t flat_carries = init.size();
-    init.push_back(b_.i32(0));  // rounds
+    init.push_back(b_.i32(0));                                                                     // rounds
     for (std::size_t k = 0; k < count; ++k) init.push_back(b_.i32(0)), init.push_back(b_.i32(0));  // base, room
     const bool gives_back = count == 0 && releases(op, body, 0);
     Values last;  // what the test makes of the carries
@@ -450,7 +450,8 @@ class Lowering {
 bool touched(const Function& f, const std::string& tape) {
   for (const Region& r : f.regions)
     for (OpId o : r.ops)
-      if (f[o].memory.valid() && f[o].code != Opcode::extent && f[f[o].memory].space == Memory::Space::parameter && f[f[o].memory].name == tape)
+      if (f[o].memory.valid() && f[o].code != Opcode::extent && f[f[o].memory].space == Memory::Space::parameter &&
+          f[f[o].memory].name == tape)
         return true;
   return false;
 }

@@ -10,7 +10,7 @@
 namespace fluxion::gpu {
 
 struct Tapes {
-  Function kernel;      // memory parameters @tape4, @tape8 appended, those that are used
+  Function kernel;  // memory parameters @tape4, @tape8 appended, those that are used
   bool has4 = false, has8 = false;
   /// Kernel with the parameters of the original and @peaks: inout i32[2], which gets the most slots that a thread uses of each tape; to
   /// be run before. Empty: nothing is known before the run.

@@ -10,13 +10,16 @@ namespace fluxion::vulkan {
 void load_global(Api& api) {
   static void* const library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    throw DeviceError({}, "device vulkan: libvulkan.so.1 is not there; install libvulkan1 and a driver (mesa-vulkan-drivers has a software one)");
+    throw DeviceError(
+        {}, "device vulkan: libvulkan.so.1 is not there; install libvulkan1 and a driver (mesa-vulkan-drivers has a software one)");
   api.GetInstanceProcAddr = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
-  if (!api.GetInstanceProcAddr) throw DeviceError({}, "device vulkan: libvulkan.so.1 has no vkGetInstanceProcAddr; install another libvulkan1");
+  if (!api.GetInstanceProcAddr)
+    throw DeviceError({}, "device vulkan: libvulkan.so.1 has no vkGetInstanceProcAddr; install another libvulkan1");
 #define FLUXION_LOAD(name) api.name = reinterpret_cast<PFN_vk##name>(api.GetInstanceProcAddr(nullptr, "vk" #name));
   FLUXION_VULKAN_GLOBAL(FLUXION_LOAD)
 #undef FLUXION_LOAD
-  if (!api.EnumerateInstanceVersion) throw DeviceError({}, "device vulkan: the library is of version 1.0 and 1.2 is needed; update libvulkan1");
+  if (!api.EnumerateInstanceVersion)
+    throw DeviceError({}, "device vulkan: the library is of version 1.0 and 1.2 is needed; update libvulkan1");
 }
 
 void load_instance(Api& api, VkInstance instance) {

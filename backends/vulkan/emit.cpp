@@ -41,8 +41,9 @@ EmittedKernel Emitter::run() {
 
 Word Emitter::word(int k) {
   if (out_.push)
-    return m_.op(spv::Op::OpLoad, u64(), {m_.op(spv::Op::OpAccessChain, m_.pointer_type(spv::StorageClass::PushConstant, u64()),
-                                                {push_, number(static_cast<Word>(k))})});
+    return m_.op(
+        spv::Op::OpLoad, u64(),
+        {m_.op(spv::Op::OpAccessChain, m_.pointer_type(spv::StorageClass::PushConstant, u64()), {push_, number(static_cast<Word>(k))})});
   return load_at(binary(spv::Op::OpIAdd, u64(), block_, wide(static_cast<std::uint64_t>(k) * 8)), 64);
 }
 
@@ -164,10 +165,8 @@ void Emitter::op(OpId id) {
     return set(elementwise(op.code, t, f_.type(op.results[0]).dtype(), x));
   }
   switch (op.code) {
-    case Opcode::convert:
-      return set(convert(value(op.operands[0]), f_.type(op.operands[0]).dtype(), f_.type(op.results[0]).dtype()));
-    case Opcode::bitcast:
-      return set(bitcast(value(op.operands[0]), f_.type(op.operands[0]).dtype(), f_.type(op.results[0]).dtype()));
+    case Opcode::convert: return set(convert(value(op.operands[0]), f_.type(op.operands[0]).dtype(), f_.type(op.results[0]).dtype()));
+    case Opcode::bitcast: return set(bitcast(value(op.operands[0]), f_.type(op.operands[0]).dtype(), f_.type(op.results[0]).dtype()));
     case Opcode::load: return set(load_op(op));
     case Opcode::store: return store_op(op, value(op.operands.back()));
     case Opcode::accumulate: return accumulate_op(op);

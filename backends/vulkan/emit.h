@@ -20,7 +20,7 @@ struct Traits {
   bool keeps_zero_inf_nan32 = false, keeps_zero_inf_nan64 = false;
   bool nearest32 = false, nearest64 = false;
   bool f64 = true;
-  bool add_f32 = false, add_f32_shared = false;              // atomics
+  bool add_f32 = false, add_f32_shared = false;  // atomics
   bool atomics_i64 = false, atomics_i64_shared = false;
   // Found out by running it (probe.cpp): the specification asks for less.
   bool fma32 = false, fma64 = false, div32 = false, div64 = false, sqrt32 = false, sqrt64 = false;
@@ -38,13 +38,13 @@ struct Site {
 struct EmittedKernel {
   Words words;
   std::vector<Site> sites;
-  int values = 0;        // of a record of the report: the most that a site hands over
+  int values = 0;  // of a record of the report: the most that a site hands over
   int argument_words = 0;
-  bool push = true;      // the words are push constants, not in memory
-  int threads = 64;      // of a workgroup
+  bool push = true;  // the words are push constants, not in memory
+  int threads = 64;  // of a workgroup
   std::int64_t shared_bytes = 0;
 };
-inline constexpr int kPushWords = 16;      // 128 bytes, which every device has
+inline constexpr int kPushWords = 16;  // 128 bytes, which every device has
 inline constexpr int kHeaderWords = 4;
 inline constexpr int kReportHeader = 16, kRecordHeader = 8;  // bytes
 

@@ -45,7 +45,8 @@ void Emitter::zero_shared() {
       for (std::int64_t r = 0; r < rounds; ++r) {
         const Word at = binary(Op::OpIAdd, u32(), lane_, number(static_cast<Word>(r * out_.threads)));
         const auto put = [&] {
-          m_.effect(Op::OpStore, {m_.op(Op::OpAccessChain, m_.pointer_type(StorageClass::Workgroup, t), {places_[k].variables[l], at}), m_.null(t)});
+          m_.effect(Op::OpStore,
+                    {m_.op(Op::OpAccessChain, m_.pointer_type(StorageClass::Workgroup, t), {places_[k].variables[l], at}), m_.null(t)});
         };
         if ((r + 1) * out_.threads <= m.length) put();
         else when(binary(Op::OpULessThan, m_.bool_type(), at, number(static_cast<Word>(m.length))), put);
@@ -112,7 +113,8 @@ Word Emitter::address(const fluxion::Op& op, Word element) {
   const Layout& layout = layout_of(f_[op.memory].element);
   Word at = binary(Op::OpIMul, u64(), element, wide(layout.size));
   if (std::has_single_bit(layout.size))
-    at = layout.size == 1 ? element : binary(Op::OpShiftLeftLogical, u64(), element, wide(static_cast<std::uint64_t>(std::countr_zero(layout.size))));
+    at = layout.size == 1 ? element
+                          : binary(Op::OpShiftLeftLogical, u64(), element, wide(static_cast<std::uint64_t>(std::countr_zero(layout.size))));
   at = binary(Op::OpIAdd, u64(), places_[op.memory.index].address, at);
   const std::uint32_t offset = layout.leaves[op.leaf].offset;
   return offset == 0 ? at : binary(Op::OpIAdd, u64(), at, wide(offset));
@@ -155,10 +157,12 @@ Word Emitter::load_op(const fluxion::Op& op) {
       const int piece = static_cast<int>(alignment(op)), bits = bits_of(t);
       Word all = 0;
       for (int k = 0; k < size_of(t); k += piece) {
-        const Word part = m_.op(Op::OpUConvert, m_.int_type(bits), {load_at(k ? binary(Op::OpIAdd, u64(), where, wide(static_cast<std::uint64_t>(k))) : where, piece * 8)});
+        const Word part = m_.op(Op::OpUConvert, m_.int_type(bits),
+                                {load_at(k ? binary(Op::OpIAdd, u64(), where, wide(static_cast<std::uint64_t>(k))) : where, piece * 8)});
         all = !all ? part
                    : binary(Op::OpBitwiseOr, m_.int_type(bits), all,
-                            binary(Op::OpShiftLeftLogical, m_.int_type(bits), part, m_.constant(m_.int_type(bits), bits, static_cast<std::uint64_t>(k * 8))));
+                            binary(Op::OpShiftLeftLogical, m_.int_type(bits), part,
+                                   m_.constant(m_.int_type(bits), bits, static_cast<std::uint64_t>(k * 8))));
       }
       return from_memory(all, t);
     }
@@ -183,7 +187,8 @@ void Emitter::store_op(const fluxion::Op& op, Word v) {
       if (piece == size_of(t)) return store_at(where, bits_of(t), bits);
       const Word whole = m_.int_type(bits_of(t));
       for (int k = 0; k < size_of(t); k += piece) {
-        const Word part = k ? binary(Op::OpShiftRightLogical, whole, bits, m_.constant(whole, bits_of(t), static_cast<std::uint64_t>(k * 8))) : bits;
+        const Word part =
+            k ? binary(Op::OpShiftRightLogical, whole, bits, m_.constant(whole, bits_of(t), static_cast<std::uint64_t>(k * 8))) : bits;
         store_at(k ? binary(Op::OpIAdd, u64(), where, wide(static_cast<std::uint64_t>(k))) : where, piece * 8,
                  m_.op(Op::OpUConvert, m_.int_type(piece * 8), {part}));
       }
@@ -322,7 +327,8 @@ Word Emitter::atomic_op(const fluxion::Op& op) {
     m_.capability(spv::Capability::AtomicFloat32AddEXT);
     m_.extension("SPV_EXT_shader_atomic_float_add");
     const Word v = value(op.operands.back());
-    const Word where = m_.op(Op::OpConvertUToPtr, m_.pointer_type(StorageClass::PhysicalStorageBuffer, type(t)), {address(op, element(op))});
+    const Word where =
+        m_.op(Op::OpConvertUToPtr, m_.pointer_type(StorageClass::PhysicalStorageBuffer, type(t)), {address(op, element(op))});
     return m_.op(Op::OpAtomicFAddEXT, type(t), {where, number(kDevice), number(0), v});
   }
   return exchange_loop(op, [&](Word old) { return combine(kind, t, old, value(op.operands.back())); });

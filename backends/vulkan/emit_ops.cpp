@@ -105,9 +105,13 @@ Word Emitter::constant(DType t, std::uint64_t bits) {
 
 Word Emitter::elementwise(Opcode code, DType t, DType result, std::span<const Word> operands) {
   const Line& line = kLines[static_cast<int>(code)];
-  const std::uint32_t what = is_bool(t) ? line.truth : t == DType::f32 || t == DType::f64 ? line.real : is_signed(t) ? line.sign : line.natural;
+  const std::uint32_t what = is_bool(t)                           ? line.truth
+                             : t == DType::f32 || t == DType::f64 ? line.real
+                             : is_signed(t)                       ? line.sign
+                                                                  : line.natural;
   if (what == kItself) return operands[0];
-  if (is_half(t) && code != Opcode::select) throw Bug(f_.loc, std::string("vulkan: ") + name_of(code) + " of " + name_of(t) + " should have been lowered");
+  if (is_half(t) && code != Opcode::select)
+    throw Bug(f_.loc, std::string("vulkan: ") + name_of(code) + " of " + name_of(t) + " should have been lowered");
   if (what == kNone && code == Opcode::select) return m_.op(Op::OpSelect, type(result), operands);
   if (what == kNone) throw Bug(f_.loc, std::string("vulkan: ") + name_of(code) + " of " + name_of(t) + " should have been lowered");
   if (what & kExtended) {
@@ -124,9 +128,14 @@ Word Emitter::convert(Word v, DType from, DType to) {
   const bool real_from = is_float(from), real_to = is_float(to);
   if (from == to) return v;
   if (is_half(from) || is_half(to)) throw Bug(f_.loc, "vulkan: a conversion of half numbers should have been lowered");
-  if (is_bool(from)) return m_.op(Op::OpSelect, type(to), {v, constant(to, to == DType::f32 ? 0x3f800000u : to == DType::f64 ? 0x3ff0000000000000u : 1u), constant(to, 0)});
-  if (is_bool(to))
-    return binary(real_from ? Op::OpFUnordNotEqual : Op::OpINotEqual, m_.bool_type(), v, constant(from, 0));
+  if (is_bool(from))
+    return m_.op(Op::OpSelect, type(to),
+                 {v,
+                  constant(to, to == DType::f32   ? 0x3f800000u
+                               : to == DType::f64 ? 0x3ff0000000000000u
+                                                  : 1u),
+                  constant(to, 0)});
+  if (is_bool(to)) return binary(real_from ? Op::OpFUnordNotEqual : Op::OpINotEqual, m_.bool_type(), v, constant(from, 0));
   if (real_from && real_to) return m_.op(Op::OpFConvert, type(to), {v});
   if (real_from) return m_.op(is_signed(to) ? Op::OpConvertFToS : Op::OpConvertFToU, type(to), {v});
   if (real_to) return m_.op(is_signed(from) ? Op::OpConvertSToF : Op::OpConvertUToF, type(to), {v});

@@ -19,9 +19,9 @@ class Emitter {
   EmittedKernel out_;
   Words values_;  // by value
   struct Place {
-    Word address = 0;                    // parameters: a u64
-    std::array<Word, 3> extent{};        // parameters: i32 each
-    std::vector<Word> variables;         // local, shared: one for each leaf
+    Word address = 0;              // parameters: a u64
+    std::array<Word, 3> extent{};  // parameters: i32 each
+    std::vector<Word> variables;   // local, shared: one for each leaf
   };
   std::vector<Place> places_;  // by memory
   std::array<Word, 3> domain_{}, group_{}, index_{};
@@ -46,7 +46,7 @@ class Emitter {
   void zero_shared();
   void zero_locals(RegionId r);
   void zero(Word variable, Word type, std::int64_t length);
-  Word element(const Op& op);            // linear, i64 of parameters, i32 of others
+  Word element(const Op& op);  // linear, i64 of parameters, i32 of others
   Word address(const Op& op, Word element);
   Word pointer(const Op& op, Word element, Word type);  // to the leaf
   std::uint32_t alignment(const Op& op) const;
@@ -65,9 +65,9 @@ class Emitter {
   Word elementwise(Opcode code, DType t, std::initializer_list<Word> x) { return elementwise(code, t, t, std::span(x.begin(), x.size())); }
   Word convert(Word v, DType from, DType to);
   Word bitcast(Word v, DType from, DType to);
-  Word to_memory(Word v, DType t);    // bool -> u8, floats -> ints
+  Word to_memory(Word v, DType t);  // bool -> u8, floats -> ints
   Word from_memory(Word v, DType t);
-  Word to_word(Word v, DType t);      // 64 bits, zero-extended
+  Word to_word(Word v, DType t);  // 64 bits, zero-extended
   Word from_word(Word v, DType t);
 
   // ---- types

@@ -39,13 +39,15 @@ VkCommandBuffer Gpu::begin() {
     }
     open_ = idle_.back();
     idle_.pop_back();
-    VkCommandBufferBeginInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT, nullptr};
+    VkCommandBufferBeginInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+                                  nullptr};
     check(vk_.BeginCommandBuffer(open_, &info), "a command buffer cannot be begun");
     recorded_ = 0;
   }
   constexpr VkAccessFlags kAll = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                                  VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT;
-  constexpr VkPipelineStageFlags kStages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
+  constexpr VkPipelineStageFlags kStages =
+      VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_HOST_BIT;
   const VkMemoryBarrier barrier{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, kAll, kAll};
   vk_.CmdPipelineBarrier(open_, kStages, kStages, 0, 1, &barrier, 0, nullptr, 0, nullptr);
   ++recorded_;
@@ -71,7 +73,8 @@ void Gpu::wait_for(std::uint64_t value) {
   const VkResult r = vk_.WaitSemaphores(device_, &info, seconds * 1000000000);
   if (r == VK_TIMEOUT) {
     lost_ = true;
-    throw DeviceError({}, fmt::format("device vulkan ({}): what runs there has not ended in {} s; set FLUXION_TIMEOUT to wait longer", name_, seconds));
+    throw DeviceError(
+        {}, fmt::format("device vulkan ({}): what runs there has not ended in {} s; set FLUXION_TIMEOUT to wait longer", name_, seconds));
   }
   check(r, "waiting for the device");
   finished_ = value;
@@ -141,7 +144,8 @@ void Gpu::dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool
   vk_.CmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, p.handle);
   vk_.CmdPushConstants(commands, layout_, VK_SHADER_STAGE_COMPUTE_BIT, 0, static_cast<std::uint32_t>(words.size_bytes()), words.data());
   const bool row = workgroups <= 65535;
-  vk_.CmdDispatch(commands, row ? static_cast<std::uint32_t>(workgroups) : kRow, row ? 1 : static_cast<std::uint32_t>((workgroups + kRow - 1) / kRow), 1);
+  vk_.CmdDispatch(commands, row ? static_cast<std::uint32_t>(workgroups) : kRow,
+                  row ? 1 : static_cast<std::uint32_t>((workgroups + kRow - 1) / kRow), 1);
 }
 
 }  // namespace fluxion::vulkan

@@ -113,10 +113,14 @@ void Gpu::make_instance() {
   VkInstanceCreateInfo info{VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, nullptr, 0, &application, 0, nullptr, 0, nullptr};
   const char* layer = "VK_LAYER_KHRONOS_validation";
   const char* extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
-  VkDebugUtilsMessengerCreateInfoEXT messenger{VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT, nullptr, 0,
-                                               VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
-                                               VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
-                                               on_message, nullptr};
+  VkDebugUtilsMessengerCreateInfoEXT messenger{
+      VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
+      nullptr,
+      0,
+      VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT,
+      VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_TYPE_PERFORMANCE_BIT_EXT,
+      on_message,
+      nullptr};
   const bool validate = wanted("FLUXION_VULKAN_VALIDATE");
   if (validate) {
     info.enabledLayerCount = 1;
@@ -126,13 +130,16 @@ void Gpu::make_instance() {
   }
   const VkResult r = vk_.CreateInstance(&info, nullptr, &instance_);
   if (r == VK_ERROR_LAYER_NOT_PRESENT)
-    throw DeviceError({}, "device vulkan: FLUXION_VULKAN_VALIDATE is set, but the validation layer is not there; install vulkan-validationlayers");
+    throw DeviceError(
+        {}, "device vulkan: FLUXION_VULKAN_VALIDATE is set, but the validation layer is not there; install vulkan-validationlayers");
   if (r == VK_ERROR_INCOMPATIBLE_DRIVER)
-    throw DeviceError({}, "device vulkan: no driver is installed; install that of the graphics card, or mesa-vulkan-drivers for a software one");
+    throw DeviceError(
+        {}, "device vulkan: no driver is installed; install that of the graphics card, or mesa-vulkan-drivers for a software one");
   check(r, "no instance can be made");
   load_instance(vk_, instance_);
   VkDebugUtilsMessengerEXT handle;
-  if (validate && vk_.CreateDebugUtilsMessengerEXT) check(vk_.CreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &handle), "no messages");
+  if (validate && vk_.CreateDebugUtilsMessengerEXT)
+    check(vk_.CreateDebugUtilsMessengerEXT(instance_, &messenger, nullptr, &handle), "no messages");
 }
 
 void Gpu::choose_device() {
@@ -154,7 +161,10 @@ void Gpu::choose_device() {
     if (by_number ? asked != std::to_string(k) : lower_case(name).find(lower_case(asked)) == std::string::npos) continue;
     // Real devices before the software one.
     const int type = p.properties.deviceType;
-    const int score = type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU ? 4 : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 3 : type == VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU ? 2 : 1;
+    const int score = type == VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU     ? 4
+                      : type == VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU ? 3
+                      : type == VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU    ? 2
+                                                                       : 1;
     if (score > best) best = score, physical_ = all[k];
   }
   if (n == 0) throw DeviceError({}, "device vulkan: the driver found no device; install mesa-vulkan-drivers for a software one");
@@ -221,7 +231,8 @@ void Gpu::make_device() {
   const VkPushConstantRange range{VK_SHADER_STAGE_COMPUTE_BIT, 0, kPushWords * 8};
   VkPipelineLayoutCreateInfo layout{VK_STRUCTURE_TYPE_PIPELINE_LAYOUT_CREATE_INFO, nullptr, 0, 0, nullptr, 1, &range};
   check(vk_.CreatePipelineLayout(device_, &layout, nullptr, &layout_), "no pipeline layout");
-  VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, nullptr, VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, family_};
+  VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, nullptr, VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+                               family_};
   check(vk_.CreateCommandPool(device_, &pool, nullptr, &pool_), "no command pool");
   VkSemaphoreTypeCreateInfo timeline{VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO, nullptr, VK_SEMAPHORE_TYPE_TIMELINE, 0};
   VkSemaphoreCreateInfo semaphore{VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, &timeline, 0};
@@ -264,8 +275,7 @@ void Gpu::choose_memory() {
 }
 
 std::string Gpu::description() const {
-  return fmt::format("{} ({}), {} MB{}{}", name_, driver_, heap_ >> 20, traits_.f64 ? "" : ", no f64",
-                     software_ ? ", in software" : "");
+  return fmt::format("{} ({}), {} MB{}{}", name_, driver_, heap_ >> 20, traits_.f64 ? "" : ", no f64", software_ ? ", in software" : "");
 }
 
 }  // namespace fluxion::vulkan

@@ -39,10 +39,15 @@ Address Gpu::allocate(Heap& heap, std::size_t bytes) {
   const std::size_t want = own ? size : kArena;
   if (want > block_limit_) return 0;
   Block b{VK_NULL_HANDLE, VK_NULL_HANDLE, 0, want, size, nullptr};
-  VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO, nullptr, 0, want,
-                          VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
-                              VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-                          VK_SHARING_MODE_EXCLUSIVE, 0, nullptr};
+  VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+                          nullptr,
+                          0,
+                          want,
+                          VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
+                              VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+                          VK_SHARING_MODE_EXCLUSIVE,
+                          0,
+                          nullptr};
   if (vk_.CreateBuffer(device_, &info, nullptr, &b.buffer) != VK_SUCCESS) return 0;
   VkMemoryRequirements needs;
   vk_.GetBufferMemoryRequirements(device_, b.buffer, &needs);

@@ -31,8 +31,8 @@ class Borrowed {
     if (bytes_ == 0) return;
     at_ = gpu.allocate(bytes_);
     if (!at_)
-      throw DeviceError({}, fmt::format("kernel \"{}\": no {} MB of device memory for {}; {} of {} MB are in use", kernel, (bytes >> 20) + 1, what,
-                                        gpu.in_use() >> 20, gpu.heap() >> 20));
+      throw DeviceError({}, fmt::format("kernel \"{}\": no {} MB of device memory for {}; {} of {} MB are in use", kernel,
+                                        (bytes >> 20) + 1, what, gpu.in_use() >> 20, gpu.heap() >> 20));
   }
   ~Borrowed() {
     if (at_) gpu_.free(at_, bytes_);
@@ -77,8 +77,8 @@ KernelCode::KernelCode(Gpu& gpu, const Function& f, const CompileOptions& option
     : gpu_(gpu), f_(f), options_(options), plan_(gpu::make_plan(f, options, exact_of(gpu.traits()))) {
   if (!plan_.host.empty()) return;
   if (f.has_groups() && group_threads(f) > gpu.threads_limit())
-    throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this Vulkan device", f.name, group_threads(f),
-                                         gpu.threads_limit()));
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this Vulkan device", f.name,
+                                         group_threads(f), gpu.threads_limit()));
   for (const gpu::Stage& s : plan_.stages) {
     Piece p;
     p.main = make(s.kernel, next_part(cached));
@@ -195,7 +195,8 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
 void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure) {
   const gpu::Stage& s = plan_.stages[k];
   std::vector<ArrayArgument> arrays;
-  for (const int a : s.arrays) arrays.push_back(a >= 0 ? launch.arrays[static_cast<std::size_t>(a)] : sums[static_cast<std::size_t>(-1 - a)]);
+  for (const int a : s.arrays)
+    arrays.push_back(a >= 0 ? launch.arrays[static_cast<std::size_t>(a)] : sums[static_cast<std::size_t>(-1 - a)]);
   std::array<std::int64_t, 3> domain = launch.domain;
   if (s.elements_of >= 0) {
     const ArrayArgument& a = launch.arrays[static_cast<std::size_t>(s.elements_of)];
@@ -211,7 +212,8 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
   dispatch(pieces_[k].main, s.kernel, domain, arrays, scalars, c.threads, failure);
 }
 
-KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays, std::int64_t threads) {
+KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays,
+                                        std::int64_t threads) {
   const gpu::Stage& s = plan_.stages[k];
   const int group = std::max(64, group_threads(f_));
   Columns c;
@@ -255,8 +257,10 @@ void KernelCode::dispatch(const Made& made, const Function& kernel, const std::a
     if (groups && kernel.group[a] > 0) units[a] = domain[a] / kernel.group[a];
   const std::int64_t slab = units[1] * units[2], per_unit = groups ? made.code.threads : 1;
   if (slab > kAtOnce)
-    throw DeviceError(kernel.loc, fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a Vulkan device is given at once; launch it over parts",
-                                              kernel.name, domain[1], domain[2]));
+    throw DeviceError(
+        kernel.loc,
+        fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a Vulkan device is given at once; launch it over parts",
+                    kernel.name, domain[1], domain[2]));
   std::vector<std::uint64_t> words(kHeaderWords);
   for (std::size_t k = 0; k < arrays.size(); ++k) {
     const auto& e = arrays[k].extent;
@@ -282,7 +286,8 @@ void KernelCode::dispatch(const Made& made, const Function& kernel, const std::a
   const bool reports = !made.code.sites.empty();
   const bool prints = std::any_of(made.code.sites.begin(), made.code.sites.end(), [](const Site& s) { return s.code == Opcode::print; });
   const std::uint32_t room = prints ? kPrints : kChecks;
-  const Borrowed report(gpu_, reports ? kReportHeader + room * static_cast<std::size_t>(kRecordHeader + 8 * made.code.values) : 0, "reports", kernel.name);
+  const Borrowed report(gpu_, reports ? kReportHeader + room * static_cast<std::size_t>(kRecordHeader + 8 * made.code.values) : 0,
+                        "reports", kernel.name);
   words[3] = report.at();
 
   const std::int64_t rows_at_once = std::max<std::int64_t>(1, kAtOnce / std::max<std::int64_t>(1, slab));
@@ -336,7 +341,8 @@ bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure)
     }
     print_line(text);
   }
-  if (header[0] > header[1]) print_line(fmt::format("... {} more lines of \"{}\" are lost: a launch may print {}", header[0] - header[1], f_.name, header[1]));
+  if (header[0] > header[1])
+    print_line(fmt::format("... {} more lines of \"{}\" are lost: a launch may print {}", header[0] - header[1], f_.name, header[1]));
   return true;
 }
 

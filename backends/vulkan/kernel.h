@@ -38,7 +38,7 @@ class KernelCode {
   const Function f_;
   const CompileOptions options_;
   gpu::Plan plan_;
-  std::vector<Piece> pieces_;     // by stage
+  std::vector<Piece> pieces_;         // by stage
   std::shared_ptr<Executable> host_;  // on the CPU, where the plan says so
   std::mutex mutex_;
 

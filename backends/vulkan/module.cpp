@@ -41,9 +41,7 @@ Word Module::float_type(int bits) {
   if (bits == 64) capability(spv::Capability::Float64);
   return once(spv::Op::OpTypeFloat, {static_cast<Word>(bits)}, false);
 }
-Word Module::pointer_type(spv::StorageClass where, Word to) {
-  return once(spv::Op::OpTypePointer, {static_cast<Word>(where), to}, false);
-}
+Word Module::pointer_type(spv::StorageClass where, Word to) { return once(spv::Op::OpTypePointer, {static_cast<Word>(where), to}, false); }
 Word Module::array_type(Word of, Word count) { return once(spv::Op::OpTypeArray, {of, number(count)}, false); }
 Word Module::vector_type(Word of, Word count) { return once(spv::Op::OpTypeVector, {of, count}, false); }
 Word Module::function_type(Word result) { return once(spv::Op::OpTypeFunction, {result}, false); }
@@ -108,9 +106,7 @@ Word Module::extended(Word instruction, Word type, std::span<const Word> operand
   all.insert(all.end(), operands.begin(), operands.end());
   return op(spv::Op::OpExtInst, type, all);
 }
-void Module::effect(spv::Op op, std::initializer_list<Word> operands) {
-  append(code_, op, std::span(operands.begin(), operands.size()));
-}
+void Module::effect(spv::Op op, std::initializer_list<Word> operands) { append(code_, op, std::span(operands.begin(), operands.size())); }
 Word Module::local(Word pointee) {
   const Word pointer = pointer_type(spv::StorageClass::Function, pointee), v = id();
   append(variables_, spv::Op::OpVariable, std::initializer_list<Word>{pointer, v, static_cast<Word>(spv::StorageClass::Function)});

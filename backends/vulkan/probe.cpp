@@ -51,7 +51,8 @@ std::array<bool, 3> rounds(Gpu& gpu, DType t) {
     words.push_back(memory.back());
     words.push_back(kCases | std::uint64_t{1} << 32);
   }
-  gpu.dispatch(pipeline, words, code.push, (kCases + static_cast<std::uint64_t>(code.threads) - 1) / static_cast<std::uint64_t>(code.threads));
+  gpu.dispatch(pipeline, words, code.push,
+               (kCases + static_cast<std::uint64_t>(code.threads) - 1) / static_cast<std::uint64_t>(code.threads));
   std::array<bool, 3> exact{true, true, true};
   for (int k = 0; k < 3; ++k) {
     out[k].resize(kCases);

@@ -4,6 +4,7 @@
 
 namespace fluxion::vulkan {
 
-std::shared_ptr<Executable> make_program(std::shared_ptr<Gpu> gpu, const Function& f, const CompileOptions& options, std::string_view object);
+std::shared_ptr<Executable> make_program(std::shared_ptr<Gpu> gpu, const Function& f, const CompileOptions& options,
+                                         std::string_view object);
 
 }  // namespace fluxion::vulkan

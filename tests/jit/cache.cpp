@@ -68,7 +68,7 @@ struct Counts {
 using Three = std::array<std::uint64_t, 3>;
 
 float run(const Function& f) {
-  const auto x = Device::cpu().upload({2.f}), y = Device::cpu().zeros<float>(1);
+  const auto x = Device::best().upload({2.f}), y = Device::best().zeros<float>(1);
   detail::Argument args[2];
   args[0].array = x.array().shared();
   args[1].array = y.array().shared();

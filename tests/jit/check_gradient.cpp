@@ -6,7 +6,7 @@
 namespace fx = fluxion;
 
 TEST_CASE("check_gradient finds kernels and programs right", "[jit][ad]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   auto k =
       fx::kernel("k", [](fx::In<double> x, fx::InOut<double> y, fx::Double a, fx::In<int> which, fx::Accum<double> e, fx::Out<double> z) {
         auto i = fx::index();
@@ -43,7 +43,7 @@ TEST_CASE("check_gradient finds kernels and programs right", "[jit][ad]") {
 }
 
 TEST_CASE("check_gradient shows the element where derivative and differences part", "[jit][ad]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   // A step hidden behind stop_grad: the numbers follow x, the derivative does not.
   auto k = fx::kernel("stopped", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();

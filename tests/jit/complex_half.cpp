@@ -116,8 +116,8 @@ TEST_CASE("at zero complex numbers have right derivatives or NaN and never a num
     x.push_back(data({1, 1, 1}, 1, kComplex));
     x.back().as<double>()[0] = 0.6, x.back().as<double>()[1] = 0.8;
     x.push_back(zero[1]);
-    const Data forward = run_on(fx::Device::cpu(), j.handle(), x, {1, 1, 1}).back();
-    const Data backward = run_on(fx::Device::cpu(), k.handle().vjp({}), {zero[0], x[2], zero[0]}, {1, 1, 1}).back();
+    const Data forward = run_on(fx::Device::best(), j.handle(), x, {1, 1, 1}).back();
+    const Data backward = run_on(fx::Device::best(), k.handle().vjp({}), {zero[0], x[2], zero[0]}, {1, 1, 1}).back();
     // What w conj(f') is of an analytic function.
     const C f(forward.as<double>()[0], forward.as<double>()[1]), r(backward.as<double>()[0], backward.as<double>()[1]);
     return std::pair(f / C(0.6, 0.8), std::conj(r / C(0.6, 0.8)));
@@ -211,7 +211,7 @@ Arguments single(Arguments a) {
 void equal(const fx::detail::KernelHandle& halves, const fx::detail::KernelHandle& floats, const Arguments& a, const char* what) {
   const Arguments wanted = fluxion::testing::run(*floats.function(), single(a), {{n, 1, 1}, 0});
   const Arguments evaluated = fluxion::testing::run(*halves.function(), a, {{n, 1, 1}, 0}),
-                  native = run_on(fx::Device::cpu(), halves, a, {n, 1, 1});
+                  native = run_on(fx::Device::best(), halves, a, {n, 1, 1});
   INFO(what);
   for (std::size_t r = 0; r < wanted.size(); ++r) {
     CHECK(distance(wanted[r], single(evaluated[r])) < 2e-6);
@@ -259,7 +259,7 @@ TEMPLATE_TEST_CASE("derivatives in half precision inputs are differences between
     const Z z(re, im), w = fx::exp(z) * fx::conj(z) + z / (z + 2.0) + fx::pow(z, 2.5) * fx::abs(z);
     y[i] = w.re * w.im + fx::cbrt(fx::cast<double>(re));
   });
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   constexpr double h = 1.0 / 64;
   std::vector<TestType> a, b;
   for (int j = 0; j < 12; ++j)
@@ -303,7 +303,7 @@ TEMPLATE_TEST_CASE("half precision arrays that are written have consistent deriv
     const Errors e = fluxion::testing::check(*h.function(), a, o);
     CHECK(e.dots < 1e-5);
     CHECK(e.order < 1e-5);
-    const Arguments wanted = fluxion::testing::run(*h.function(), a, {{n, 1, 1}, 0}), native = run_on(fx::Device::cpu(), h, a, {n, 1, 1});
+    const Arguments wanted = fluxion::testing::run(*h.function(), a, {{n, 1, 1}, 0}), native = run_on(fx::Device::best(), h, a, {n, 1, 1});
     for (std::size_t r = 0; r < wanted.size(); ++r) CHECK(distance(single(wanted[r]), single(native[r])) < 1e-2);
   };
   const auto &h = k.handle(), v = h.vjp({});
@@ -355,7 +355,7 @@ TEST_CASE("complex numbers of half precision have no derivative and say so with 
 }
 
 TEST_CASE("the gradient of a real loss of a complex number is its derivative in both parts", "[jit][complex]") {
-  const fx::Device dev = GENERATE(fx::Device::cpu(), fx::Device::reference());
+  const fx::Device dev = GENERATE(fx::Device::best(), fx::Device::reference());
   const auto loss = fx::kernel("loss", [](fx::In<fx::Complex<float>> a, fx::Accum<float> s) {
     const fx::Complex<fx::Float> z = a[fx::index()];
     s[0] += fx::norm2(z * z) + fx::abs(z) + 3.f * fx::conj(z).im;

@@ -9,7 +9,7 @@ using B = fx::Buffer<double>;
 
 namespace {
 
-B ones(int n) { return Device::cpu().upload(std::vector<double>(static_cast<std::size_t>(n), 1.0)); }
+B ones(int n) { return Device::best().upload(std::vector<double>(static_cast<std::size_t>(n), 1.0)); }
 auto scale() {
   return fx::kernel("scale", [](fx::In<double> x, fx::Double a, fx::InOut<double> s, fx::Out<double> y) {
     auto i = fx::index();
@@ -64,7 +64,7 @@ TEST_CASE("tangents of another shape than what they belong to are refused at eve
   CHECK(says([&] { call(4, 5, 5); }, 4, 5));
   CHECK(says([&] { call(5, 4, 5); }, 4, 5));
   CHECK(says([&] { call(5, 5, 4); }, 4, 5));
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto line = fx::kernel("line", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     y[i] = 2.0 * x[i];

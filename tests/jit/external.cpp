@@ -327,7 +327,7 @@ TEST_CASE("differentiating a host function without a rule is refused at the call
     auto i = fx::index();
     y[i] = x[i] * f(w[i]) + f(fx::stop_grad(x[i]));
   });
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto gx = dev.zeros<double>(2);
   fx::vjp(fine, fx::wrt<0>).over(2)(dev.upload<double>({1, 2}), dev.upload<double>({3, 4}), dev.upload<double>({1, 1}), gx);
   CHECK(gx.host() == std::vector<double>{9, 16});
@@ -401,7 +401,7 @@ TEST_CASE("an impure host function is called in the first sweep of a derivative 
     }
     y[i] = s;
   });
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto gx = dev.zeros<double>(5);
   fx::vjp(k).over(5)(dev.upload(ramp(5, 1, 0)), dev.upload(ramp(5, 1, 0)), gx);
   CHECK(gx.host() == std::vector<double>(5, 8));
@@ -471,7 +471,7 @@ TEST_CASE("the pattern of a sparse Jacobian goes through host functions", "[jit]
     auto i = fx::index();
     y[i] = f(x[i]) + x[where(i)];
   });
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto x = dev.upload(ramp(6, 0.1, 0.2));
   auto y = dev.zeros<double>(6);
   const auto dense = fx::sparse_jacobian(k)(x, y).dense();
@@ -484,7 +484,7 @@ TEST_CASE("the pattern of a sparse Jacobian goes through host functions", "[jit]
 
 TEST_CASE("a batch calls host functions", "[jit][external]") {
   const auto f = smooth();
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto y = dev.zeros<double>(9), gx = dev.zeros<double>(9);
   auto x = dev.upload(ramp(9, -1, 0.25));
   fx::vmap(f)(x, y);

@@ -40,7 +40,7 @@ TEST_CASE("texts with host functions read back in this process and are refused e
 }
 
 TEST_CASE("kernels that differ in the host function only are not taken for one another", "[jit][external]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   const auto make = [&](double c) {
     auto f = fx::external("f", [c](double x) { return c * x; });
     return fx::kernel("k", [&](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = f(x[fx::index()]); });
@@ -93,7 +93,7 @@ TEST_CASE("a NaN that a host function gives is traced to its call", "[jit][exter
     line = __LINE__ + 1;
     y[i] = 2.0 * f(x[i]) + 1.0;
   });
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto y = dev.zeros<double>(5);
   k(dev.upload(ramp(5, 0, 1)), y);
   ::unsetenv("FLUXION_DEBUG");

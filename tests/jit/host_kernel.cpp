@@ -185,7 +185,7 @@ TEST_CASE("what a host function on arrays throws is thrown by what waits", "[jit
 }
 
 TEST_CASE("what cannot be done with a host function on arrays is refused", "[jit][external]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto f = fx::external("bare", [](fx::HostIn<double> x, fx::HostOut<double> y) { y[0] = x[0] * x[0]; });
   CHECK_THROWS_WITH(fx::vjp(f), Catch::Contains("external \"bare\"") && Catch::Contains("give it a rule"));
   CHECK_THROWS_WITH(fx::jvp(f), Catch::Contains("give it a rule"));

@@ -22,7 +22,7 @@ TEST_CASE("of two results neither takes over an array that only the other one ne
     k.over(3)(a, x, first, second);
     return fx::sum(first) + fx::sum(second) * 10.0;
   });
-  const auto a = Device::cpu().upload(std::vector<double>{1, 2, 3}), b = Device::cpu().upload(std::vector<double>{5, 7, 11});
+  const auto a = Device::best().upload(std::vector<double>{1, 2, 3}), b = Device::best().upload(std::vector<double>{5, 7, 11});
   CHECK(p(a, b).host()[0] == Approx(9 + 10 * 2 * (5 + 14 + 33)));
 }
 
@@ -32,7 +32,7 @@ TEST_CASE("the tangent of a product keeps its factors apart from its results", "
     auto squares = fx::sum(fx::square(y));
     return squares * fx::sum(fx::stop_gradient(y));  // y is needed still, its tangent is not
   });
-  const auto x = Device::cpu().upload(std::vector<double>{0.1, -0.4, 0.9}), v = Device::cpu().upload(std::vector<double>{1, 0, 0});
+  const auto x = Device::best().upload(std::vector<double>{0.1, -0.4, 0.9}), v = Device::best().upload(std::vector<double>{1, 0, 0});
   const auto [y, dy] = fx::jvp(p)(x, v);
   CHECK(y.host()[0] == Approx(9 * 0.98 * 1.8));
   CHECK(dy.host()[0] == Approx(9 * 0.2 * 1.8));

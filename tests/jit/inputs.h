@@ -9,7 +9,7 @@
 namespace fluxion::testing {
 
 inline const std::vector<Device>& devices() {
-  static const std::vector<Device> all{Device::cpu(), Device::reference()};
+  static const std::vector<Device> all{Device::best(), Device::reference()};
   return all;
 }
 

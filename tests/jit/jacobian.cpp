@@ -56,7 +56,7 @@ TEST_CASE("Hessians and Hessian-vector products agree with those by hand, on the
     auto h = fx::hessian(rosenbrock)(q);
     p[i] = h * v - fx::hvp(rosenbrock)(q, v);
   });
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     auto p = dev.upload(std::vector<fx::Vec<double, 3>>{{x, y, z}, {1, 1, 1}});
     newton(p);
     for (const auto& q : p.host())
@@ -99,7 +99,7 @@ TEST_CASE("a kernel with four tangents at once", "[jit][ad]") {
   for (int i = 0; i < n; ++i) x[static_cast<std::size_t>(i)] = 0.1 * i;
   for (int i = 0; i < many * n; ++i) dx[static_cast<std::size_t>(i)] = std::sin(i);
   const fx::Vec<double, 4> ds{0.5, -1, 2, 0};
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     auto X = dev.upload(x), Y = dev.zeros<double>(n), E = dev.zeros<double>(1);
     auto dX = dev.zeros<double>(many, n), dY = dev.zeros<double>(many, n);
     auto dE = dev.zeros<double>(many, 1);
@@ -149,7 +149,7 @@ TEST_CASE("several tangents go through calls and rules", "[jit][ad]") {
     auto n = fx::index();
     y[n] = kept(x[n], x[n + 1]) + inner(x[n + 1], x[n]);
   });
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     auto x = dev.upload<double>({0.4, 0.7}), y = dev.zeros<double>(1);
     auto dx = dev.upload(std::vector<double>{1, 0, 0, 1}, 2, 2);
     auto dy = dev.zeros<double>(2, 1);

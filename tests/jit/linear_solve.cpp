@@ -45,10 +45,10 @@ std::vector<double> numbers_of(unsigned seed, std::size_t count, double lo, doub
   return v;
 }
 B2 field(unsigned seed, double lo, double hi, int m = n) {
-  return Device::cpu().upload(numbers_of(seed, static_cast<std::size_t>(m * m), lo, hi), m, m);
+  return Device::best().upload(numbers_of(seed, static_cast<std::size_t>(m * m), lo, hi), m, m);
 }
 B line(unsigned seed, double lo, double hi, int m = 40) {
-  return Device::cpu().upload(numbers_of(seed, static_cast<std::size_t>(m), lo, hi));
+  return Device::best().upload(numbers_of(seed, static_cast<std::size_t>(m), lo, hi));
 }
 
 void close(const std::vector<double>& a, const std::vector<double>& b, double within) {
@@ -206,7 +206,7 @@ TEST_CASE("solvers work in float and over three axes and with no parameters", "[
   });
   std::vector<float> v;
   for (double x : numbers_of(4, 2 * 3 * 7, -1, 1)) v.push_back(static_cast<float>(x));
-  const auto b = Device::cpu().upload(v, 2, 3, 7);
+  const auto b = Device::best().upload(v, 2, 3, 7);
   for (const auto& solve :
        {fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::cg(shifted)),
         fx::Program<fx::TypeList<fx::Buffer<float, 3>>, fx::TypeList<fx::Buffer<float, 3>, fx::Float>>(fx::linear_solve(shifted))}) {
@@ -265,7 +265,7 @@ TEST_CASE("fx::item brings a number of an array into a program and is differenti
     for ([[maybe_unused]] auto t : fx::while_([&] { return fx::item(b, 2) < 50.0; })) scale.over(3)(b, second);
     return std::tuple(x, b, steps);
   });
-  const auto a = Device::cpu().upload(std::vector<double>{3, 2.5, 1});
+  const auto a = Device::best().upload(std::vector<double>{3, 2.5, 1});
   const auto [x, b, steps] = p(a);
   CHECK(x.host()[0] == Approx(3 * std::pow(2.5, 4)));
   CHECK(steps.host()[0] == 4);

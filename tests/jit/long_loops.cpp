@@ -138,7 +138,7 @@ TEST_CASE("loops of any length are reversed in strips of any length", "[jit][str
 }
 
 TEST_CASE("device functions and launches of a program keep strips too", "[jit][strips]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   auto f = fx::fn("logistic", [](fx::Double x, fx::Int m) {
     fx::Double v = x;
     for ([[maybe_unused]] auto t : fx::range(m)) v = v * (1.0 - v) * 3.1;

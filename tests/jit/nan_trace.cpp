@@ -16,7 +16,7 @@ using fluxion::testing::Debug;
 
 namespace {
 
-fx::Device device() { return GENERATE(fx::Device::cpu(), fx::Device::reference()); }
+fx::Device device() { return GENERATE(fx::Device::best(), fx::Device::reference()); }
 std::string at(int line) { return fmt::format("nan_trace.cpp:{}", line); }
 
 }  // namespace

@@ -29,7 +29,7 @@ B line(unsigned seed, double lo, double hi) {
   std::uniform_real_distribution<double> u(lo, hi);
   std::vector<double> v(n);
   for (double& x : v) x = u(random);
-  return Device::cpu().upload(v);
+  return Device::best().upload(v);
 }
 
 }  // namespace

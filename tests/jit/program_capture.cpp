@@ -9,7 +9,7 @@ namespace fx = fluxion;
 
 namespace {
 
-fx::Device device() { return GENERATE(as<std::string>{}, "cpu", "reference") == "cpu" ? fx::Device::cpu() : fx::Device::reference(); }
+fx::Device device() { return GENERATE(as<std::string>{}, "cpu", "reference") == "cpu" ? fx::Device::best() : fx::Device::reference(); }
 
 auto axpy() {
   return fx::kernel("axpy", [](fx::InOut<float> y, fx::In<float> x, fx::Float a) {
@@ -276,7 +276,7 @@ TEST_CASE("programs specialise on shapes", "[jit][program]") {
 }
 
 TEST_CASE("an array is not read on the host while a program is captured", "[jit][program]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto p = fx::program("p", [&](fx::Buffer<float> x) { return x * x.host()[0]; });
   CHECK_THROWS_WITH(p(dev.zeros<float>(2)), Catch::Contains("program_capture.cpp") && Catch::Contains("reads an array on the host"));
 }
@@ -301,7 +301,7 @@ TEST_CASE("an array is not set from the host while a program is captured but new
 }
 
 TEST_CASE("a buffer that a captured loop re-binds is refused", "[jit][program]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto swap = fx::program("p", [&](fx::Buffer<float> x) {
     auto a = fx::copy(x), b = fx::copy(x);
     for (auto t : fx::range(3)) {
@@ -336,7 +336,7 @@ TEST_CASE("a temporary assigned in a captured loop is carried", "[jit][program]"
 }
 
 TEST_CASE("one array as two parameters of a program that writes one is refused", "[jit][program]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto k = axpy();
   const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) { k.over(2)(y, x, 1.f); });
   const auto x = dev.zeros<float>(2);
@@ -344,7 +344,7 @@ TEST_CASE("one array as two parameters of a program that writes one is refused",
 }
 
 TEST_CASE("overlapping memory of the user as two parameters of a program that writes one is refused", "[jit][program]") {
-  const fx::Device dev = device();
+  const fx::Device dev = fx::Device::cpu();
   const auto k = axpy();
   const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) { k.over(2)(y, x, 1.f); });
   std::vector<float> memory(4, 1.f);
@@ -377,7 +377,7 @@ TEST_CASE("with FLUXION_DEBUG programs report NaNs and races too", "[jit][progra
 }
 
 TEST_CASE("a failing check inside a program reports its line", "[jit][program]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto k = fx::kernel("k", [](fx::InOut<float> y) {
     auto i = fx::index();
     fx::check(y[i] < 3.f, "too large: {}", y[i]);
@@ -395,7 +395,7 @@ TEST_CASE("a failing check inside a program reports its line", "[jit][program]")
 }
 
 TEST_CASE("twenty thousand small launches inside a program each count", "[jit][program]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto k = axpy();
   const int n = 16, steps = 20000;
   const auto p = fx::program("p", [&](fx::Buffer<float> y, fx::Buffer<float> x) {

@@ -64,7 +64,7 @@ double fewest(double length, double states) {
 }  // namespace
 
 TEST_CASE("all ways to keep states give the same bits on every device", "[jit][program][checkpoint]") {
-  for (const fx::Device& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const fx::Device& dev : {fx::Device::best(), fx::Device::reference()}) {
     const auto x = dev.upload(start(5));
     for (int steps : {0, 1, 2, 3, 17, 50}) {
       INFO(dev.name() << ", " << steps << " steps");
@@ -82,7 +82,7 @@ TEST_CASE("all ways to keep states give the same bits on every device", "[jit][p
 }
 
 TEST_CASE("revolve runs as few iterations again as is possible", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto x = dev.upload(start(5));
   for (int steps : {1, 2, 9, 40, 100}) {
     const double all = fx::value_and_grad(pendulums(), fx::wrt<0>).use(x, steps).launches;
@@ -99,7 +99,7 @@ TEST_CASE("revolve runs as few iterations again as is possible", "[jit][program]
 }
 
 TEST_CASE("a budget holds from half to a 64th of what keeping everything takes", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const int n = 500, steps = 2000;
   const auto x = dev.upload(start(n));
   const auto everything = fx::value_and_grad(pendulums(), fx::wrt<0>);
@@ -124,7 +124,7 @@ TEST_CASE("a budget holds from half to a 64th of what keeping everything takes",
 }
 
 TEST_CASE("a budget that is too small says what is possible", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto x = dev.upload(start(1000));
   CHECK_THROWS_WITH(fx::value_and_grad(pendulums(), fx::wrt<0>, {.checkpoint = fx::budget(10_KB)})(x, 100),
                     Catch::Contains("the least that it needs is"));
@@ -143,7 +143,7 @@ TEST_CASE("a budget that is too small says what is possible", "[jit][program][ch
 }
 
 TEST_CASE("a budget goes into nested loops and through a while", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   auto damp = fx::kernel("damp", [](fx::InOut<double> v, fx::In<double> x) {
     auto i = fx::index();
     v[i] *= 1 - 0.01 * x[i] * x[i];
@@ -180,7 +180,7 @@ TEST_CASE("a budget goes into nested loops and through a while", "[jit][program]
 }
 
 TEST_CASE("loops that count down and loops that start elsewhere keep states as others do", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto p = fx::program("down", [step = swing()](fx::Buffer<double> x0, fx::Int from) {
     auto x = fx::copy(x0), v = x0 * 0.5;
     for (auto t : fx::range(from, 3, -1)) step.over(x.size())(x, v, 0.01 * fx::Double(t));
@@ -198,7 +198,7 @@ TEST_CASE("loops that count down and loops that start elsewhere keep states as o
 }
 
 TEST_CASE("second derivatives within strips and budgets are those of keeping everything", "[jit][program][checkpoint]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const int n = 40, steps = 200;
   const auto x = dev.upload(start(n)), direction = dev.upload(Numbers(static_cast<std::size_t>(n), 0.25));
   const auto all = fx::vjp(fx::value_and_grad(pendulums(), fx::wrt<0>), fx::wrt<0>);
@@ -236,7 +236,7 @@ TEST_CASE("a loop that is run again prints once", "[jit][program][checkpoint]") 
   fx::set_print_sink([](std::string_view, void*) { ++lines; }, nullptr);
   for (const fx::CheckpointRule& rule : {fx::checkpoint_all, fx::strips(), fx::revolve(2)}) {
     lines = 0;
-    auto [v, g] = fx::value_and_grad(p, fx::wrt<0>, {.checkpoint = rule})(fx::Device::cpu().upload({0.5}));
+    auto [v, g] = fx::value_and_grad(p, fx::wrt<0>, {.checkpoint = rule})(fx::Device::best().upload({0.5}));
     g.host();
     CHECK(lines == 9);
   }
@@ -244,7 +244,7 @@ TEST_CASE("a loop that is run again prints once", "[jit][program][checkpoint]") 
 }
 
 TEST_CASE("torture 24: an orbit of a hundred thousand steps is differentiated within 64 MB", "[jit][program][checkpoint][torture]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   // A sun and two planets in the plane, symplectic Euler: positions and velocities in one array of 12 numbers.
   const auto accelerate = fx::kernel("accelerate", [](fx::In<double> x, fx::InOut<double> v, fx::In<double> mass) {
     auto i = fx::index();

@@ -98,7 +98,7 @@ TEST_CASE("an Out that is read before it is stored and races of programs and der
              }),
              Contains("is Out and is read before it is stored"));
   const Debug race("race");
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto blur = fx::kernel("blur", [](fx::InOut<double> y, fx::In<double> x) {
     const auto i = fx::index();
     y[i] = x[i] + x[fx::max(i - 1, 0)] * x[fx::min(i + 1, 9999)];
@@ -162,7 +162,7 @@ TEST_CASE("two stores and a store beside an addition and a read beside an additi
 }
 
 TEST_CASE("nan and race and bounds look at one kernel together", "[jit][race][nan]") {
-  const fx::Device dev = GENERATE(fx::Device::cpu(), fx::Device::reference());
+  const fx::Device dev = GENERATE(fx::Device::best(), fx::Device::reference());
   const Debug all("nan,race,bounds");
   int root = 0, read = 0, stored = 0;
   const auto k = fx::kernel("all", [&](fx::In<int> to, fx::In<float> x, fx::InOut<float> y) {

@@ -107,7 +107,7 @@ TEST_CASE("rules of a kernel are used by itself and by programs that launch it",
                        y[i] = x[i] * x[i] * c;
                        dy[i] = 10.0 * x[i] * c * dx[i] + x[i] * x[i] * dc;
                      });
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   auto x = dev.upload(std::vector<double>{1, 2}), w = dev.upload(std::vector<double>{1, 1});
   auto gx = dev.zeros<double>(2), gc = dev.zeros<double>(1), y = dev.zeros<double>(2), dy = dev.zeros<double>(2);
   fx::vjp(k).over(2)(x, 3.0, w, gx, gc);
@@ -193,7 +193,7 @@ TEST_CASE("root has the derivatives of the implicit function to the third order"
 }
 
 TEST_CASE("torture 26: stop_gradient cuts an array out of the chain and nothing else", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   auto x = dev.upload(std::vector<double>{1, 2, 3});
   const auto p = fx::program("cut", [](fx::Buffer<double> a) {
     auto b = fx::stop_gradient(fx::square(a));

@@ -19,7 +19,7 @@ B line(unsigned seed, double lo, double hi) {
   std::uniform_real_distribution<double> u(lo, hi);
   std::vector<double> v(n);
   for (double& x : v) x = u(random);
-  return Device::cpu().upload(v);
+  return Device::best().upload(v);
 }
 auto chain() {
   return fx::kernel("chain", [](fx::In<double> u, fx::In<double> c, fx::Out<double> y) {
@@ -51,7 +51,7 @@ TEST_CASE("solvers get right sides whose squares would be zero or infinite and r
     auto i = fx::index();
     y[i] = 2.0f * x[i];
   });
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   for (const float s : {1e-36f, 1e-25f, 1.0f, 1e20f, 1e36f}) {
     const auto b = dev.upload(std::vector<float>{s, 2 * s, -s});
     CHECK(fx::cg(twice)(b).host()[1] / s == Approx(1));
@@ -179,7 +179,7 @@ TEST_CASE("solvers in branches of while loops that ask the solution are differen
 }
 
 TEST_CASE("higher derivatives of solvers in loops are the same under every checkpoint", "[jit]") {
-  const auto f = line(1, -1, 1), k = line(2, 0.5, 1), v = line(3, -1, 1), w0 = Device::cpu().upload(std::vector<double>{0.3});
+  const auto f = line(1, -1, 1), k = line(2, 0.5, 1), v = line(3, -1, 1), w0 = Device::best().upload(std::vector<double>{0.3});
   const auto solve = fx::linear_solve(advection(), kTight);
   const auto p = fx::program("p", [solve](B u0, B c) {
     auto u = fx::copy(u0);
@@ -237,20 +237,20 @@ TEST_CASE("newton_krylov in a time loop whose start depends on the parameters is
 
 TEST_CASE("fx::item of a batch is a number for each of it", "[jit]") {
   const auto p = fx::program("p", [](B a) { return fx::item(a, 1) * fx::item(fx::sum(a)); });
-  const auto all = Device::cpu().upload(std::vector<double>{1, 2, 3, 4, 5, 6}, 2, 3);
+  const auto all = Device::best().upload(std::vector<double>{1, 2, 3, 4, 5, 6}, 2, 3);
   const auto many = fx::vmap(p);
   CHECK(many(all).host() == std::vector<double>{12, 75});
   const auto g = fx::vmap(fx::value_and_grad(p))(all);
   CHECK(std::get<1>(g).host() == std::vector<double>{2, 8, 2, 5, 20, 5});
   right(many, all);
   const auto solve = fx::vmap(fx::program("s", [s = fx::cg(chain())](B f, B c) { return s(f, c); }));
-  const auto f = Device::cpu().upload(std::vector<double>(6, 1.0), 2, 3);
+  const auto f = Device::best().upload(std::vector<double>(6, 1.0), 2, 3);
   CHECK_THROWS_WITH(solve(f, f).host(), Catch::Contains("it has rules of its own"));
 }
 
 TEST_CASE("fx::item checks its position at capture and under bounds checks", "[jit]") {
   const auto p = fx::program("far", [](B a, fx::Int i) { return fx::item(a, i) * 2.0; });
-  const auto a = Device::cpu().upload(std::vector<double>{1, 2, 3});
+  const auto a = Device::best().upload(std::vector<double>{1, 2, 3});
   const auto checked = p.with({.bounds = true});
   CHECK(checked(a, 2).host()[0] == 6);
   for (const int i : {-1, 3})

@@ -14,7 +14,7 @@ namespace {
 
 /// Column by column with one tangent each: what the sparse one is to agree with.
 template <class K> std::vector<double> dense_jacobian(const K& k, std::int64_t points, const std::vector<double>& x, std::int64_t rows) {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto j = fx::jvp(k);
   std::vector<double> out(static_cast<std::size_t>(rows) * x.size());
   for (std::size_t c = 0; c < x.size(); ++c) {
@@ -44,7 +44,7 @@ const auto tridiagonal = fx::kernel("tridiagonal", [](fx::In<double> x, fx::Out<
 }  // namespace
 
 TEST_CASE("a tridiagonal Jacobian takes three colours and equals the dense one", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto j = fx::sparse_jacobian(tridiagonal);
   for (const int n : {1, 2, 3, 50}) {
     const auto x = random_numbers(static_cast<std::size_t>(n));
@@ -60,7 +60,7 @@ TEST_CASE("a tridiagonal Jacobian takes three colours and equals the dense one",
 }
 
 TEST_CASE("a pattern is kept while shapes and integers stay and found anew when they change", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto gather = fx::kernel("gather", [](fx::In<double> x, fx::In<int> at, fx::Out<double> y) {
     auto i = fx::index();
     fx::Int k = at[i];
@@ -92,7 +92,7 @@ TEST_CASE("a pattern is kept while shapes and integers stay and found anew when 
 }
 
 TEST_CASE("branches that floats decide count with both arms and indices that floats make with all elements", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto both = fx::kernel("both", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     auto n = x.extent(0);
@@ -114,7 +114,7 @@ TEST_CASE("branches that floats decide count with both arms and indices that flo
 }
 
 TEST_CASE("loops that floats end and loops whose trips integers give are followed", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto loops = fx::kernel("loops", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     fx::Double v = x[i];
@@ -135,7 +135,7 @@ TEST_CASE("loops that floats end and loops whose trips integers give are followe
 }
 
 TEST_CASE("empty rows and columns cost no colour, and one dense row is swept in reverse", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto holes = fx::kernel("holes", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     fx::if_(i % 2 == 0, [&] { y[i] = x[i] * x[i]; }).else_([&] { y[i] = 3.0 * fx::floor(x[i]); });
@@ -172,7 +172,7 @@ TEST_CASE("empty rows and columns cost no colour, and one dense row is swept in 
 }
 
 TEST_CASE("the residual of a Laplacian in two dimensions takes few colours", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto residual = fx::kernel("residual", [](fx::In<double, 2> u, fx::Double lambda, fx::Out<double, 2> r) {
     auto [i, j] = fx::index<2>();
     auto n = u.extent(0), m = u.extent(1);
@@ -211,7 +211,7 @@ TEST_CASE("the residual of a Laplacian in two dimensions takes few colours", "[j
 }
 
 TEST_CASE("blocks of cameras and points take as many colours as a block has columns", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   using D3 = fx::Vec<double, 3>;
   auto project = fx::kernel("project", [](fx::In<D3> cameras, fx::In<fx::Vec<double, 2>> points, fx::In<int> camera, fx::In<int> point,
                                           fx::Out<fx::Vec<double, 2>> r) {
@@ -249,7 +249,7 @@ TEST_CASE("blocks of cameras and points take as many colours as a block has colu
 }
 
 TEST_CASE("old contents are columns and what was written before them is not", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto step = fx::kernel("step", [](fx::InOut<float> y, fx::In<float> x) {
     auto i = fx::index();
     for ([[maybe_unused]] auto k : fx::range(2)) y[i] = y[i] * x[i];
@@ -264,7 +264,7 @@ TEST_CASE("old contents are columns and what was written before them is not", "[
 }
 
 TEST_CASE("threads of a group share through the set of what they exchange", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto smooth = fx::kernel("smooth", fx::groups(8), [](fx::In<double> x, fx::Out<double> y, fx::Out<double> sums) {
     fx::Shared<double, 8> tile;
     auto i = fx::index();
@@ -292,7 +292,7 @@ TEST_CASE("threads of a group share through the set of what they exchange", "[ji
 }
 
 TEST_CASE("a sparse Hessian of an arrowhead takes two colours", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   for (const bool last : {false, true}) {
     auto arrow = fx::kernel("arrow", [=](fx::In<double> x, fx::Accum<double> e) {
       auto i = fx::index();
@@ -318,7 +318,7 @@ TEST_CASE("a sparse Hessian of an arrowhead takes two colours", "[jit][sparse]")
 }
 
 TEST_CASE("sparse Hessians of chains and of sums over edges equal those by hand", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto chain = fx::kernel("chain", [](fx::In<double> x, fx::Double k, fx::Accum<double> e) {
     auto i = fx::index();
     e[0] += 100.0 * fx::square(x[i + 1] - x[i] * x[i]) + fx::square(k - x[i]);
@@ -368,7 +368,7 @@ TEST_CASE("sparse Hessians of chains and of sums over edges equal those by hand"
 }
 
 TEST_CASE("programs and functions have sparse derivatives too", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto diffuse = fx::kernel("diffuse", [](fx::In<double> u, fx::Double k, fx::Out<double> v) {
     auto i = fx::index();
     v[i] = u[i] + k * (u[fx::max(i - 1, 0)] - 2.0 * u[i] + u[fx::min(i + 1, u.extent(0) - 1)]) * u[i];
@@ -444,7 +444,7 @@ TEST_CASE("programs and functions have sparse derivatives too", "[jit][sparse]")
 }
 
 TEST_CASE("a rule makes a function depend on all of its arguments", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto floor = fx::rule(fx::fn([](fx::Double x) { return fx::floor(x); })).vjp([](fx::Double, fx::Double w) { return w + 0.0; });
   auto through = fx::kernel("through", [=](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = floor(x[fx::index()]); });
   auto j = fx::sparse_jacobian(through);
@@ -453,7 +453,7 @@ TEST_CASE("a rule makes a function depend on all of its arguments", "[jit][spars
 }
 
 TEST_CASE("what cannot be a sparse derivative is refused", "[jit][sparse]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto x = dev.upload(random_numbers(4));
   auto twice = fx::kernel("twice", [](fx::In<double> x, fx::InOut<double> y) { y[fx::index()] += x[fx::index()]; });
   auto j = fx::sparse_jacobian(twice);

@@ -90,7 +90,7 @@ inline double distance(const Data& a, const Data& b) {
 
 inline void same_on_devices(const detail::KernelHandle& k, const Arguments& arguments, std::array<std::int64_t, 3> domain) {
   const Arguments expected = run(*k.function(), arguments, {domain, 0});
-  for (const Device& device : {Device::cpu(), Device::reference()}) {
+  for (const Device& device : {Device::best(), Device::reference()}) {
     const Arguments mine = run_on(device, k, arguments, domain);
     for (std::size_t r = 0; r < mine.size(); ++r) {
       INFO(k.function()->name << " on " << device.name() << ", result " << r);

@@ -63,7 +63,7 @@ TEST_CASE("torture 18: atomic_max in loops and branches and over two axes and se
 }
 
 TEST_CASE("torture 18: of equal numbers the old one wins and then the first thread", "[jit][torture]") {
-  const fx::Device dev = GENERATE(fx::Device::cpu(), fx::Device::reference());
+  const fx::Device dev = GENERATE(fx::Device::best(), fx::Device::reference());
   using V = std::vector<double>;
   // bin 0: threads 1 and 3 tie; bin 1: the old content is as large; bin 2: nobody comes; bin 3: the old content is a NaN.
   auto [g, old] = winners(dev, {1, 7, 2, 7, 5, 5, -3}, {0, 0, 0, 0, 1, 1, 3}, {6, 5, 9, NAN}, true);
@@ -85,7 +85,7 @@ TEST_CASE("torture 18: of equal numbers the old one wins and then the first thre
 }
 
 TEST_CASE("torture 18: atomic_max in a time loop of a program and in a captured derivative", "[jit][torture]") {
-  const fx::Device dev = fx::Device::cpu();
+  const fx::Device dev = fx::Device::best();
   const auto climb = fx::kernel("climb", [](fx::In<double> x, fx::InOut<double> y) {
     const auto i = fx::index();
     y[i / 2].atomic_max(x[i] * x[i]);
@@ -121,7 +121,7 @@ TEST_CASE("torture 18: atomic_max in a time loop of a program and in a captured 
 }
 
 TEST_CASE("torture 18: a batch of derivatives of atomic_max is the derivatives one by one", "[jit][torture][vmap]") {
-  const fx::Device dev = GENERATE(fx::Device::cpu(), fx::Device::reference());
+  const fx::Device dev = GENERATE(fx::Device::best(), fx::Device::reference());
   const auto k = fx::kernel("most", [](fx::In<double> x, fx::Double c, fx::InOut<double> y) {
     const auto i = fx::index();
     y[i % 2].atomic_max(fx::sin(c * x[i]));

@@ -11,7 +11,7 @@ using fluxion::Device;
 using Doubles = std::vector<double>;
 
 TEST_CASE("torture 10: the loop over an empty box runs neither forwards nor backwards", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("box", [](fx::In<double> x, fx::In<int> mask, fx::Accum<double> s) {
     fx::Int lo = INT_MAX, hi = INT_MIN;
     for (auto j : fx::range(mask.size()))
@@ -52,7 +52,7 @@ TEST_CASE("torture 10: the loop over an empty box runs neither forwards nor back
 }
 
 TEST_CASE("torture 10: ranges at the ends of the integers have as many iterations as C++ loops", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto down = fx::kernel("down", [](fx::Out<int> y, fx::Int a, fx::Int b) {
     fx::Int n = 0, last = 0;
     for (auto t : fx::range(a, b, -1)) {
@@ -72,7 +72,7 @@ TEST_CASE("torture 10: ranges at the ends of the integers have as many iteration
 }
 
 TEST_CASE("torture 14: elements that are apart only until the index wraps are not taken for apart", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("wrap", [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     y[i * 4] = x[i] * x[i];
@@ -98,7 +98,7 @@ TEST_CASE("torture 14: elements that are apart only until the index wraps are no
 
 // x * a - c is 0 if the product is rounded, and -2^-54 if it is not: what the value took, the derivative must take too.
 TEST_CASE("torture 13: a select and a floor go the same way in value and derivative", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   auto x = dev.upload({1 / 3.0}), w = dev.upload({7.0}), y = dev.zeros<double>(1), z = dev.zeros<double>(1);
   const auto agree = [&](const auto& k) {
     k.over(1)(x, 3.0, 1.0, w, y, z);
@@ -127,7 +127,7 @@ TEST_CASE("torture 13: a select and a floor go the same way in value and derivat
 }
 
 TEST_CASE("torture 19: a lane that rounding decides is the same lane backwards", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("lanes", fx::groups(2),
                             [](fx::In<double> x, fx::Double a, fx::Double c, fx::In<double> w, fx::Out<double> y, fx::Out<double> z) {
                               auto i = fx::index();
@@ -144,7 +144,7 @@ TEST_CASE("torture 19: a lane that rounding decides is the same lane backwards",
 }
 
 TEST_CASE("torture 19: the adjoint of a scan adds what comes after and cancels nothing", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("scan", fx::groups(8), [](fx::In<double> x, fx::Out<double> y) {
     auto i = fx::index();
     y[i] = fx::subgroup_scan_add(fx::Double(x[i]));
@@ -157,7 +157,7 @@ TEST_CASE("torture 19: the adjoint of a scan adds what comes after and cancels n
 }
 
 TEST_CASE("torture 15: an array that is added to atomically must not be another argument too", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("both", [](fx::In<double> x, fx::InOut<double> y, fx::Out<double> z) {
     auto i = fx::index();
     y[i].atomic_add(10.0);
@@ -170,7 +170,7 @@ TEST_CASE("torture 15: an array that is added to atomically must not be another 
 }
 
 TEST_CASE("torture 10: a while whose condition takes a root or quotient, inside of branches and loops", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto k = fx::kernel("halve", [](fx::In<double> x, fx::Int often, fx::Accum<double> s) {
     auto i = fx::index();
     for (auto t : fx::range(often)) {

@@ -57,7 +57,7 @@ TEST_CASE("torture 22: of two cotangents that are 0 each keeps its derivative", 
 }
 
 TEST_CASE("torture 22: a rule that is infinite outside of its mask is 0 there", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto root = fx::rule(fx::fn("root_of", [](fx::Double x) { return fx::sqrt(x); })).vjp([](fx::Double x, fx::Double w) {
     return w * 0.5 / fx::sqrt(x);
   });
@@ -80,7 +80,7 @@ TEST_CASE("torture 22: a rule that is infinite outside of its mask is 0 there", 
 }
 
 TEST_CASE("torture 20: several functions with rules of one scalar in a program are told apart", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto f = square(), g = cube();
   const auto h =
       fx::rule(fx::fn("five", [](fx::Double x) { return 5.0 * x; })).vjp([](fx::Double x, fx::Double w) { return w * 5.0 + 0.0 * x; });
@@ -116,7 +116,7 @@ TEST_CASE("torture 20: several functions with rules of one scalar in a program a
 }
 
 TEST_CASE("torture 22: a kernel's rules are used where its body has no derivative", "[jit][torture]") {
-  const Device dev = Device::cpu();
+  const Device dev = Device::best();
   const auto body = fx::kernel("spikes", [](fx::In<double> x, fx::Out<double> y, fx::Accum<double> s) {
     auto i = fx::index();
     y[i] = fx::floor(x[i] * 3.0);

@@ -154,7 +154,7 @@ TEST_CASE("torture 27: loops whose bounds are the limits of integers", "[jit][to
       for (long long t = lo; t < hi; t += st) s += 1 + (int(t) & 1);
     else if (st < 0)
       for (long long t = lo; t > hi; t += st) s += 1 + (int(t) & 1);
-    for (auto& d : {fx::Device::cpu(), fx::Device::reference()}) {
+    for (auto& d : {fx::Device::best(), fx::Device::reference()}) {
       auto y = d.zeros<int>(3);
       k(y, lo, hi, st);
       INFO(lo << " " << hi << " " << st << " " << d.name());
@@ -178,7 +178,7 @@ TEST_CASE("torture 13: masked singularities in a loop to the second order", "[ji
   Data x = floats(n);
   for (int i = 0; i < n; ++i) x.as<double>()[i] = i % 3 == 0 ? -1.0 : i % 3 == 1 ? -0.5 : 0.3 + i * 0.1;
   torture(k, {x, floats(n)}, kPoints);
-  for (auto& d : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (auto& d : {fx::Device::best(), fx::Device::reference()}) {
     auto xx = d.upload({0.0, -1.0, 4.0}), g = d.zeros<double>(3), tg = d.zeros<double>(3), z = d.zeros<double>(3),
          o = d.upload({1.0, 1.0, 1.0});
     fx::jvp(fx::vjp(k))(xx, o, g, o, z, tg);
@@ -268,7 +268,7 @@ TEST_CASE("torture 29: gradients of some parameters are those of all", "[jit][to
     auto i = fx::index();
     for (auto t : fx::range(3)) { y[i] = y[i] * a[i] * s + b[(i + t) % b.size()] * r; }
   });
-  for (auto& d : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (auto& d : {fx::Device::best(), fx::Device::reference()}) {
     auto a = d.upload({0.5, 0.4, 0.3}), b = d.upload({1.0, 2.0, 3.0}), y = d.upload({0.1, 0.2, 0.3});
     auto w = [&] { return d.upload({1.0, -1.0, 2.0}); };
     auto ga = d.zeros<double>(3), gb = d.zeros<double>(3), gs = d.zeros<double>(1), gr = d.zeros<double>(1), w1 = w();

@@ -37,7 +37,7 @@ const auto mix = fx::kernel("mix", [](fx::In<double> x, fx::In<double> w, fx::Do
 }  // namespace
 
 TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3),
                y = random_numbers(kBatch * kN, 4);
     auto many = fx::vmap(mix, fx::unbatched<1>);
@@ -66,7 +66,7 @@ TEST_CASE("a batch of kernels is the kernels one by one", "[jit][vmap]") {
 }
 
 TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of a vmap sums over what is shared", "[jit][vmap]") {
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     const auto x = random_numbers(kBatch * kN), w = random_numbers(kN, 2), a = random_numbers(kBatch, 3),
                y = random_numbers(kBatch * kN, 4), cy = random_numbers(kBatch * kN, 5), ct = random_numbers(kBatch, 6);
     auto dw = dev.upload(w);
@@ -126,7 +126,7 @@ TEST_CASE("vmap of a derivative is a batch of derivatives and the derivative of 
 }
 
 TEST_CASE("vmap of a function is a kernel over its arguments and results", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto f = fx::fn("f", [](fx::Double x, fx::Double2 p, fx::Double k) { return fx::sin(x * p.x) + k * p.y * x; });
   auto many = fx::vmap(f, fx::unbatched<2>);
   auto slopes = fx::vmap(fx::value_and_grad(f), fx::unbatched<2>);
@@ -158,7 +158,7 @@ TEST_CASE("vmap of a function is a kernel over its arguments and results", "[jit
 }
 
 TEST_CASE("a vector by value becomes an array of vectors and groups stay groups", "[jit][vmap]") {
-  for (const auto& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+  for (const auto& dev : {fx::Device::best(), fx::Device::reference()}) {
     auto k = fx::kernel("groups", fx::groups(4), [](fx::In<double> x, fx::Double2 p, fx::Out<double> y, fx::Out<int> where) {
       fx::Shared<double, 4> tile;
       auto t = fx::thread_index();
@@ -185,7 +185,7 @@ TEST_CASE("a vector by value becomes an array of vectors and groups stay groups"
 }
 
 TEST_CASE("a rule is used in the derivative of a batch", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto body = fx::kernel("body", [](fx::In<double> x, fx::Double a, fx::Out<double> y) { y[fx::index()] = fx::floor(x[fx::index()] * a); });
   auto ruled = fx::rule(body).vjp([](fx::In<double> x, fx::Double a, fx::In<double> w, fx::Accum<double> gx, fx::Accum<double> ga) {
     auto i = fx::index();
@@ -201,7 +201,7 @@ TEST_CASE("a rule is used in the derivative of a batch", "[jit][vmap]") {
 }
 
 TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto move = fx::kernel("move", [](fx::InOut<double> x, fx::In<double> v, fx::Double dt) {
     auto i = fx::index();
     x[i] = x[i] + dt * v[i] * fx::cos(x[i]);
@@ -261,7 +261,7 @@ TEST_CASE("a batch of programs is the programs one by one, derivatives too", "[j
 }
 
 TEST_CASE("a batch of gradients under strips or a budget is the batch without", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   using namespace fx::literals;
   auto turn = fx::kernel("turn", [](fx::InOut<double> x, fx::Double dt) { x[fx::index()] += dt * fx::sin(x[fx::index()]); });
   auto sim = fx::program("sim", [&](fx::Buffer<double> x0, fx::Double dt) {
@@ -283,7 +283,7 @@ TEST_CASE("a batch of gradients under strips or a budget is the batch without", 
 }
 
 TEST_CASE("what cannot be a batch is refused with the line", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto k = fx::kernel("k", [](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = x[fx::index()]; });
   CHECK_THROWS_WITH(fx::vmap(k, fx::unbatched<1>), Catch::Contains("all of the batch would write it"));
   auto cube = fx::kernel("cube", [](fx::Out<double> y, fx::Double a) {

@@ -19,7 +19,7 @@ struct Body {
 using HostBody = Body<fx::Host>;
 
 const std::vector<fx::Device>& devices() {
-  static const std::vector<fx::Device> all{fx::Device::cpu(), fx::Device::reference()};
+  static const std::vector<fx::Device> all{fx::Device::best(), fx::Device::reference()};
   return all;
 }
 double value(int i) { return std::sin(1.7 * i + 0.3) + 1.2; }
@@ -184,7 +184,7 @@ TEST_CASE("groups over two axes with subgroups and atomics are batched and so is
   CHECK_THROWS_WITH(fx::vmap(cube), Catch::Contains("three axes already"));
   // The launch is still a multiple of the groups.
   auto bad = fx::kernel("bad", fx::groups(4), [](fx::Out<double> y) { y[fx::index()] = 1.0; });
-  CHECK_THROWS_AS(fx::vmap(bad)(fx::Device::cpu().zeros<double>(2, 6)), fx::ShapeError);
+  CHECK_THROWS_AS(fx::vmap(bad)(fx::Device::best().zeros<double>(2, 6)), fx::ShapeError);
 }
 
 TEST_CASE("a batch of a batch and several tangents of a batch and a batch of several tangents", "[jit][vmap]") {
@@ -243,7 +243,7 @@ TEST_CASE("an empty batch does nothing and an error in a batch has the line of t
 }
 
 TEST_CASE("a batch of programs on halves and complex numbers is the programs one by one", "[jit][vmap]") {
-  const auto dev = fx::Device::cpu();
+  const auto dev = fx::Device::best();
   auto turn = fx::kernel("turn", [](fx::InOut<Z> z, fx::In<fx::half> h, fx::Double a) {
     auto i = fx::index();
     fx::Complex<fx::Double> here = z[i];

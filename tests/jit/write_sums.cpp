@@ -19,7 +19,7 @@ int count(const std::string& text, const std::string& word) {
 }  // namespace
 
 TEST_CASE("a gradient that each point adds to once is written and needs no zeros", "[jit][program]") {
-  const fx::Device cpu = fx::Device::cpu();
+  const fx::Device cpu = fx::Device::best();
   auto k = fx::kernel("square", [](fx::In<double, 2> x, fx::Out<double, 2> y) {
     auto [i, j] = fx::index<2>();
     y(i, j) = x(i, j) * x(i, j);
@@ -49,7 +49,7 @@ TEST_CASE("a gradient that each point adds to once is written and needs no zeros
 }
 
 TEST_CASE("a gradient that some points do not add to keeps its zeros", "[jit][program]") {
-  const fx::Device cpu = fx::Device::cpu();
+  const fx::Device cpu = fx::Device::best();
   auto part = fx::kernel("part", [](fx::In<double> x, fx::Accum<double> total) { total[0] += x[fx::index()] * 2.0; });
   auto next = fx::kernel("next", [](fx::In<double> x, fx::Accum<double> total) { total[0] += x[fx::index() + 1] * 3.0; });
   auto some = fx::kernel("some", [](fx::In<double> x, fx::Accum<double> total) {
@@ -82,7 +82,7 @@ TEST_CASE("a gradient that some points do not add to keeps its zeros", "[jit][pr
 }
 
 TEST_CASE("gradients that take the places of what they are made of are written after all of it is read", "[jit][program]") {
-  const fx::Device cpu = fx::Device::cpu();
+  const fx::Device cpu = fx::Device::best();
   auto loss = fx::program("loss", [](fx::Buffer<double> x) {
     auto y = fx::copy(x);
     return fx::sum(y * y);
@@ -98,7 +98,7 @@ TEST_CASE("gradients that take the places of what they are made of are written a
 }
 
 TEST_CASE("a gradient that loops add to once in every place is written and others are added", "[jit][program]") {
-  const fx::Device cpu = fx::Device::cpu();
+  const fx::Device cpu = fx::Device::best();
   auto all = fx::kernel("all", [](fx::In<double, 2> x, fx::Out<double> y) {
     auto i = fx::index();
     fx::Double s = 0.0;
