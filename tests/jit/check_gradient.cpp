@@ -2,8 +2,10 @@
 #include <catch2/catch.hpp>
 
 #include "fluxion/fluxion.h"
+#include "inputs.h"
 
 namespace fx = fluxion;
+using fluxion::testing::random_numbers;
 
 TEST_CASE("check_gradient finds kernels and programs right", "[jit][ad]") {
   const fx::Device dev = fx::Device::best();
@@ -54,4 +56,32 @@ TEST_CASE("check_gradient shows the element where derivative and differences par
   CHECK_FALSE(report.ok);
   CHECK(report.text.find("WRONG") != std::string::npos);
   CHECK(report.text.find("number 1, value 0.7: gradient 0,") != std::string::npos);
+}
+
+TEST_CASE("check_gradient takes the rounding of its differences for no derivative", "[jit][ad]") {
+  const fx::Device dev = fx::Device::cpu();
+  auto k = fx::kernel("k", [](fx::In<double> x, fx::In<double> z, fx::Accum<double> s) {
+    auto i = fx::index();
+    s[0] += fx::exp(x[i] * 3.0) + 0.0 * z[i] + fx::floor(z[i]);
+  });
+  const auto zero = fx::check_gradient(k.over(3), dev.upload({0.3, 0.4, 0.5}), dev.upload({0.1, 0.2, 0.3}), dev.upload({0.}));
+  INFO(zero.text);
+  CHECK(zero.ok);
+  // Where a root is found does not depend on where the search starts, but for its last digits.
+  auto f = fx::fn("f", [](fx::Double x, fx::Double a) { return x * x * x + x - a; });
+  auto r = fx::kernel("r", [=](fx::In<double> start, fx::In<double> a, fx::Accum<double> s) {
+    auto i = fx::index();
+    s[0] += fx::square(fx::root(f, start[i], a[i]));
+  });
+  for (unsigned seed = 1; seed < 30; ++seed) {
+    const auto report =
+        fx::check_gradient(r.over(3), dev.upload(random_numbers(3, seed)), dev.upload(random_numbers(3, seed + 50)), dev.upload({0.}));
+    INFO(report.text);
+    CHECK(report.ok);
+  }
+  // A derivative that is missing is still found, where it is a millionth of what it is part of.
+  auto missing = fx::kernel("missing", [](fx::In<double> x, fx::In<double> z, fx::Accum<double> s) {
+    s[0] += x[fx::index()] + 1e-6 * fx::stop_grad(z[fx::index()]);
+  });
+  CHECK_FALSE(fx::check_gradient(missing.over(3), dev.upload({0.3, 0.4, 0.5}), dev.upload({0.1, 0.2, 0.3}), dev.upload({0.})).ok);
 }

@@ -11,8 +11,20 @@
 
 namespace fluxion {
 
-template <int... I> struct WithRespectTo {};
-/// The parameters to differentiate with respect to, as the lambda of the kernel or function numbers them.
+namespace detail {
+template <int... I> consteval bool ascending() {
+  int last = -1;
+  bool ok = true;
+  ((ok = ok && I > last, last = I), ...);
+  return ok;
+}
+}  // namespace detail
+
+template <int... I> struct WithRespectTo {
+  static_assert(detail::ascending<I...>(),
+                "fx::wrt<...> names each parameter once, in the order of the parameters, which is the order of the gradients");
+};
+/// The parameters to differentiate with respect to, as the lambda of the kernel or function numbers them; ascending.
 template <int... I> inline constexpr WithRespectTo<I...> wrt{};
 
 namespace detail {
