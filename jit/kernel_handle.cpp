@@ -16,6 +16,7 @@
 #include "fluxion/host_arrays.h"
 #include "fluxion/pipeline.h"
 #include "fluxion/recorder.h"
+#include "reach.h"
 #include "runtime.h"
 #include "same_shape.h"
 
@@ -137,6 +138,7 @@ struct KernelHandle::State {
   int domain_parameter = -1;
   std::vector<int> leading;  // parameters whose first extent is that of the domain
   std::vector<Like> likes;   // parameters that have the shape of others
+  std::vector<Reach> reach;  // what of the arrays all launches touch
   CompileOptions options;
   bool eager = false;
   std::shared_ptr<Variants> variants = std::make_shared<Variants>();
@@ -195,6 +197,7 @@ KernelHandle::KernelHandle(std::shared_ptr<const Function> f) : KernelHandle(std
 KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_parameter, std::span<const Pass> passes)
     : state_(std::make_shared<State>()) {
   state_->function = std::make_shared<const Function>(run_passes(*f, passes));
+  state_->reach = reach_of(*state_->function);
   const DebugFlags debug = debug_flags();
   state_->options.bounds = debug.bounds;
   state_->options.nan = debug.nan;
@@ -412,6 +415,14 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     if (const std::int64_t n = arguments[static_cast<std::size_t>(p)].array->extent[0]; n != domain[0])
       fail(kShape, fmt::format("the batch is {}, but argument {} (\"{}\") has {} along its first axis", domain[0], p + 1,
                                f.parameters[static_cast<std::size_t>(p)].name, n));
+
+  // With bounds checked, whoever runs it tells the thread and all indices.
+  if (domain[0] > 0 && domain[1] > 0 && domain[2] > 0 && !state_->options.bounds && !state_->options.race)
+    for (const Reach& r : state_->reach) {
+      const auto p = static_cast<std::size_t>(r.parameter);
+      if (p >= arguments.size()) continue;
+      if (const std::string text = misses(r, domain, arguments[p].array->extent); !text.empty()) fail(kShape, text);
+    }
 
   // ---- several parameters on one array
   Merges merges;

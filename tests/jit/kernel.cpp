@@ -120,3 +120,36 @@ TEST_CASE("a failing check names kernel and place and values", "[jit]") {
   k(dev.upload({1.f, -2.5f}));
   CHECK_THROWS_WITH(dev.wait(), Contains("kernel.cpp:" + std::to_string(__LINE__ - 3) + ": kernel \"weigh\": negative: -2.5"));
 }
+
+TEST_CASE("a launch over more points than an array has is refused before it runs", "[jit][kernel][errors]") {
+  for (const fx::Device& dev : {fx::Device::cpu(), fx::Device::reference()}) {
+    const auto x = dev.zeros<float>(8), y = dev.zeros<float>(8), small = dev.zeros<float>(5);
+    const int line = __LINE__ + 1;
+    auto scale = fx::kernel("scale", [](fx::In<float> x, fx::Out<float> y) { y[fx::index()] = 2.f * x[fx::index()]; });
+    CHECK_NOTHROW(scale.over(8)(x, y));
+    CHECK_THROWS_WITH(scale.over(20)(x, y), Contains("kernel.cpp:" + std::to_string(__LINE__)) &&
+                                                Contains("kernel \"scale\": index 19 along axis 0 of argument") &&
+                                                Contains("kernel.cpp:" + std::to_string(line)) && Contains("but there are 8") &&
+                                                Contains("the launch has 20 points along axis 0"));
+    CHECK_THROWS_AS(scale(x, small), fx::ShapeError);
+    CHECK_THROWS_AS(fx::vjp(scale).over(8)(x, small, x), fx::ShapeError);
+    auto program = fx::program("p", [=](fx::Buffer<float> a) {
+      auto b = fx::zeros<float>(2);
+      scale.over(4)(a, b);
+      return b;
+    });
+    CHECK_THROWS_AS(program(x), fx::ShapeError);
+    // Behind an index, and under conditions and in loops, nobody can tell beforehand.
+    auto shifted = fx::kernel("shifted", [](fx::In<float, 2> x, fx::Out<float, 2> y) {
+      auto [i, j] = fx::index<2>();
+      y(i, 2 * j + 1) = x(7 - i, j);
+      fx::if_(i > 100, [&] { y(i, j) = 0.f; });
+    });
+    const auto wide = dev.zeros<float>(8, 9), square = dev.zeros<float>(8, 4);
+    CHECK_NOTHROW(shifted.over(8, 4)(square, wide));
+    CHECK_THROWS_WITH(shifted.over(9, 4)(square, wide), Contains("index -1 along axis 0 of argument 1"));
+    CHECK_THROWS_WITH(shifted.over(8, 4)(square, square), Contains("index 7 along axis 1 of argument 2"));
+    CHECK_NOTHROW(shifted.over(0, 4)(square, dev.zeros<float>(0, 9)));
+    dev.wait();
+  }
+}
