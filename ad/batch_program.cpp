@@ -30,7 +30,10 @@ class Batcher {
       changed_ = false;
       spread(f_.body);
       // Versions of a parameter are like it; the old contents of an Out are not there.
-      for (std::size_t k = 0; k < written.size(); ++k) both(written[k], end[k]);
+      for (std::size_t k = 0; k < written.size(); ++k) {
+        mark(end[k], many(written[k]));
+        mark(written[k], many(end[k]));
+      }
     } while (changed_);
     for (std::size_t p = 0; p < f_.parameters.size(); ++p) {
       const Parameter& q = f_.parameters[p];
@@ -55,6 +58,7 @@ class Batcher {
   std::vector<char> many_;  // by value: has the batch axis
   bool changed_ = false;
   std::map<std::pair<const Function*, std::vector<BatchAxis>>, std::shared_ptr<const Function>> kernels_;
+  std::map<std::string, std::shared_ptr<const Function>> each_;  // by their text
 
   bool many(ValueId v) const { return many_[v.index] != 0; }
   bool any(const Values& list) const {
@@ -67,10 +71,10 @@ class Batcher {
     many_[v.index] = 1;
     changed_ = true;
   }
-  // Two values that are one: a sequence cannot get its axis later, so both sides know of it.
+  // What becomes another value, in a loop or an if. A sequence cannot get its axis on the way, as arrays and numbers do.
   void both(ValueId from, ValueId to) {
     mark(to, many(from));
-    if (f_.type(from).is_seq() || (f_[from].kind == Value::Kind::parameter && f_.type(from).is_array())) mark(from, many(to));
+    if (f_.type(from).is_seq()) mark(from, many(to));
   }
   [[noreturn]] void refuse(Loc at, const std::string& text) const {
     throw KernelError(at ? at : f_.loc, fmt::format("vmap of program \"{}\": {}", f_.name, text));
@@ -90,7 +94,7 @@ class Batcher {
         case Opcode::for_:
         case Opcode::while_: spread_loop(op); break;
         case Opcode::seq_get:
-          mark(op.results[0], many(op.operands[0]));
+          mark(op.results[0], many(op.operands[0]) || (f_.type(op.operands[0]).is_array() && many(op.operands[1])));
           if (f_.type(op.results[0]).is_seq()) mark(op.operands[0], many(op.results[0]));
           break;
         case Opcode::seq_set:
@@ -104,6 +108,9 @@ class Batcher {
         default: {
           const bool yes = any(op.operands) || any(op.results);
           for (ValueId v : op.results) mark(v, yes);
+          if (!op.results.empty() && f_.type(op.results[0]).is_seq())
+            for (ValueId v : op.operands)
+              if (f_.type(v).is_seq()) mark(v, yes);
         }
       }
     }
@@ -171,22 +178,64 @@ class Batcher {
     for (int a = 0; a < to.rank; ++a) domain.push_back(b_.i32(static_cast<std::int32_t>(to.shape[static_cast<std::size_t>(a)])));
     return b_.launch(std::move(k), domain, {&from, 1}, {&made, 1})[0];
   }
-  /// fx::item of each of the batch.
+  /// fx::item of each of the batch: of its array, or at its position.
   ValueId items(const Op& op) {
     const Type& had = f_.type(op.operands[0]);
-    auto k = std::make_shared<Function>();
-    k->kind = Function::Kind::kernel;
-    k->name = "item";
-    k->loc = b_.loc;
-    k->domain_rank = 1;
-    Builder b(*k);
-    const MemoryId source = b.memory_parameter(had.element, 2, Role::in, "x"), target = b.memory_parameter(had.element, 1, Role::out, "y");
-    const ValueId i = b.scalar_parameter(DType::i32, "i"), batch = b.index(0);
-    b.store(target, {&batch, 1}, b.load(source, std::array{batch, i}));
+    const bool own = many(op.operands[0]), moves = many(op.operands[1]);
+    Function k = kernel("item");
+    Builder b(k);
+    const MemoryId source = b.memory_parameter(had.element, own ? 2 : 1, Role::in, "x");
+    const MemoryId places = moves ? b.memory_parameter(DType::i32, 1, Role::in, "i") : MemoryId{};
+    const ValueId batch = b.index(0), i = moves ? b.load(places, {&batch, 1}) : b.scalar_parameter(DType::i32, "i");
+    const MemoryId target = b.memory_parameter(had.element, 1, Role::out, "y");
+    b.store(target, {&batch, 1}, b.load(source, own ? Values{batch, i} : Values{i}));
+    return each(std::move(b), op.operands, op.results)[0];
+  }
+  /// An op on numbers, or a call of a function of numbers, for each of the batch. A launch and no op on arrays: those do not
+  /// meet the numbers that all of the batch share.
+  void numbers(const Op& op) {
+    Function k = kernel(op.code == Opcode::call ? f_.callees[op.ref]->name : std::string(name_of(op.code)));
+    Builder b(k);
+    const ValueId batch = b.index(0);
+    Op now = op;
+    now.operands.clear();
+    Values passed;
+    for (ValueId v : op.operands) {
+      const DType t = f_.type(v).dtype();
+      const std::string name(1, static_cast<char>('a' + now.operands.size() % 26));
+      if (f_.is_constant(v)) {
+        now.operands.push_back(b.constant(t, f_[v].bits));
+        continue;
+      }
+      passed.push_back(v);
+      if (many(v)) now.operands.push_back(b.load(b.memory_parameter(t, 1, Role::in, name), {&batch, 1}));
+      else now.operands.push_back(b.scalar_parameter(t, name));
+    }
+    if (op.code == Opcode::call) now.ref = add_callee(k, f_.callees[op.ref]);
+    std::vector<Type> types;
+    for (ValueId v : op.results) types.push_back(f_.type(v));
+    const OpId made = b.append(std::move(now), types);
+    for (std::size_t r = 0; r < types.size(); ++r)
+      b.store(b.memory_parameter(types[r].element, 1, Role::out, fmt::format("r{}", r)), {&batch, 1}, k[made].results[r]);
+    r_.map(op.results, each(std::move(b), passed, op.results));
+  }
+  Function kernel(std::string name) const {
+    Function k;
+    k.kind = Function::Kind::kernel;
+    k.name = std::move(name);
+    k.loc = b_.loc;
+    k.domain_rank = 1;
+    return k;
+  }
+  /// Runs what was built over the batch.
+  Values each(Builder b, const Values& operands, const Values& results) {
     b.finish();
+    auto& made = each_[print(b.function())];
+    if (!made) made = std::make_shared<const Function>(std::move(b.function()));
     const ValueId domain = b_.i32(static_cast<std::int32_t>(n_));
-    const Type made = type(op.results[0]);
-    return b_.launch(std::move(k), {&domain, 1}, Values{r_(op.operands[0]), r_(op.operands[1])}, {&made, 1})[0];
+    std::vector<Type> types;
+    for (ValueId v : results) types.push_back(type(v));
+    return b_.launch(made, {&domain, 1}, r_(operands), types);
   }
   void uniform(ValueId v, Loc at, const char* what) const {
     if (many(v)) refuse(at, fmt::format("{} differs within the batch; share what it is made of, or decide it inside a kernel", what));
@@ -224,8 +273,8 @@ class Batcher {
         }
         break;
       case Opcode::seq_get:
-        uniform(op.operands[1], op.loc, "a position in a sequence");
         if (many(op.results[0]) && f_.type(op.operands[0]).is_array()) return r_.map(op.results[0], items(op));
+        uniform(op.operands[1], op.loc, "a position in a sequence");
         if (many(op.results[0])) return r_.map(op.results[0], b_.seq_get(r_(op.operands[0]), r_(op.operands[1])));
         break;
       case Opcode::seq_set:
@@ -244,17 +293,17 @@ class Batcher {
     }
     r_.copy_op(id);
   }
-  // Arrays meet position by position, and single numbers meet all positions: a number for each of the batch is spread out.
+  // Arrays meet position by position. A condition of all of them may be one for each of the batch: that is spread out.
   void elementwise(const Op& op) {
+    if (f_.type(op.results[0]).is_scalar()) return numbers(op);
     const Type result = type(op.results[0]);
-    if (result.is_seq()) refuse(op.loc, fmt::format("{} of sequences", name_of(op.code)));
     Op now = op;
     now.operands.clear();
     for (ValueId v : op.operands) {
-      const Type& had = f_.type(v);
-      if (!many(v)) now.operands.push_back(had.is_scalar() ? r_(v) : get(v, true));
-      else if (had.is_scalar() && result.rank > 1) now.operands.push_back(expanded(r_(v), type(v), result, true));
-      else now.operands.push_back(r_(v));
+      const bool scalar = f_.type(v).is_scalar();
+      if (scalar && result.is_seq()) uniform(v, op.loc, "the condition of a choice between sequences");
+      if (!many(v)) now.operands.push_back(scalar ? r_(v) : get(v, true));
+      else now.operands.push_back(scalar ? expanded(r_(v), type(v), result, true) : r_(v));
     }
     now.results.clear();
     const OpId made = b_.append(std::move(now), {&result, 1});
@@ -286,8 +335,7 @@ class Batcher {
   }
   void call(const Op& op) {
     const Function& g = *f_.callees[op.ref];
-    if (g.kind != Function::Kind::program)
-      refuse(op.loc, fmt::format("\"{}\" is called with numbers that differ within the batch; call it in a kernel", g.name));
+    if (g.kind != Function::Kind::program) return numbers(op);
     std::vector<char> leading;
     Values arguments;
     std::size_t next = 0;

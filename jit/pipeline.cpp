@@ -83,6 +83,7 @@ void dump_stage(std::string_view stage, std::string_view function, std::string_v
 
 Function run_passes(const Function& f, std::span<const Pass> passes) {
   const bool check = kDebugBuild || detail::debug_flags().verify;
+  if (check) verify(f);  // what a transform made
   Function now = f;
   for (const Pass& pass : passes) {
     now = pass.run(now);
