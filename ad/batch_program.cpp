@@ -160,6 +160,7 @@ class Batcher {
     k->loc = b_.loc;
     k->domain_rank = to.rank;
     Builder b(*k);
+    b.loc = b_.loc;
     MemoryId source{};
     ValueId scalar{};
     if (had.is_array()) source = b.memory_parameter(had.element, had.rank, Role::in, "x");
@@ -184,6 +185,7 @@ class Batcher {
     const bool own = many(op.operands[0]), moves = many(op.operands[1]);
     Function k = kernel("item");
     Builder b(k);
+    b.loc = b_.loc;
     const MemoryId source = b.memory_parameter(had.element, own ? 2 : 1, Role::in, "x");
     const MemoryId places = moves ? b.memory_parameter(DType::i32, 1, Role::in, "i") : MemoryId{};
     const ValueId batch = b.index(0), i = moves ? b.load(places, {&batch, 1}) : b.scalar_parameter(DType::i32, "i");
@@ -191,11 +193,12 @@ class Batcher {
     b.store(target, {&batch, 1}, b.load(source, own ? Values{batch, i} : Values{i}));
     return each(std::move(b), op.operands, op.results)[0];
   }
-  /// An op on numbers, or a call of a function of numbers, for each of the batch. A launch and no op on arrays: those do not
+  /// An op on numbers, a call of a function of them, a print or a check, for each of the batch. A launch and no op on arrays: those do not
   /// meet the numbers that all of the batch share.
   void numbers(const Op& op) {
     Function k = kernel(op.code == Opcode::call ? f_.callees[op.ref]->name : std::string(name_of(op.code)));
     Builder b(k);
+    b.loc = b_.loc;
     const ValueId batch = b.index(0);
     Op now = op;
     now.operands.clear();
@@ -212,6 +215,7 @@ class Batcher {
       else now.operands.push_back(b.scalar_parameter(t, name));
     }
     if (op.code == Opcode::call) now.ref = add_callee(k, f_.callees[op.ref]);
+    if (op.code == Opcode::print || op.code == Opcode::check) now.ref = add_text(k, f_.texts[op.ref]);
     std::vector<Type> types;
     for (ValueId v : op.results) types.push_back(f_.type(v));
     const OpId made = b.append(std::move(now), types);
@@ -286,7 +290,7 @@ class Batcher {
       }
       case Opcode::print:
       case Opcode::check:
-        if (any(op.operands)) refuse(op.loc, "a print or check of numbers that differ within the batch; put it into a kernel");
+        if (any(op.operands)) return numbers(op);
         break;
       default:
         if (any(op.operands)) return elementwise(op);
