@@ -218,26 +218,26 @@ Pointer Callees::quiet(const Pointer& f) {
 }
 
 Pointer Callees::closed(const Pointer& f, const Pointer& rule) {
+  if (!f->self || !rule || rule->kind != Function::Kind::program) return rule;
+  if (rule->self == f->self) return rule->stands_in() ? f : rule;  // its own rules are bound when they are used
   if (const auto it = closed_.find({f.get(), rule.get()}); it != closed_.end()) return it->second;
+  const Rules rules{closed(f, rule->rules.vjp), closed(f, rule->rules.jvp)};
   bool any = false;
-  for (const Region& r : rule->regions)
-    for (OpId id : r.ops) {
-      const Op& op = (*rule)[id];
-      if (op.code != Opcode::call) continue;
-      const Pointer& g = rule->callees[op.ref];
-      any |= g->self || closed(f, g) != g;
-    }
+  for (const Pointer& g : rule->callees) any |= closed(f, g) != g;
   kept_.push_back(f);
   kept_.push_back(rule);
   Pointer& out = closed_[{f.get(), rule.get()}];
-  if (!any) return out = rule;
-  return out = std::make_shared<const Function>(rewrite(*rule, [&](Rewriter& r, OpId id) {
-           const Op& op = (*rule)[id];
-           if (op.code != Opcode::call) return false;
-           const Pointer& g = rule->callees[op.ref];
-           r.map(op.results, r.to.call(g->self ? f : closed(f, g), r(op.operands)));
-           return true;
-         }));
+  if (!any && rules == rule->rules) return out = rule;
+  auto bound = std::make_shared<Function>(any ? rewrite(*rule,
+                                                        [&](Rewriter& r, OpId id) {
+                                                          const Op& op = (*rule)[id];
+                                                          if (op.code != Opcode::call) return false;
+                                                          r.map(op.results, r.to.call(closed(f, rule->callees[op.ref]), r(op.operands)));
+                                                          return true;
+                                                        })
+                                              : *rule);
+  bound->rules = rules;
+  return out = std::move(bound);
 }
 
 bool Callees::masks(const Pointer& p) {

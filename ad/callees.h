@@ -55,7 +55,8 @@ class Callees {
  private:
   std::vector<Pointer> kept_;  // what the maps know by address
   std::map<std::pair<const Function*, const Function*>, Pointer> closed_;
-  /// A rule of `f`, with calls of `f` where it has calls of itself.
+  /// A rule of `f`, with calls of `f` where it, or a rule of a program that it calls, has calls of what stands for `f`. What stands
+  /// for another program stays.
   Pointer closed(const Pointer& f, const Pointer& rule);
   Pointer program_jvp_of_vjp(const Pointer& f);
   Pointer program_vjp_of_jvp(const Pointer& f);

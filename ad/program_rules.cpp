@@ -56,6 +56,14 @@ Values pull(Made& m, const Function& linear, Values arguments, const Values& cot
   return splice(m.b, linear, arguments);
 }
 
+void refuse_without_rules(const Function& f) {
+  if (f.rules != Rules{}) return;
+  if (f.stands_in())
+    throw KernelError(f.loc,
+                      fmt::format("a rule of program \"{}\" uses a derivative of that program, which is what the rule has to say", f.name));
+  throw Bug(f.loc, fmt::format("a call of program \"{}\", which has no rules, is differentiated", f.name));
+}
+
 }  // namespace
 
 Values splice(Builder& b, const Function& program, const Values& arguments) {
@@ -107,7 +115,7 @@ Pointer Callees::program_vjp_of_jvp(const Pointer& f) {
 }
 
 Pointer Callees::program_vjp(const Pointer& f) {
-  if (f->rules == Rules{}) throw Bug(f->loc, fmt::format("a call of program \"{}\", which has no rules, is differentiated", f->name));
+  refuse_without_rules(*f);
   Adjoint& a = vjps_[{f.get(), {}}];
   kept_.push_back(f);
   if (!a.function) a.function = f->rules.vjp ? closed(f, f->rules.vjp) : program_vjp_of_jvp(f);
@@ -115,7 +123,7 @@ Pointer Callees::program_vjp(const Pointer& f) {
 }
 
 Pointer Callees::program_jvp(const Pointer& f) {
-  if (f->rules == Rules{}) throw Bug(f->loc, fmt::format("a call of program \"{}\", which has no rules, is differentiated", f->name));
+  refuse_without_rules(*f);
   Tangent& t = jvps_[{f.get(), {}}];
   kept_.push_back(f);
   if (!t.function) t.function = f->rules.jvp ? closed(f, f->rules.jvp) : program_jvp_of_vjp(f);

@@ -263,7 +263,7 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
   const std::string key = key_of(arguments, device, call);
   std::lock_guard lock(mutex);
   const bool within = std::any_of(steps.begin(), steps.end(), [](const Step& s) { return s.checkpoint.bytes != 0; });
-  Choice choice = within ? choose(key, device, arguments) : Choice{specialisation(key, device, arguments, nullptr)};
+  Choice choice = within ? choose(key, device, arguments, call) : Choice{specialisation(key, device, arguments, nullptr, call)};
   Specialisation& s = *choice.made;
   if (compile && !s.code) {
     s.code = fluxion::detail::specialise(options.bounds ? item_checks(*s.flat) : *s.flat, options, s.device);
@@ -273,7 +273,8 @@ Choice ProgramHandle::State::specialise(std::span<const Argument> arguments, Loc
 }
 
 std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::string& shapes, const Device& device,
-                                                                     std::span<const Argument> arguments, const Checkpoint* within) {
+                                                                     std::span<const Argument> arguments, const Checkpoint* within,
+                                                                     Loc call) {
   const std::string key =
       shapes + (within ? fmt::format(" {} {} {}", static_cast<int>(within->mode), within->levels, within->depth) : std::string());
   for (const auto& s : specialisations)
@@ -290,7 +291,10 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::
   }
   s->device = device ? device : s->program.captured.empty() ? Device::best() : s->program.captured[0]->device;
   s->program.function = run_passes(s->program.function, capture_pipeline());
-  for (std::size_t i = 0; i < steps.size(); ++i) transform(*s, steps[i], within, batch[i]);
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    refuse_own_derivative(s->program.function, call);
+    transform(*s, steps[i], within, batch[i]);
+  }
   const Function& f = s->program.function;
   const Values& end = f.terminator(f.body).operands;
   std::size_t versions = 0;
@@ -301,7 +305,8 @@ std::shared_ptr<Specialisation> ProgramHandle::State::specialisation(const std::
   if (std::any_of(f.callees.begin(), f.callees.end(), is_program))
     s->flat = std::make_shared<const Function>(run_passes(prune_launches(inline_final(f)), capture_pipeline()));
   s->cost = launch_cost(*s->flat, s->flat->body);
-  specialisations.push_back(s);
+  s->open = !open_selves(*s->function).empty();
+  if (!s->open) specialisations.push_back(s);
   return s;
 }
 
@@ -330,7 +335,7 @@ WorkspaceUse measured(Specialisation& s, std::span<const Argument> arguments, co
 
 /// What keeps most comes first: everything; then states of the outermost loops, of those inside them too, and so on. A later
 /// reverse derivative needs strips.
-Choice ProgramHandle::State::choose(const std::string& shapes, const Device& device, std::span<const Argument> arguments) {
+Choice ProgramHandle::State::choose(const std::string& shapes, const Device& device, std::span<const Argument> arguments, Loc call) {
   std::string key = shapes;
   for (std::size_t k = 0; k < arguments.size(); ++k)
     if (!arguments[k].array) key += fmt::format(" {:x}", arguments[k].bits);
@@ -341,14 +346,14 @@ Choice ProgramHandle::State::choose(const std::string& shapes, const Device& dev
     reversed |= bytes && step.transform != Transform::jvp;
     if (step.checkpoint.bytes) bytes = step.checkpoint.bytes;
   }
-  const auto limit = static_cast<double>(bytes);
+  const auto limit = static_cast<double>(std::max<std::int64_t>(bytes, 0));
   double least = 0;
   const auto take = [&](Choice c) {
     if (choices.size() > 256) choices.clear();  // trip counts that never come again
-    return choices[key] = std::move(c);
+    return c.made->open ? c : choices[key] = std::move(c);
   };
   const auto fits = [&](const Checkpoint& keep) -> std::shared_ptr<Specialisation> {
-    const auto s = specialisation(shapes, device, arguments, &keep);
+    const auto s = specialisation(shapes, device, arguments, &keep, call);
     const double use = measured(*s, arguments, {}).bytes;
     least = least > 0 ? std::min(least, use) : use;
     return use <= limit ? s : nullptr;
@@ -363,7 +368,7 @@ Choice ProgramHandle::State::choose(const std::string& shapes, const Device& dev
     keep.mode = Checkpoint::Mode::settings;
     int loops = 0;
     for (keep.depth = 1;; ++keep.depth) {
-      const auto s = specialisation(shapes, device, arguments, &keep);
+      const auto s = specialisation(shapes, device, arguments, &keep, call);
       if (s->settings == loops) break;
       loops = s->settings;
       double need = 0;
@@ -435,6 +440,27 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
   return results;
 }
 
+namespace {
+/// Bodies of programs that stand inside each other in a capture.
+struct Inlined {
+  static constexpr int kDeepest = 200;
+  static int& depth() {
+    thread_local int depth = 0;
+    return depth;
+  }
+  Inlined(const std::string& name, Loc at) {
+    if (depth() >= kDeepest)
+      throw KernelError(at, fmt::format("program \"{}\" is called inside {} other calls: a program that calls itself must come to an "
+                                        "end by the shapes of its arguments; write other recursions as a loop, fx::while_ or fx::range",
+                                        name, depth()));
+    ++depth();
+  }
+  ~Inlined() { --depth(); }
+  Inlined(const Inlined&) = delete;
+  Inlined& operator=(const Inlined&) = delete;
+};
+}  // namespace
+
 std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> arguments, Loc at) const {
   if (!made(at).steps.empty()) return embedded(arguments, at);
   if (state_->vjp_rule || state_->jvp_rule) {
@@ -449,6 +475,7 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
     const bool scalar = state_->parameters[k].rank == 0;
     values.push_back({a.array, !scalar || a.traced != ~0u ? a.traced : constant(state_->parameters[k].element.scalar(), a.bits, at)});
   }
+  const Inlined here(state_->name, at);
   std::vector<ProgramValue> out = state_->body(values);
   for (ProgramValue& v : out)
     if (!v.array) v = {tracer()->hold(v.scalar, at), ~0u};

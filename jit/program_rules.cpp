@@ -1,6 +1,7 @@
 // Programs with rules. Rules are programs too, captured for the shapes of each call: first the program, then its rules on arrays
-// of the shapes of its parameters, results and cotangents. A rule that uses its own program gets a call of a function marked
-// `self` there, since the one that it stands for is not finished.
+// of the shapes of its parameters, results and cotangents. A rule that uses its own program gets a call of a function there
+// that stands for it (Function::self), since the program is not finished. So does a rule of another program that is captured
+// meanwhile; what has such calls is kept for as long as that capture lasts.
 #include <fmt/format.h>
 
 #include "fluxion/builder.h"
@@ -18,8 +19,10 @@ struct Capturing {
   std::shared_ptr<void> state;
   std::string key;
   const Function& f;
+  const std::uint64_t self = new_self();
   Capturing* outer;
-  FunctionPointer self;
+  FunctionPointer stand_in;
+  std::map<std::pair<std::shared_ptr<void>, std::string>, FunctionPointer> made;  // others, with calls of `stand_in` in them
   static Capturing*& now() {
     thread_local Capturing* now = nullptr;
     return now;
@@ -32,13 +35,13 @@ struct Capturing {
 };
 
 /// Has the signature of `f`, and is an error if it runs.
-FunctionPointer standing_for(const Function& f) {
+FunctionPointer standing_for(const Function& f, std::uint64_t self) {
   Function out;
   Builder b(out);
   out.kind = f.kind;
-  out.name = f.name + ".self";
+  out.name = f.name;
   out.loc = b.loc = f.loc;
-  out.self = true;
+  out.self = self;
   for (const Parameter& p : f.parameters) {
     if (p.kind == Parameter::Kind::array) b.array_parameter(f.type(p.value), Role::in, p.name);
     else b.scalar_parameter(f.type(p.value).dtype(), p.name);
@@ -70,6 +73,37 @@ Argument argument_like(const Type& t, const Device& device) {
 
 }  // namespace
 
+std::set<std::uint64_t> open_selves(const Function& f) {
+  std::map<const Function*, std::set<std::uint64_t>> known;
+  const auto find = [&](const auto& again, const Function& g) -> const std::set<std::uint64_t>& {
+    if (const auto it = known.find(&g); it != known.end()) return it->second;
+    std::set<std::uint64_t> out;
+    if (g.stands_in()) out.insert(g.self);
+    const auto add = [&](const FunctionPointer& inner) {
+      if (inner && inner->kind == Function::Kind::program) out.merge(std::set(again(again, *inner)));
+    };
+    for (const FunctionPointer& callee : g.callees) add(callee);
+    add(g.rules.vjp);
+    add(g.rules.jvp);
+    if (!g.stands_in()) out.erase(g.self);
+    return known[&g] = std::move(out);
+  };
+  return find(find, f);
+}
+
+void refuse_own_derivative(const Function& f, Loc at) {
+  std::set<const Function*> seen;
+  const auto look = [&](const auto& again, const Function& g) -> void {
+    if (g.stands_in())
+      throw KernelError(at, fmt::format("a rule of program \"{}\" uses a derivative of that program, which is what the rule has to say; "
+                                        "write it out, or take the derivative of the program without rules",
+                                        g.name));
+    for (const FunctionPointer& callee : g.callees)
+      if (callee->kind == Function::Kind::program && seen.insert(callee.get()).second) again(again, *callee);
+  };
+  look(look, f);
+}
+
 FunctionPointer caller_of(const FunctionPointer& f) {
   Function out;
   Builder b(out);
@@ -84,15 +118,19 @@ FunctionPointer caller_of(const FunctionPointer& f) {
   return std::make_shared<const Function>(std::move(out));
 }
 
-ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, Loc at) const {
+ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, std::vector<ProgramParameter> takes,
+                                   std::vector<char> scalars, Loc at) const {
   made(at);
-  ProgramHandle out(name(), parameters(), Body(), at);
+  ProgramHandle out(name(), std::move(takes), Body(), at);
   if (state_->steps.empty()) out.state_->body = state_->body;
   else
-    out.state_->body = [inner = *this, at](const std::vector<ProgramValue>& values) {  // a derivative of another program
-      std::vector<Argument> list;
+    out.state_->body = [inner = *this, scalars = std::move(scalars), at](const std::vector<ProgramValue>& values) {
+      std::vector<Argument> list;  // of a derivative of another program
       for (const ProgramValue& v : values) list.push_back({v.array, 0, v.scalar});
-      return inner.embedded(list, at);
+      std::vector<ProgramValue> returned = inner.embedded(list, at);
+      for (std::size_t k = 0; k < returned.size(); ++k)
+        if (scalars[k]) returned[k] = {nullptr, item_traced(Array(returned[k].array), ~0u, at)};
+      return returned;
     };
   out.state_->options = state_->options;
   out.state_->vjp_rule = vjp.state_;
@@ -140,11 +178,13 @@ void rules_do_not_fit(const std::string& report, Loc at) {
 FunctionPointer ProgramHandle::State::function_with_rules(std::span<const Argument> arguments, Loc call) {
   Device device;
   const std::string key = key_of(arguments, device, call);
-  for (Capturing* c = Capturing::now(); c; c = c->outer)
+  for (Capturing* c = Capturing::now(); c; c = c->outer) {
     if (c->state.get() == this && c->key == key) {
-      if (!c->self) c->self = standing_for(c->f);
-      return c->self;
+      if (!c->stand_in) c->stand_in = standing_for(c->f, c->self);
+      return c->stand_in;
     }
+    if (const auto it = c->made.find({shared_from_this(), key}); it != c->made.end()) return it->second;
+  }
   {
     std::lock_guard lock(mutex);
     if (const auto it = with_rules.find(key); it != with_rules.end()) return it->second;
@@ -167,6 +207,7 @@ FunctionPointer ProgramHandle::State::function_with_rules(std::span<const Argume
     if (has_float(out->type(p.value))) gradients.push_back(adjoint_type(out->type(p.value), true));
   }
   const Capturing now(shared_from_this(), key, *base->function);
+  out->self = now.self;
   if (vjp_rule) {
     if (rule_takes_results)
       for (const Type& t : base->results) add(t);
@@ -182,6 +223,12 @@ FunctionPointer ProgramHandle::State::function_with_rules(std::span<const Argume
       if (has_float(t)) returned.push_back(adjoint_type(t, false));
     out->rules.jvp = rule_function(*jvp_rule, "jvp", list, returned, call);
   }
+  const std::set<std::uint64_t> open = open_selves(*out);
+  if (!open.empty())
+    for (Capturing* c = now.outer;; c = c->outer) {
+      if (!c) throw Bug(at, fmt::format("program \"{}\" has a call of a program whose rule is not being captured", name));
+      if (open.contains(c->self)) return c->made[{shared_from_this(), key}] = out;
+    }
   std::lock_guard lock(mutex);
   return with_rules[key] = out;
 }

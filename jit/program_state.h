@@ -4,6 +4,7 @@
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "budget.h"
 #include "program_trace.h"
@@ -26,6 +27,7 @@ struct Specialisation {
   std::shared_ptr<Executable> code;
   double cost = 0;
   int settings = 0;                         // parameters that a budget chooses
+  bool open = false;                        // has calls of programs whose rules are being captured: of no use later
   std::shared_ptr<const Function> planned;  // memory form, when somebody has asked
 
   Specialisation() = default;
@@ -59,8 +61,8 @@ struct ProgramHandle::State : std::enable_shared_from_this<ProgramHandle::State>
 
   Choice specialise(std::span<const Argument> arguments, Loc at, bool compile);
   std::shared_ptr<Specialisation> specialisation(const std::string& key, const Device& device, std::span<const Argument> arguments,
-                                                 const Checkpoint* within);
-  Choice choose(const std::string& key, const Device& device, std::span<const Argument> arguments);
+                                                 const Checkpoint* within, Loc call);
+  Choice choose(const std::string& key, const Device& device, std::span<const Argument> arguments, Loc call);
   /// What was captured for these arguments, with its rules; inside of a rule, a function that stands for it.
   /// Holds no lock while rules are captured, since they may use the program.
   std::shared_ptr<const Function> function_with_rules(std::span<const Argument> arguments, Loc call);
@@ -80,6 +82,11 @@ struct ProgramHandle::State : std::enable_shared_from_this<ProgramHandle::State>
   std::vector<std::int64_t> batches(std::span<const Argument> arguments, Loc call) const;
   std::vector<Argument> without_batches(std::span<const Argument> arguments) const;
 };
+
+/// The programs with rules (Function::self) that `f` has stand-ins for, outside of their rules.
+std::set<std::uint64_t> open_selves(const Function& f);
+/// Throws KernelError where the body of `f`, which is to be transformed, has a call of a program whose rule is being captured.
+void refuse_own_derivative(const Function& f, Loc at);
 
 /// A program that does nothing but call `f`, so that who looks at it sees the rules of `f`.
 std::shared_ptr<const Function> caller_of(const std::shared_ptr<const Function>& f);

@@ -30,6 +30,7 @@ class Parser {
   std::size_t at_ = 0;
   bool new_line_ = true;  // the next token starts a line
   std::string last_name_;
+  std::map<std::int64_t, std::uint64_t> selves_;  // by the number in the text
 
   [[noreturn]] void fail(std::string_view what) const { fail_at(at_, what); }
   [[noreturn]] void fail_at(std::size_t at, std::string_view what) const {
@@ -261,7 +262,10 @@ struct Parser::FunctionParser {
     if (p.take("vjp")) f.rules.vjp = callee_named();
     if (p.take("jvp")) f.rules.jvp = callee_named();
     if (p.take("external")) external();
-    f.self = p.take("self");
+    if (p.take("self")) {
+      std::uint64_t& self = p.selves_[p.integer()];
+      f.self = self ? self : self = new_self();
+    }
     const std::size_t brace = p.at_;
     p.expect("{");
     b.finish(block(b));

@@ -62,6 +62,7 @@ std::string unique_name(std::string_view wish, const char* fallback, std::vector
 struct Callee {
   const Function* f;
   std::string name;
+  std::size_t self = 0;  // in the text: which of the programs that others stand for
 };
 
 class Printer {
@@ -115,7 +116,7 @@ class Printer {
     if (f_.rules.vjp) put(" vjp @{}", callee_name(f_.rules.vjp.get()));
     if (f_.rules.jvp) put(" jvp @{}", callee_name(f_.rules.jvp.get()));
     if (f_.external) put(" external {}{}", f_.external->impure ? "impure " : "", f_.external->number);
-    if (f_.self) put(" self");
+    if (const std::size_t n = self_number()) put(" self {}", n);
     if (f_.loc && options_.locations) put(" {{  # {}\n", to_string(f_.loc));
     else out_ += " {\n";
     if (has_body) block(f_.body, 1);
@@ -136,6 +137,11 @@ class Printer {
 
   template <class... A> void put(fmt::format_string<A...> s, A&&... a) {
     fmt::format_to(std::back_inserter(out_), s, std::forward<A>(a)...);
+  }
+  std::size_t self_number() const {
+    for (const Callee& c : callees_)
+      if (f_.self && c.f->self == f_.self && c.self) return c.self;
+    return 0;
   }
   std::string_view callee_name(const Function* callee) const {
     const auto it = std::find_if(callees_.begin(), callees_.end(), [&](const Callee& c) { return c.f == callee; });
@@ -338,6 +344,11 @@ std::string print_with(const Function& f, PrintOptions options, std::vector<std:
   collect(f, callees);
   std::vector<std::string> taken;
   for (Callee& c : callees) c.name = unique_name(c.f->name, "f", taken);
+  std::size_t selves = 0;
+  for (Callee& c : callees) {
+    const auto same = [&](const Callee& d) { return d.self && d.f->self == c.f->self; };
+    if (c.f->stands_in() && std::none_of(callees.begin(), callees.end(), same)) c.self = ++selves;
+  }
   for (const Callee& c : callees) Printer(*c.f, options, out, callees, nullptr).function(c.name);
   if (op_at) op_at->assign(f.ops.size(), std::string::npos);
   Printer(f, options, out, callees, op_at).function(unique_name(f.name, "f", taken));

@@ -1,9 +1,16 @@
 // The old-to-new maps behind every pass.
 #include "fluxion/rewrite.h"
 
+#include <atomic>
+
 #include "fluxion/error.h"
 
 namespace fluxion {
+
+std::uint64_t new_self() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
 
 Rewriter::Rewriter(const Function& from, Builder& to) : from(from), to(to), values_(from.values.size()), memories_(from.memories.size()) {}
 

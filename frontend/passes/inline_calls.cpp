@@ -45,7 +45,7 @@ class Inliner {
     for (const Function* callee : order) {
       Site& s = sites[callee];
       const Function& g = *s.callee;
-      if (g.external || (!final_ && ((g.rules != Rules{} && !planted(testing::Mutant::rules_ignored)) || g.self))) continue;
+      if (g.external || (!final_ && ((g.rules != Rules{} && !planted(testing::Mutant::rules_ignored)) || g.stands_in()))) continue;
       const std::size_t each = count(g);
       const bool cheap = !t_keep && (each <= kSmall || s.count == 1 || each * s.count <= kCopies);
       s.inlined = (cheap && size + each * s.count <= kCaller) || (final_ && g.kind == Function::Kind::program);
@@ -61,7 +61,10 @@ class Inliner {
       r.map(op.results, s.inlined ? body(*s.callee, r.to, arguments) : r.to.call(s.callee, arguments));
       return true;
     }));
-    if (final_) out->rules = {};
+    if (final_) {
+      out->rules = {};
+      out->self = 0;
+    }
     return out;
   }
 

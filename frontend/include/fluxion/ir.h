@@ -59,8 +59,8 @@
 // Rules: a fn, kernel or program may carry its own derivatives (Rules). Their signatures are those of ad.h for all of its float
 // parameters; the vjp of a fn or program may take what it returned too, after the primals. A program with rules has In arrays
 // and scalars only, and its vjp rule returns the gradients (of a scalar an array of one element). Transforms use rules instead of
-// the body; a function with rules is inlined after differentiation only. A call of a function marked `self`, whose body is not
-// meant to run, stands inside a rule for a call of the function that has the rule.
+// the body; a function with rules is inlined after differentiation only. A call of a function that
+// stands_in(), whose body is not meant to run, is inside a rule a call of the program with rules that has the same `self`.
 //
 // External: a fn may stand for a host function (External). Calls call that; the body never runs and is there for those who ask what
 // depends on what. Only rules give it a derivative. It is called for active threads only. A kernel that stands for one calls it once.
@@ -240,7 +240,8 @@ struct Function {
   Rules rules;
   Before before;                             // kernels
   std::shared_ptr<const External> external;  // fn, kernel: the host function that it stands for
-  bool self = false;                         // inside a rule: the function that has it
+  /// Of a program with rules: which one it is, whatever is rewritten in it. Without rules: stands for that program inside of a rule.
+  std::uint64_t self = 0;
   std::vector<Parameter> parameters;
   std::vector<Value> values;
   std::vector<Op> ops;
@@ -258,6 +259,7 @@ struct Function {
   Op& operator[](OpId o) { return ops[o.index]; }
   Region& operator[](RegionId r) { return regions[r.index]; }
   Memory& operator[](MemoryId m) { return memories[m.index]; }
+  bool stands_in() const { return self && rules == Rules{}; }
   bool has_groups() const { return group[0] > 0; }
 
   const Op& terminator(RegionId r) const { return (*this)[(*this)[r].ops.back()]; }
@@ -266,6 +268,9 @@ struct Function {
   /// Number of loop-carried values of a for_ or while_.
   std::size_t carries(const Op& loop) const { return loop.operands.size() - (loop.code == Opcode::for_ ? 2 : 0); }
 };
+
+/// A value of Function::self that no other program has.
+FLUXION_API std::uint64_t new_self();
 
 /// True for ops that must stay even when no result is used, not looking into regions.
 FLUXION_API bool has_effect(Opcode op);

@@ -51,6 +51,9 @@ template <class T, int N> void axpby(const Kernel<In<T, N>, InOut<T, N>, Var<T>,
   else k.over(s[0], s[1], s[2])(x, y, a, b);
 }
 
+/// Throws ShapeError where an operator or residual gives an array of another shape than that of the unknowns.
+FLUXION_API void check_gives(const char* solver, const char* what, const Array& gives, const Array& unknowns, Loc at);
+
 /// What an operator is given: one that writes it in place has a copy, which costs nothing for one that does not.
 template <class P> P own(const P& p) {
   if constexpr (requires { p.array(); }) return copy(p);
@@ -68,8 +71,14 @@ template <class T, int N> struct Krylov {
   int most;
   const char* name;
   Loc at;
-  bool linear = false;  // known to be: nobody needs to look
+  bool linear = false;    // known to be: nobody needs to look
+  bool positive = false;  // has to be positive definite
 
+  /// What an operator gives for `x`.
+  Array_ like(const Array_& x, const Array_& gives) const {
+    check_gives(name, "operator", gives.array(), x.array(), at);
+    return gives;
+  }
   static Var<T> product(const Array_& a, const Array_& b) { return item(dot(a, b)); }
   void add(const Var<T>& a, const Array_& x, const Var<T>& b, const Array_& y) const { axpby(combine, a, x, b, y); }  // y = a x + b y
 
@@ -98,9 +107,12 @@ template <class T, int N> struct Krylov {
       add(T(1), b, T(-1), r);
       rr = product(r, r);
     }
+    const std::string broken = who + ": after {} iterations the residual is not finite: the operator is singular" +
+                               (positive ? " or not positive definite" : "") + ", or gives numbers that are not finite";
+    check(rr <= std::numeric_limits<T>::max(), broken.c_str(), n);
     const std::string text = who +
                              ": no convergence: after {} iterations the residual is {} times the right side, {} is asked for; "
-                             "raise max_iterations, or loosen the tolerance";
+                             "raise max_iterations, or loosen the tolerance; of a singular operator no number is enough";
     check(rr <= limit, text.c_str(), n, sqrt(rr / bb), Var<T>(T(tolerance)));
     times(x, size, T(1));
     if (!linear) {
@@ -222,14 +234,15 @@ struct KernelOperator<I, TypeList<P...>, Var<T>, Next, Left...> : KernelOperator
 template <class T, int N, class... P>
 auto cg(const detail::Operator<T, N, P...>& apply, const SolverOptions& options = {}, Loc at = Loc::here()) {
   using B = Buffer<T, N>;
-  const auto krylov = detail::krylov<T, N>(options, "cg", at);
+  auto krylov = detail::krylov<T, N>(options, "cg", at);
+  krylov.positive = true;
   const auto backward = vjp(apply);
   const auto transposed = vjp(apply, wrt<0>);
   const auto solver = program(
       "cg",
       [=](B b, P... p) {
         const detail::At here(at);
-        return krylov.conjugate_gradients(b, [&](const B& x) { return apply(detail::own(x), detail::own(p)...); });
+        return krylov.conjugate_gradients(b, [&](const B& x) { return krylov.like(x, apply(detail::own(x), detail::own(p)...)); });
       },
       at);
   return rule(solver).vjp(
@@ -262,7 +275,9 @@ auto turning_solver(const Operator<T, N, P...>& apply, const SolverOptions& opti
         const At here(at);
         return krylov.bicgstab(b, [&](const B& x) {
           const B y = empty_like(x);
-          if_(turned == 0, [&] { y.copy_from(apply(own(x), own(p)...)); }).else_([&] { y.copy_from(transposed(x, p..., x)); });
+          if_(turned == 0, [&] { y.copy_from(krylov.like(x, apply(own(x), own(p)...))); }).else_([&] {
+            y.copy_from(transposed(x, p..., x));
+          });
           return y;
         });
       },

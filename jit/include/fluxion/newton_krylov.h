@@ -65,7 +65,9 @@ auto newton_krylov(const detail::Operator<T, N, P...>& residual, const NewtonOpt
         Var<T> change = T(1) + near;
         Int steps = 0;
         for ([[maybe_unused]] auto step : while_([&] { return change > near && steps < most; })) {
-          const B d = krylov.bicgstab(residual(detail::own(x), detail::own(p)...), [&](const B& v) { return jacobian(v, x, p...); });
+          const B r = residual(detail::own(x), detail::own(p)...);
+          detail::check_gives("newton_krylov", "residual", r.array(), x.array(), at);
+          const B d = krylov.bicgstab(r, [&](const B& v) { return jacobian(v, x, p...); });
           krylov.add(T(-1), d, T(1), x);
           change = sqrt(krylov.product(d, d)) / (T(1) + sqrt(krylov.product(x, x)));
           steps += 1;

@@ -58,7 +58,9 @@ class FLUXION_API ProgramHandle {
   ProgramHandle transformed(Transform t, std::vector<int> wrt, const CheckpointRule& checkpoint = {}) const;
   ProgramHandle with(const CompileOptions& options) const;
   /// With derivatives of its own; an empty handle: none. `results`: the vjp takes what the program returns, after its parameters.
-  ProgramHandle ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, Loc at) const;
+  /// `takes`: what a call takes; `scalars`: which of the results are.
+  ProgramHandle ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, std::vector<ProgramParameter> takes,
+                      std::vector<char> scalars, Loc at) const;
   ProgramHandle rule(bool vjp) const;
   bool rule_takes_results() const;
   /// While a rule is captured: the program that has it, rules and all.

@@ -49,12 +49,18 @@ class Rule<Program<TypeList<R...>, TypeList<P...>>> : public Program<TypeList<R.
   /// scalar a buffer of one element; linear in the cotangents.
   template <class G> Rule vjp(const G& g, Loc at = Loc::here()) const {
     const detail::ProgramRule r = detail::program_rule<Vjp, VjpWithResults>("vjp rule", g, at);
-    return Rule(this->handle().ruled(r.handle, this->handle().rule(false), r.which == 1, at));
+    return with(r.handle, this->handle().rule(false), r.which == 1, at);
   }
   /// (x..., a tangent for each float parameter) -> what it returns, then a tangent for each float value of that; linear in the tangents.
   template <class G> Rule jvp(const G& g, Loc at = Loc::here()) const {
     const detail::ProgramRule r = detail::program_rule<Jvp>("jvp rule", g, at);
-    return Rule(this->handle().ruled(this->handle().rule(true), r.handle, this->handle().rule_takes_results(), at));
+    return with(this->handle().rule(true), r.handle, this->handle().rule_takes_results(), at);
+  }
+
+ private:
+  Rule with(const detail::ProgramHandle& vjp, const detail::ProgramHandle& jvp, bool results, Loc at) const {
+    return Rule(this->handle().ruled(vjp, jvp, results, {detail::ProgramType<P>::parameter()...},
+                                     {static_cast<char>(detail::ProgramType<R>::parameter().rank == 0)...}, at));
   }
 };
 

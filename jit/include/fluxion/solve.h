@@ -103,6 +103,15 @@ template <class X, class M> X solve_for(const M& j, X b, bool transposed) {
 template <class T> T& first_of(T& g) { return g; }
 template <class T, class... Rest> T& first_of(Tuple<T, Rest...>& g) { return g.head; }
 
+/// Where a search starts; notes the user's line.
+template <class X> struct RootStart {
+  X value;
+  Loc at;
+  template <class A>
+    requires std::is_convertible_v<const A&, X>
+  RootStart(const A& value, Loc at = Loc::here()) : value(value), at(at) {}
+};
+
 template <class X, class... P> auto make_root(const Fn<X(X, P...)>& f) {
   using U = Unknowns<X>;
   using T = typename U::Scalar;
@@ -160,8 +169,10 @@ template <class T, int N> Vec<Var<T>, N> solve(const Mat<Var<T>, N, N>& a, const
 /// Differentiable  in p..., any order, by the implicit function theorem; in x0 the derivative is 0
 /// Throws   KernelError when 60 steps do not converge
 /// Cost     of a step: f and its Jacobian; of a derivative: a Jacobian and a solve with the transpose
-template <class X, class... P> X root(const Fn<X(X, P...)>& f, const std::type_identity_t<X>& x0, const std::type_identity_t<P>&... p) {
-  return detail::make_root<X, P...>(f)(x0, p...);
+template <class X, class... P>
+X root(const Fn<X(X, P...)>& f, const std::type_identity_t<detail::RootStart<X>>& x0, const std::type_identity_t<P>&... p) {
+  const detail::At here(x0.at);
+  return detail::make_root<X, P...>(f)(x0.value, p...);
 }
 
 }  // namespace fluxion
