@@ -140,6 +140,13 @@ Word Emitter::convert(Word v, DType from, DType to) {
   if (real_from) return m_.op(is_signed(to) ? Op::OpConvertFToS : Op::OpConvertFToU, type(to), {v});
   if (real_to) return m_.op(is_signed(from) ? Op::OpConvertSToF : Op::OpConvertUToF, type(to), {v});
   if (size_of(from) == size_of(to)) return v;
+  if (size_of(to) == 8 && is_signed(from)) {
+    // From its halves: Mesa (22.3) compares a sign-extended number with a constant wrongly.
+    const Word low = size_of(from) == 4 ? v : m_.op(Op::OpSConvert, u32(), {v});
+    const Word high = binary(Op::OpShiftRightArithmetic, u32(), low, number(31));
+    const Word upper = binary(Op::OpShiftLeftLogical, u64(), m_.op(Op::OpUConvert, u64(), {high}), wide(32));
+    return binary(Op::OpBitwiseOr, u64(), upper, m_.op(Op::OpUConvert, u64(), {low}));
+  }
   return m_.op(is_signed(from) ? Op::OpSConvert : Op::OpUConvert, type(to), {v});
 }
 

@@ -18,7 +18,7 @@ namespace {
 constexpr std::int64_t kAtOnce = std::int64_t{1} << 31;       // threads of a dispatch
 constexpr std::int64_t kTapeThreads = std::int64_t{1} << 18;  // of a kernel with tapes
 constexpr std::size_t kTapeBytes = std::size_t{1} << 30;      // of all tapes, unless the device has less
-constexpr std::int64_t kUnknownSlots = 4096;                  // of a tape whose length nothing tells
+constexpr std::int64_t kUnknownThreads = 512;                 // at a time, of a kernel whose tapes nothing tells
 constexpr std::uint32_t kChecks = 256, kPrints = 1 << 16;     // records of a report
 
 Address address(void* p) { return reinterpret_cast<Address>(p); }
@@ -215,33 +215,38 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
 KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays,
                                         std::int64_t threads) {
   const gpu::Stage& s = plan_.stages[k];
-  const int group = std::max(64, group_threads(f_));
+  const std::size_t room = std::min(kTapeBytes, gpu_.heap() / 4);
+  const int group = std::max(1, group_threads(f_));
   Columns c;
-  c.slots[0] = c.slots[1] = kUnknownSlots;
+  const auto all = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(threads, group))));
+  if (!s.count) {  // nothing tells: few threads at a time, with all there is
+    c.threads =
+        std::max<std::int64_t>(std::min(all, kUnknownThreads), static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(group))));
+    c.slots[0] = c.slots[1] = static_cast<std::int64_t>(room / 12) / c.threads;
+    return c;
+  }
   const ArrayArgument none{nullptr, {1, 1, 1}};
   std::int32_t peaks[2] = {0, 0};
-  if (s.count && s.count_original.regions.size()) {
+  if (s.count_original.regions.size()) {
     std::vector<EvalMemory> memories;
     for (const ArrayArgument& a : arrays) memories.push_back({nullptr, a.extent});
     memories.push_back({nullptr, {1, 1, 1}});
     memories.push_back({nullptr, {1, 1, 1}});
     memories.push_back({reinterpret_cast<std::byte*>(peaks), {2, 1, 1}});
     evaluate_kernel(s.count_original, {1, 1, 1}, memories, launch.scalars, {.races = false});
-  } else if (s.count) {
+  } else {
     const Borrowed counted(gpu_, 64, "counts", f_.name);
     const std::uint32_t zero = 0;
     gpu_.fill(counted.at(), &zero, 4, 64);
-    std::vector<ArrayArgument> all = arrays;
-    all.insert(all.end(), {none, none, {pointer(counted.at()), {2, 1, 1}}});
+    std::vector<ArrayArgument> counting = arrays;
+    counting.insert(counting.end(), {none, none, {pointer(counted.at()), {2, 1, 1}}});
     FailureSlot failure;
-    dispatch(pieces_[k].count, *s.count, launch.domain, all, launch.scalars, kAtOnce, failure);
+    dispatch(pieces_[k].count, *s.count, launch.domain, counting, launch.scalars, kAtOnce, failure);
     gpu_.read(peaks, counted.at(), sizeof peaks);
   }
-  if (s.count)
-    for (int t = 0; t < 2; ++t) c.slots[t] = std::max<std::int64_t>(1, peaks[t]);
-  const auto bytes = static_cast<std::size_t>(c.slots[0] * 4 + c.slots[1] * 8), room = std::min(kTapeBytes, gpu_.heap() / 4);
-  c.threads = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(threads, group))));
-  c.threads = std::min(c.threads, kTapeThreads);
+  for (int t = 0; t < 2; ++t) c.slots[t] = std::max<std::int64_t>(1, peaks[t]);
+  const auto bytes = static_cast<std::size_t>(c.slots[0] * 4 + c.slots[1] * 8);
+  c.threads = std::min(all, kTapeThreads);
   const auto least = static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(group)));
   while (c.threads > least && bytes * static_cast<std::size_t>(c.threads) > room) c.threads /= 2;
   return c;

@@ -139,6 +139,31 @@ TEST_CASE("every conversion agrees with the evaluator", "[backends][cpu]") {
   }
 }
 
+TEST_CASE("converted integers compare with constants as they are", "[backends][cpu]") {
+  for (const DType from : {DType::i8, DType::i16, DType::i32, DType::u8, DType::u16, DType::u32})
+    for (const DType to : {DType::i16, DType::i32, DType::i64, DType::u16, DType::u32, DType::u64}) {
+      if (size_of(to) <= size_of(from)) continue;
+      Function f = kernel(std::string("compared_") + name_of(from) + "_" + name_of(to));
+      Builder b(f);
+      const MemoryId x = b.memory_parameter(from, 1, Role::in, "x"), y = b.memory_parameter(DType::boolean, 2, Role::out, "y");
+      const ValueId at[] = {b.index(0)};
+      const ValueId v = b.convert(b.load(x, at), to);
+      int column = 0;
+      for (const std::int64_t k : {0, 1, -1, 100, -100, 300, 70000})
+        for (const Opcode op : {Opcode::lt, Opcode::le, Opcode::gt, Opcode::ge, Opcode::eq, Opcode::ne})
+          for (const bool swapped : {false, true}) {
+            const ValueId c = b.constant_int(to, k), place[] = {at[0], b.i32(column++)};
+            b.store(y, place, swapped ? b.emit(op, {c, v}) : b.emit(op, {v, c}));
+          }
+      b.finish();
+      const auto values = interesting(from);
+      const auto n = static_cast<std::int64_t>(values.size());
+      std::vector<Data> data = {Data(from, {n}), Data(DType::boolean, {n, column})};
+      for (std::size_t k = 0; k < values.size(); ++k) put(data[0], k, values[k]);
+      agrees(f, {{n, 1, 1}}, data, {}, 0, {{16, ""}});
+    }
+}
+
 TEST_CASE("uniform operands are computed once and mean the same", "[backends][cpu]") {
   for (const DType t : {DType::i32, DType::u8, DType::i64, DType::f32, DType::f64}) {
     Function f = kernel("uniform");

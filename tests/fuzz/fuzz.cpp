@@ -1,5 +1,5 @@
 // Random structured programs through everything that may touch them. `./run fuzz` sets these:
-//   FLUXION_FUZZ_COUNT   programs (default 5000; one of 10 also through the native backend)
+//   FLUXION_FUZZ_COUNT   programs (default 5000; one of 10 also through the native backend, one of 25 on Vulkan)
 //   FLUXION_FUZZ_SEED    the first seed (default 1): a failure prints its seed and a shrunk program
 //   FLUXION_FUZZ_ONLY    one seed, printed in full
 #include <catch2/catch.hpp>
@@ -118,6 +118,23 @@ TEST_CASE("random programs and their derivatives run alike in the evaluator and 
     if (!again) FAIL_CHECK("seed " << seed_of(k) << " failed beside other threads only");
     ++failures;
   }
+  CHECK(failures == 0);
+}
+
+TEST_CASE("random programs and their derivatives run alike in the evaluator and on a Vulkan device", "[fuzz][vulkan]") {
+  std::shared_ptr<Backend> vulkan;
+  try {
+    vulkan = vulkan_backend();
+  } catch (const DeviceError& e) {
+    std::printf("\nskipped: %s\n", e.what());
+    return;
+  }
+  // Its compiler is slow: one of 25, with a derivative of each fourth.
+  const std::uint64_t n = (count() + 24) / 25;
+  int failures = 0;
+  for (std::uint64_t k = 0; k < n && failures < 3; ++k)
+    failures +=
+        !passes(generate(first_seed() + 25 * k, real_of(k)), [&](const Program& p) { return check_native(p, *vulkan, {}, k % 4 == 0); });
   CHECK(failures == 0);
 }
 

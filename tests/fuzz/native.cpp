@@ -29,12 +29,24 @@ Arguments run_native(const Function& f, const Arguments& arguments, int threads,
     std::memcpy(&bits, all[k].bytes.data(), all[k].bytes.size());
     scalars.push_back(bits);
   }
+  std::vector<std::pair<void*, std::size_t>> moved;  // where the arrays are, on a device with memory of its own
+  if (!backend.host_memory())
+    for (std::size_t k = 0; k < arrays.size(); ++k) {
+      moved.emplace_back(nullptr, (guarded_bytes[k].size() + 63) / 64 * 64);
+      moved[k].first = backend.allocate(moved[k].second);
+      backend.write(moved[k].first, guarded_bytes[k].data(), guarded_bytes[k].size());
+      arrays[k].data = static_cast<std::byte*>(moved[k].first) + kGuard;
+    }
   FailureSlot failure;
   Launch launch;
   launch.domain = {threads, 1, 1};
   launch.arrays = arrays;
   launch.scalars = scalars;
   backend.compile(f, options)->run(launch, failure);
+  for (std::size_t k = 0; k < moved.size(); ++k) {
+    backend.read(guarded_bytes[k].data(), moved[k].first, guarded_bytes[k].size());
+    backend.free(moved[k].first, moved[k].second);
+  }
   failure.rethrow();
   std::size_t array = 0;
   for (std::size_t k = 0; k < all.size(); ++k) {
