@@ -2,6 +2,9 @@
 // structured control flow; what a region yields becomes a phi.
 #include "emit.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "common/uniformity.h"
 #include "emitter.h"
 #include "fluxion/error.h"
@@ -31,12 +34,33 @@ EmittedKernel Emitter::run() {
     for (OpId o : r.ops)
       if (f_[o].code == Opcode::check || f_[o].code == Opcode::print)
         out_.values = std::max(out_.values, static_cast<int>(f_[o].operands.size()));
+  constexpr double kRounds = 60000;
+  watches_ = traits_.ends_loops && rounds(f_.body) > kRounds;
   declare_memories();
   prologue();
   region(f_.body);
   m_.effect(spv::Op::OpReturn);
   out_.words = m_.finish("main");
   return std::move(out_);
+}
+
+// Rounds of all loops in `r`, as far as constants tell.
+double Emitter::rounds(RegionId r) const {
+  double sum = 0;
+  for (const Memory& m : f_.memories)
+    if (m.space == Memory::Space::local && m.scope == r)
+      sum += static_cast<double>(m.length) * static_cast<double>(layout_of(m.element).leaves.size());
+  for (OpId o : f_[r].ops) {
+    const Op& op = f_[o];
+    double times = op.code == Opcode::while_ ? HUGE_VAL : 1;
+    if (op.code == Opcode::for_) {
+      const bool known = f_.is_constant(op.operands[0]) && f_.is_constant(op.operands[1]);
+      const auto bound = [&](std::size_t k) { return static_cast<double>(static_cast<std::int32_t>(f_[op.operands[k]].bits)); };
+      times = known ? std::max(0.0, bound(1) - bound(0)) : HUGE_VAL;
+    }
+    for (RegionId inner : op.regions) sum += times > 0 ? times * (rounds(inner) + 1) : 0;
+  }
+  return sum;
 }
 
 Word Emitter::word(int k) {
@@ -272,6 +296,13 @@ void Emitter::for_op(const Op& op) {
     m_.set_phi(carries[k], 1, yields[k], next);
   }
   m_.label(after);
+  if (watches_) ended_early(op, binary(spv::Op::OpULessThan, m_.bool_type(), count, trips));
+}
+
+void Emitter::ended_early(const Op& op, Word early) {
+  const auto number_of = static_cast<Word>(out_.sites.size());
+  out_.sites.push_back({Opcode::for_, op.loc, {}, {}});
+  when(early, [&] { record(number_of, {}); });
 }
 
 void Emitter::while_op(const Op& op) {
@@ -281,6 +312,8 @@ void Emitter::while_op(const Op& op) {
   branch(header);
   m_.label(header);
   const Word count = m_.phi(u32(), 2);
+  // Where the device may end the loop: 0 once the test has said no, looked at a round later, when nothing knows its value from a branch.
+  const Word on = watches_ ? m_.phi(u32(), 2) : 0;
   const Values &entry = f_[op.regions[0]].arguments, &arguments = f_[op.regions[1]].arguments;
   Words carries;
   for (std::size_t k = 0; k < init.size(); ++k) {
@@ -290,23 +323,46 @@ void Emitter::while_op(const Op& op) {
   m_.effect(spv::Op::OpLoopMerge, {after, next, 0});
   branch(test);
   m_.label(test);
+  Word asked = 0;
+  if (on) {  // the carries of the last round are those that the test left
+    asked = m_.id();
+    m_.effect(spv::Op::OpBranchConditional, {binary(spv::Op::OpINotEqual, m_.bool_type(), on, number(0)), asked, after});
+    m_.label(asked);
+  }
   region(op.regions[0]);
   const Values& tested = f_.terminator(op.regions[0]).operands;
+  Words left;
   for (std::size_t k = 0; k < init.size(); ++k) {
-    const Word v = value(tested[k + 1]);
-    values_[arguments[k].index] = v;
-    values_[op.results[k].index] = v;
+    left.push_back(value(tested[k + 1]));
+    values_[arguments[k].index] = left[k];
+    values_[op.results[k].index] = on ? carries[k] : left[k];
   }
   values_[op.results.back().index] = count;
-  m_.effect(spv::Op::OpBranchConditional, {value(tested[0]), body, after});
+  const Word go = value(tested[0]);
+  const Word from = m_.block(), joined = on ? m_.id() : 0;
+  if (on) m_.effect(spv::Op::OpSelectionMerge, {joined, 0});
+  m_.effect(spv::Op::OpBranchConditional, {go, body, on ? joined : after});
   m_.label(body);
   region(op.regions[1]);
   Words yields;
   for (ValueId v : f_.terminator(op.regions[1]).operands) yields.push_back(value(v));
+  Word still = 0;
+  if (on) {
+    const Word end = m_.block();
+    branch(joined);
+    m_.label(joined);
+    for (std::size_t k = 0; k < yields.size(); ++k)
+      yields[k] = m_.op(spv::Op::OpPhi, type(f_.type(entry[k]).dtype()), {yields[k], end, left[k], from});
+    still = m_.op(spv::Op::OpSelect, u32(), {go, number(1), number(0)});
+  }
   branch(next);
   m_.label(next);
-  const Word more = binary(spv::Op::OpIAdd, u32(), count, number(1));
+  const Word more = binary(spv::Op::OpIAdd, u32(), count, on ? still : number(1));
   branch(header);
+  if (on) {
+    m_.set_phi(on, 0, number(1), before);
+    m_.set_phi(on, 1, still, next);
+  }
   m_.set_phi(count, 0, number(0), before);
   m_.set_phi(count, 1, more, next);
   for (std::size_t k = 0; k < init.size(); ++k) {
@@ -314,6 +370,7 @@ void Emitter::while_op(const Op& op) {
     m_.set_phi(carries[k], 1, yields[k], next);
   }
   m_.label(after);
+  if (on) ended_early(op, binary(spv::Op::OpINotEqual, m_.bool_type(), on, number(0)));
 }
 
 void Emitter::report(const Op& op, std::size_t first, Opcode code) {
@@ -325,6 +382,10 @@ void Emitter::report(const Op& op, std::size_t first, Opcode code) {
   }
   const auto number_of = static_cast<Word>(out_.sites.size());
   out_.sites.push_back(std::move(site));
+  record(number_of, words);
+}
+
+void Emitter::record(Word number_of, const Words& words) {
   const Word pointer = m_.op(spv::Op::OpConvertUToPtr, m_.pointer_type(spv::StorageClass::PhysicalStorageBuffer, u32()), {report_});
   const Word slot = m_.op(spv::Op::OpAtomicIAdd, u32(), {pointer, number(1), number(0), number(1)});
   const Word room = load_at(binary(spv::Op::OpIAdd, u64(), report_, wide(4)), 32);

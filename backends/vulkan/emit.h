@@ -24,10 +24,11 @@ struct Traits {
   bool atomics_i64 = false, atomics_i64_shared = false;
   // Found out by running it (probe.cpp): the specification asks for less.
   bool fma32 = false, fma64 = false, div32 = false, div64 = false, sqrt32 = false, sqrt64 = false;
+  bool ends_loops = false;  // Mesa's software device: after 65535 rounds of all loops together, without a word
   bool operator==(const Traits&) const = default;
 };
 
-/// A place that reports: a check that fails, a print.
+/// A place that reports: a check that fails, a print, a loop (for_) that the device has ended before its time.
 struct Site {
   Opcode code{};
   Loc loc;

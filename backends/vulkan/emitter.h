@@ -39,6 +39,10 @@ class Emitter {
   void for_op(const Op& op);
   void while_op(const Op& op);
   void report(const Op& op, std::size_t first, Opcode code);
+  void record(Word site, const Words& values);  // in the report
+  bool watches_ = false;                        // loops, for the device to have ended them
+  double rounds(RegionId r) const;
+  void ended_early(const Op& op, Word early);
   void barrier();
 
   // ---- emit_memory.cpp

@@ -24,6 +24,9 @@ constexpr std::uint32_t kChecks = 256, kPrints = 1 << 16;     // records of a re
 Address address(void* p) { return reinterpret_cast<Address>(p); }
 void* pointer(Address a) { return reinterpret_cast<void*>(a); }
 
+/// The device has ended a loop before its time.
+struct EndedLoop {};
+
 /// Device memory for the length of a launch.
 class Borrowed {
  public:
@@ -145,6 +148,13 @@ void run_on_host(Gpu& gpu, Executable& code, const Function& f, const Launch& la
   arrays.give_back();
 }
 
+bool KernelCode::may_end_loops() const {
+  for (const Piece& p : pieces_)
+    for (const Site& s : p.main.code.sites)
+      if (s.code == Opcode::for_) return true;
+  return false;
+}
+
 void KernelCode::run_on_host(const Launch& launch, FailureSlot& failure) {
   {
     const std::lock_guard lock(mutex_);
@@ -188,7 +198,30 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
       gpu_.fill(limbs.back().at(), &zero, 4, n);
       sums.push_back({pointer(limbs.back().at()), {l.limbs, elements(l.array), 1}});
     }
-    for (std::size_t k = 0; k < plan_.stages.size() && failure.empty(); ++k) run_stage(k, launch, sums, failure);
+    // What a loop that the device ends has half done is undone, and the host does it.
+    std::vector<std::pair<std::size_t, Borrowed>> before;
+    if (may_end_loops()) {
+      std::size_t k = 0;
+      for (const Parameter& p : f_.parameters) {
+        if (p.kind != Parameter::Kind::memory) continue;
+        const std::size_t n = bytes_of(launch.arrays[k], f_[p.memory].element), here = k++;
+        if (p.role == Role::in || n == 0) continue;
+        before.emplace_back(here, Borrowed(gpu_, n, "copies", f_.name));
+        gpu_.copy(before.back().second.at(), address(launch.arrays[here].data), n);
+      }
+    }
+    try {
+      for (std::size_t k = 0; k < plan_.stages.size() && failure.empty(); ++k) run_stage(k, launch, sums, failure);
+    } catch (const EndedLoop&) {
+      std::size_t next = 0, k = 0;
+      for (const Parameter& p : f_.parameters) {
+        if (p.kind != Parameter::Kind::memory) continue;
+        const std::size_t here = k++;
+        if (next == before.size() || before[next].first != here) continue;
+        gpu_.copy(address(launch.arrays[here].data), before[next++].second.at(), bytes_of(launch.arrays[here], f_[p.memory].element));
+      }
+      run_on_host(launch, failure);
+    }
   } catch (const DeviceError& e) { failure.set(FailureSlot::Kind::device, f_.loc, e.what()); }
 }
 
@@ -335,8 +368,11 @@ bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure)
     records.push_back(r);
   }
   std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) { return a.thread < b.thread; });
+  for (const Record& r : records)
+    if (made.code.sites.at(r.site).code == Opcode::for_) throw EndedLoop{};
   for (const Record& r : records) {
     const Site& site = made.code.sites.at(r.site);
+    if (site.code == Opcode::for_) continue;
     std::vector<std::uint64_t> values(site.types.size());
     if (!values.empty()) std::memcpy(values.data(), r.values, values.size() * 8);
     const std::string text = format_text(site.text, site.types, values);

@@ -43,6 +43,7 @@ class KernelCode {
   std::mutex mutex_;
 
   Made make(const Function& f, std::string_view cached);
+  bool may_end_loops() const;
   void run_on_host(const Launch& launch, FailureSlot& failure);
   void run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> arrays, FailureSlot& failure);
   Columns columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays, std::int64_t threads);

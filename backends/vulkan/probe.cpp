@@ -68,6 +68,36 @@ std::array<bool, 3> rounds(Gpu& gpu, DType t) {
   return exact;
 }
 
+/// Whether a loop of many rounds comes to its end.
+bool ends_loops(Gpu& gpu) {
+  constexpr std::uint32_t kRounds = 70000;
+  Function f;
+  f.kind = Function::Kind::kernel;
+  f.name = "probe_loop";
+  f.domain_rank = 1;
+  Builder b(f);
+  const MemoryId y = b.memory_parameter(DType::u32, 1, Role::inout, "y");
+  const ValueId at[] = {b.index(0)}, start[] = {b.load(y, at)};
+  const Values end = b.for_(b.i32(0), b.i32(kRounds), start, [&](ValueId, const Values& c) {
+                        const ValueId x = b.mul(c[0], b.constant(DType::u32, 1664525));
+                        return Builder::LoopYield{{b.add(x, b.constant(DType::u32, 1013904223))}, {}};
+                      }).carries;
+  b.store(y, at, end[0]);
+  b.finish();
+  std::uint32_t expected = 1, value = 1;
+  for (std::uint32_t k = 0; k < kRounds; ++k) expected = expected * 1664525 + 1013904223;
+  const EmittedKernel code = emit(f, gpu.traits(), false);
+  const Pipeline pipeline = gpu.pipeline(code.words, "");
+  const Address at_device = gpu.allocate(64);
+  gpu.write(at_device, &value, sizeof value);
+  const std::uint64_t words[] = {1 | std::uint64_t{1} << 32, 1, 1, 0, at_device, 1 | std::uint64_t{1} << 32};
+  gpu.dispatch(pipeline, words, code.push, 1);
+  gpu.read(&value, at_device, sizeof value);
+  gpu.free(at_device, 64);
+  gpu.destroy(pipeline);
+  return value != expected;
+}
+
 }  // namespace
 
 void probe(Gpu& gpu) {
@@ -78,6 +108,7 @@ void probe(Gpu& gpu) {
     const auto wide = rounds<double>(gpu, DType::f64);
     t.fma64 = wide[0], t.div64 = wide[1], t.sqrt64 = wide[2];
   }
+  t.ends_loops = ends_loops(gpu);
   gpu.set_traits(t);
 }
 

@@ -130,3 +130,25 @@ TEST_CASE("what the device has not is refused with its sizes and the next launch
   std::vector<float> mine(4);
   CHECK_THROWS_AS(Buffer<float>::wrap(mine.data(), {4}, dev), DeviceError);
 }
+
+TEST_CASE("loops of a hundred thousand rounds come to their end on every device", "[backends][vulkan]") {
+  if (absent()) return;
+  const Device dev = Device::named("vulkan");
+  auto k = fluxion::kernel("long", [](InOut<double> x, InOut<int> rounds, Int n) {
+    auto i = index();
+    Double s = x[i];
+    for (auto j : range(n)) s = s * 0.999 + Double(j % 3);
+    Int t = 0;
+    for (auto _ : while_([&] { return t < n; })) t += 2;
+    x[i] = s;
+    rounds[i] += t;
+  });
+  for (const int n : {10, 30000, 100001}) {
+    auto x = dev.upload({1.0, 2.0, 3.0}), here = Device::reference().upload({1.0, 2.0, 3.0});
+    auto r = dev.upload({1, 2, 3}), r_here = Device::reference().upload({1, 2, 3});
+    k(x, r, n);
+    k(here, r_here, n);
+    CHECK(x.host() == here.host());
+    CHECK(r.host() == r_here.host());
+  }
+}
