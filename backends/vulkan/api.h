@@ -5,23 +5,25 @@
 
 namespace fluxion::vulkan {
 
+// clang-format off
 #define FLUXION_VULKAN_GLOBAL(X) X(CreateInstance) X(EnumerateInstanceLayerProperties) X(EnumerateInstanceVersion)
-#define FLUXION_VULKAN_INSTANCE(X)                                                                             \
-  X(DestroyInstance)                                                                                           \
-  X(EnumeratePhysicalDevices)                                                                                  \
-  X(GetPhysicalDeviceProperties2)                                                                              \
+#define FLUXION_VULKAN_INSTANCE(X) \
+  X(DestroyInstance) \
+  X(EnumeratePhysicalDevices) \
+  X(GetPhysicalDeviceProperties2) \
   X(GetPhysicalDeviceFeatures2) X(GetPhysicalDeviceMemoryProperties) X(GetPhysicalDeviceQueueFamilyProperties) \
       X(EnumerateDeviceExtensionProperties) X(CreateDevice) X(GetDeviceProcAddr)
-#define FLUXION_VULKAN_DEVICE(X)                                                                                                   \
-  X(GetDeviceQueue)                                                                                                                \
-  X(DestroyDevice)                                                                                                                 \
-  X(DeviceWaitIdle)                                                                                                                \
+#define FLUXION_VULKAN_DEVICE(X) \
+  X(GetDeviceQueue) \
+  X(DestroyDevice) \
+  X(DeviceWaitIdle) \
   X(AllocateMemory) X(FreeMemory) X(MapMemory) X(CreateBuffer) X(DestroyBuffer) X(BindBufferMemory) X(GetBufferMemoryRequirements) \
-      X(GetBufferDeviceAddress) X(CreateShaderModule) X(DestroyShaderModule) X(CreatePipelineLayout) X(CreateComputePipelines)     \
-          X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(CreateCommandPool)           \
-              X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(ResetCommandBuffer) X(CmdBindPipeline)         \
-                  X(CmdPushConstants) X(CmdDispatch) X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdUpdateBuffer) X(CmdPipelineBarrier)    \
+      X(GetBufferDeviceAddress) X(CreateShaderModule) X(DestroyShaderModule) X(CreatePipelineLayout) X(CreateComputePipelines) \
+          X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(CreateCommandPool) \
+              X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(ResetCommandBuffer) X(CmdBindPipeline) \
+                  X(CmdPushConstants) X(CmdDispatch) X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdUpdateBuffer) X(CmdPipelineBarrier) \
                       X(CreateSemaphore) X(WaitSemaphores) X(QueueSubmit)
+// clang-format on
 
 /// Every member is null until it is loaded.
 struct Api {
