@@ -465,8 +465,10 @@ template <int... S> void agrees_however(const Row& row, fx::UnbatchedParameters<
     if constexpr (is(K)) return all[0];
     else return dev.upload(all);
   };
-  const auto a = array.template operator()<0>(as), b = array.template operator()<1>(bs);
-  const auto c = number.template operator()<2>(cs), d = number.template operator()<3>(ds);
+  const auto a = array.template operator()<0>(as);
+  const auto b = array.template operator()<1>(bs);
+  const auto c = number.template operator()<2>(cs);
+  const auto d = number.template operator()<3>(ds);
   const auto many = fx::vmap(p, shared);
   if (row.decides && !is(3)) {
     CHECK_THROWS_WITH(many(a, b, c, d), Catch::Contains("differs within the batch"));
