@@ -55,6 +55,8 @@ Device Device::best() {
   return named(kNames[0]);
 }
 
+std::vector<std::string> Device::names() { return {std::begin(kNames), std::end(kNames)}; }
+
 std::vector<Device> Device::list() {
   std::vector<Device> out;
   for (const auto name : kNames) {
@@ -72,6 +74,8 @@ detail::DeviceState& Device::state() const {
 }
 std::string Device::name() const { return state().name; }
 std::string Device::description() const { return state().backend->description(); }
+std::uint64_t Device::memory() const { return state().backend->memory(); }
+std::vector<std::string> Device::features() const { return state().backend->features(); }
 void Device::wait() const {
   state().stream.wait();
   state().backend->wait();

@@ -18,6 +18,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "fluxion/cache.h"
+
 namespace fluxion::detail {
 namespace {
 
@@ -112,16 +114,15 @@ std::uint64_t size_limit() {
   return n > 0 ? static_cast<std::uint64_t>(n) : std::uint64_t{1} << 30;
 }
 
+namespace fs = std::filesystem;
+struct Entry {
+  fs::file_time_type used;
+  std::uint64_t bytes;
+  fs::path path;
+};
 // Other processes may do the same at this moment: what is gone already is no matter.
-void trim(const std::string& directory, std::uint64_t limit) {
-  namespace fs = std::filesystem;
-  struct Entry {
-    fs::file_time_type used;
-    std::uint64_t bytes;
-    fs::path path;
-  };
+std::vector<Entry> entries_of(const std::string& directory) {
   std::vector<Entry> entries;
-  std::uint64_t total = 0;
   std::error_code e;
   for (auto it = fs::directory_iterator(directory, e); !e && it != fs::directory_iterator(); it.increment(e)) {
     std::error_code gone;
@@ -130,8 +131,15 @@ void trim(const std::string& directory, std::uint64_t limit) {
     const auto used = gone ? fs::file_time_type() : it->last_write_time(gone);
     if (gone) continue;
     entries.push_back({used, bytes, it->path()});
-    total += bytes;
   }
+  return entries;
+}
+
+void trim(const std::string& directory, std::uint64_t limit) {
+  std::vector<Entry> entries = entries_of(directory);
+  std::uint64_t total = 0;
+  for (const Entry& entry : entries) total += entry.bytes;
+  std::error_code e;
   if (total <= limit) return;
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) { return a.used < b.used; });
   for (std::size_t k = 0; k + 1 < entries.size() && total > limit / 4 * 3; ++k) {
@@ -255,3 +263,14 @@ void cache_store(std::string_view key, std::string_view object) {
 }
 
 }  // namespace fluxion::detail
+
+namespace fluxion {
+
+CacheFolder cache_folder() {
+  CacheFolder out{detail::cache_directory()};
+  if (!out.path.empty())
+    for (const detail::Entry& entry : detail::entries_of(out.path)) ++out.files, out.bytes += entry.bytes;
+  return out;
+}
+
+}  // namespace fluxion

@@ -2,6 +2,7 @@
 #include <llvm/Config/llvm-config.h>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <mutex>
 
@@ -139,6 +140,19 @@ class CpuBackend final : public Backend {
  public:
   std::string name() const override { return "cpu"; }
   std::string description() const override { return fmt::format("{} cores {}", cpu_threads(), target("").name); }
+  std::uint64_t memory() const override {
+    return static_cast<std::uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(sysconf(_SC_PAGE_SIZE));
+  }
+  std::vector<std::string> features() const override {
+    std::vector<std::string> list;
+    const std::string& all = target("").features;  // "+avx,+avx2"
+    for (std::size_t at = 0; at < all.size();) {
+      const std::size_t end = std::min(all.find(',', at), all.size());
+      list.push_back(all.substr(at + 1, end - at - 1));
+      at = end + 1;
+    }
+    return list;
+  }
   std::string fingerprint(const CompileOptions& o) const override {
     const Target& t = target(o.features);
     return fmt::format("cpu llvm {} {} width {}{}{}{}{}{}", LLVM_VERSION_STRING, t.features, o.width, o.bounds ? " bounds" : "",
@@ -169,6 +183,7 @@ class CpuBackend final : public Backend {
 }  // namespace fluxion::cpu
 
 namespace fluxion {
+const char* llvm_version() { return LLVM_VERSION_STRING; }
 std::shared_ptr<Backend> cpu_backend() {
   static const auto backend = std::make_shared<cpu::CpuBackend>();
   return backend;

@@ -90,6 +90,8 @@ class Reference final : public Backend {
  public:
   std::string name() const override { return "reference"; }
   std::string description() const override { return "the evaluator, one op at a time, with bounds and race checks"; }
+  std::uint64_t memory() const override { return cpu_backend()->memory(); }
+  std::vector<std::string> features() const override { return {"every index", "every race"}; }
   std::string fingerprint(const CompileOptions&) const override { return "reference"; }
   std::shared_ptr<Executable> compile(const Function& f, const CompileOptions& options) override {
     if (f.kind == Function::Kind::fn) throw KernelError(f.loc, "\"" + f.name + "\" is a fn; call it from a kernel");

@@ -26,6 +26,23 @@ class VulkanBackend final : public Backend {
   VulkanBackend() : gpu_(std::make_shared<Gpu>()) { probe(*gpu_); }
   std::string name() const override { return "vulkan"; }
   std::string description() const override { return gpu_->description(); }
+  std::uint64_t memory() const override { return gpu_->heap(); }
+  std::vector<std::string> features() const override {
+    const Traits& t = gpu_->traits();
+    std::vector<std::string> list;
+    const auto add = [&](bool has, const char* what) {
+      if (has) list.push_back(what);
+    };
+    add(gpu_->software(), "software");
+    add(t.f64, "f64");
+    add(t.add_f32, "atomic f32 add");
+    add(t.atomics_i64, "atomic i64");
+    add(t.fma32, "fma");
+    add(t.div32 && t.sqrt32, "exact div and sqrt");
+    list.push_back(fmt::format("{} threads a group", gpu_->threads_limit()));
+    list.push_back(fmt::format("{} KiB shared", gpu_->shared_limit() >> 10));
+    return list;
+  }
   std::string fingerprint(const CompileOptions& o) const override {
     return fmt::format("vulkan {}{}{}{}", gpu_->identity(), o.bounds ? " bounds" : "", o.fast ? " fast" : "", o.relaxed ? " relaxed" : "");
   }

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fluxion/error.h"
 #include "fluxion/ir.h"
@@ -86,6 +87,10 @@ class FLUXION_API Backend {
   virtual ~Backend() = default;
   virtual std::string name() const = 0;         // "reference", "cpu", ...
   virtual std::string description() const = 0;  // for people: cores, features
+  /// Bytes that arrays may have in all; 0: not known.
+  virtual std::uint64_t memory() const { return 0; }
+  /// What the hardware has that code depends on, in short words for people.
+  virtual std::vector<std::string> features() const { return {}; }
   /// All that changes the code it makes, for cache keys (target features, LLVM version, ...).
   virtual std::string fingerprint(const CompileOptions& options) const = 0;
   /// `f` is a kernel or a program in memory form or value form, verified and free of capture ops.
@@ -115,6 +120,8 @@ FLUXION_API std::shared_ptr<Backend> reference_backend();
 FLUXION_API std::shared_ptr<Backend> cpu_backend();
 /// Throws DeviceError, which says what is missing, where no Vulkan device will do.
 FLUXION_API std::shared_ptr<Backend> vulkan_backend();
+/// Of the LLVM that CPU code is made with.
+FLUXION_API const char* llvm_version();
 /// Number of threads that CPU launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
 FLUXION_API void set_cpu_threads(int n);
 FLUXION_API int cpu_threads();

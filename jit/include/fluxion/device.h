@@ -29,10 +29,17 @@ class FLUXION_API Device {
   static Device reference();
   /// Throws DeviceError, with the names there are, when there is none of that name.
   static Device named(std::string_view name);
+  /// Those that are present.
   static std::vector<Device> list();
+  /// All that this library knows, present or not; named() says of one that is not what is missing.
+  static std::vector<std::string> names();
 
   std::string name() const;
   std::string description() const;
+  /// Bytes that arrays may have in all; 0: not known.
+  std::uint64_t memory() const;
+  /// What the hardware has that code depends on: "avx2", "f64", ...
+  std::vector<std::string> features() const;
 
   /// Waits for all launches on this device; throws the first error that one of them met.
   void wait() const;
