@@ -21,6 +21,7 @@
 #include "fluxion/program_rule.h"
 #include "fluxion/random.h"
 #include "fluxion/rule.h"
+#include "fluxion/sample.h"
 #include "fluxion/solve.h"
 #include "fluxion/sparse.h"
 #include "fluxion/structs.h"
