@@ -9,6 +9,7 @@
 #include <map>
 
 #include "alias.h"
+#include "export.h"
 #include "fluxion/ad.h"
 #include "fluxion/batch.h"
 #include "fluxion/buffer.h"
@@ -318,6 +319,11 @@ KernelHandle KernelHandle::with_options_of(const KernelHandle& other) const {
   k.state_->options = other.state_->options;
   k.state_->eager = other.state_->eager;
   return k;
+}
+
+KernelFacts KernelHandle::facts() const {
+  function();
+  return {state_->options, state_->likes, state_->reach, state_->domain_parameter};
 }
 
 std::string KernelHandle::ir() const { return print(*function()); }

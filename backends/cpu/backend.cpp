@@ -19,7 +19,8 @@ namespace {
 
 std::string symbol(std::size_t phase) { return fmt::format("kernel{}", phase); }
 
-/// What runs one after the other for `f`.
+}  // namespace
+
 std::vector<Function> phases_of(const Function& f, const CompileOptions& options) {
   Function g = options.race ? f : atomic_sums(f);
   // What is reported is to be what the user wrote.
@@ -27,6 +28,8 @@ std::vector<Function> phases_of(const Function& f, const CompileOptions& options
   if (phases.empty()) phases.push_back(std::move(g));
   return phases;
 }
+
+namespace {
 
 class KernelCode final : public Executable {
  public:

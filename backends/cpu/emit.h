@@ -29,6 +29,9 @@ struct EmitOptions {
 /// The kernel's memory parameters must not overlap at run time, unless none of the overlapping ones is written.
 llvm::Function* emit_kernel(llvm::Module& module, const Function& f, const std::string& symbol, const EmitOptions& options);
 
+/// What runs one after the other for `f`, a kernel.
+std::vector<Function> phases_of(const Function& f, const CompileOptions& options);
+
 /// Lanes for `f` under `options`: the wish, or 16; one where points must print in order.
 int choose_width(const Function& f, const CompileOptions& options);
 

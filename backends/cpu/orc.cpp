@@ -47,6 +47,10 @@ void initialize() {
     LLVMInitializeX86Target();
     LLVMInitializeX86TargetMC();
     LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo();
+    LLVMInitializeAArch64Target();
+    LLVMInitializeAArch64TargetMC();
+    LLVMInitializeAArch64AsmPrinter();
     return true;
   }();
   (void)once;
@@ -105,6 +109,14 @@ const char* const kAvx2 =
     "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+bmi2,+lzcnt,+movbe,+cx8,+cx16,+fxsr,+mmx,+cmov";
 const char* const kAvx512 = ",+avx512f,+avx512bw,+avx512dq,+avx512vl,+avx512cd";
 
+Target with_features(Target t) {
+  t.features = t.name == "sse2" ? kSse2 : kAvx2;
+  if (t.name == "avx512") t.features += kAvx512;
+  t.avx512 = t.name == "avx512";
+  t.fma = t.f16c = t.name != "sse2";
+  return t;
+}
+
 Target make_target(std::string_view forced) {
   // CPUID (with the operating system's word on the wide registers), not the name of the CPU.
   const llvm::StringMap<bool> host = llvm::sys::getHostCPUFeatures();
@@ -121,23 +133,20 @@ Target make_target(std::string_view forced) {
     throw DeviceError({}, "cpu: features \"" + t.name + "\" are unknown; use sse2, avx2, avx512, or nothing for this machine");
   if ((t.name == "avx2" && !avx2) || (t.name == "avx512" && !avx512))
     throw DeviceError({}, "cpu: this machine lacks the features of \"" + t.name + "\"");
-  t.features = t.name == "sse2" ? kSse2 : kAvx2;
-  if (t.name == "avx512") t.features += kAvx512;
-  t.avx512 = t.name == "avx512";
-  t.fma = t.f16c = t.name != "sse2";
-  return t;
+  return with_features(std::move(t));
 }
 
 std::unique_ptr<llvm::TargetMachine> make_machine(const Target& target) {
   initialize();
   std::string error;
-  const std::string triple = "x86_64-unknown-linux-gnu";
+  const std::string triple = target.arm ? "aarch64-unknown-linux-gnu" : "x86_64-unknown-linux-gnu";
   const llvm::Target* found = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!found) throw Bug({}, "cpu: " + error);
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;  // fma is an op of the IR, never made downstream
-  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(triple, "x86-64", target.features, options, llvm::Reloc::PIC_,
-                                                                         llvm::CodeModel::Small, llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(triple, target.arm ? "generic" : "x86-64", target.features,
+                                                                         options, llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                                                         llvm::CodeGenOptLevel::Default));
 }
 
 void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
@@ -187,6 +196,22 @@ const Target& target(std::string_view forced) {
   const auto it = targets.find(forced);
   if (it != targets.end()) return it->second;
   return targets.emplace(std::string(forced), make_target(forced)).first->second;
+}
+
+Target object_target(std::string_view name) {
+  if (name == "native") return target("");
+  Target t;
+  if (name == "aarch64") {
+    t.name = name;
+    t.features = "+neon,+fp-armv8";
+    t.fma = t.f16c = t.arm = true;
+    return t;
+  }
+  t.name = name == "x86-64" ? "sse2" : name == "x86-64-v3" ? "avx2" : name == "x86-64-v4" ? "avx512" : "";
+  if (t.name.empty())
+    throw DeviceError({}, "export: no target is named \"" + std::string(name) +
+                              "\"; objects can be made for native, x86-64, x86-64-v3, x86-64-v4, aarch64");
+  return with_features(std::move(t));
 }
 
 EmitOptions emit_options(const CompileOptions& options, const Target& t, int width) {

@@ -14,9 +14,12 @@ struct Target {
   std::string features;  // LLVM's feature string
   std::string name;      // "avx512", "avx2", "sse2": for people
   bool avx512 = false, fma = false, f16c = false;
+  bool arm = false;  // AArch64, else x86-64
 };
 /// `forced`: "" (this machine), "sse2", "avx2" or "avx512". Throws DeviceError for what this CPU lacks.
 const Target& target(std::string_view forced);
+/// Of another machine perhaps: "native", "x86-64", "x86-64-v3", "x86-64-v4", "aarch64". Throws DeviceError for other names.
+Target object_target(std::string_view name);
 EmitOptions emit_options(const CompileOptions& options, const Target& target, int width);
 
 /// An object file and, on request, the texts it came from.

@@ -100,6 +100,15 @@ class Kernel {
   Kernel fast() const { return Kernel(handle_.fast()); }
   Kernel with(const CompileOptions& options) const { return Kernel(handle_.with(options)); }
 
+  /// Writes the kernel as files that are used without this library, and gives their names (docs/guide.md, "Export").
+  /// Targets  "native" "x86-64" "x86-64-v3" "x86-64-v4" "aarch64": NAME.TARGET.o and NAME.h for C; "spirv", "ptx": code for GPUs;
+  ///          "python": NAME.py; always NAME.json, which describes them
+  /// Throws   KernelError for a kernel that needs the library (host functions, ...), DeviceError for an unknown target, IoError
+  std::vector<std::string> export_to(const std::string& directory, const std::vector<std::string>& targets = {"native"},
+                                     const ExportOptions& options = {}, Loc at = Loc::here()) const {
+    return handle_.export_to(directory, targets, options, at);
+  }
+
   /// The text form.
   std::string ir() const { return handle_.ir(); }
   /// "ir", "lowered", "llvm" or "asm", as far as the device has it.

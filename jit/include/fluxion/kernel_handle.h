@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fluxion/array.h"
+#include "fluxion/export_options.h"
 
 namespace fluxion {
 struct Function;
@@ -25,6 +26,8 @@ struct Argument {
   std::uint64_t bits = 0;
   std::uint32_t traced = ~0u;
 };
+
+struct KernelFacts;
 
 class FLUXION_API KernelHandle {
  public:
@@ -56,6 +59,10 @@ class FLUXION_API KernelHandle {
   std::string ir() const;
   /// "ir" (as captured), "lowered" (as the backend gets it), "llvm" or "asm".
   std::string dump(std::string_view what, const Device& device) const;
+  /// Writes files, whose names are returned: Kernel::export_to.
+  std::vector<std::string> export_to(const std::string& directory, const std::vector<std::string>& targets, const ExportOptions& options,
+                                     Loc at) const;
+  KernelFacts facts() const;
 
  private:
   struct State;

@@ -29,6 +29,8 @@ struct ProgramUse {
 
 namespace detail {
 
+[[noreturn]] FLUXION_API void refuse_export(Loc at);
+
 /// A parameter or a result while it is traced.
 struct ProgramValue {
   std::shared_ptr<ArrayState> array;  // null: a scalar
@@ -217,6 +219,11 @@ class Program<TypeList<R...>, TypeList<P...>> {
   }
   /// Most bytes that a finished call has taken for arrays of its own. The memory is kept until the program is gone.
   std::int64_t peak_bytes() const { return handle_.peak_bytes(); }
+  /// Throws KernelError: a program needs this library. The kernels that it launches are exported one by one.
+  std::vector<std::string> export_to(const std::string&, const std::vector<std::string>& = {}, const ExportOptions& = {},
+                                     Loc at = Loc::here()) const {
+    detail::refuse_export(at);
+  }
   const detail::ProgramHandle& handle() const { return handle_; }
 
  private:

@@ -1,0 +1,107 @@
+// Kernel::export_to: which files there are. What stands in them is written by export_signature.cpp, export_header.cpp and
+// export_python.cpp; code for machines comes from the backends.
+#include "export.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "fluxion/error.h"
+#include "fluxion/kernel_handle.h"
+#include "fluxion/pipeline.h"
+#include "fluxion/program.h"
+
+namespace fluxion::detail {
+namespace {
+
+std::string write_file(const std::filesystem::path& path, std::string_view text, Loc at) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(text.data(), static_cast<std::streamsize>(text.size()));
+  out.close();
+  if (!out) throw IoError(at, fmt::format("export: {} cannot be written", path.string()));
+  return path.string();
+}
+
+bool is_identifier(std::string_view name) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
+  return !name.empty() && letter(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+std::string identifier(std::string_view name) {
+  std::string out;
+  for (const char c : name) out += is_identifier(std::string("_") + c) ? c : '_';
+  return is_identifier(out) ? out : "_" + out;
+}
+
+bool is_object(const std::string& target) {
+  const auto all = object_targets();
+  return std::find(all.begin(), all.end(), target) != all.end();
+}
+
+}  // namespace
+
+void refuse_export(Loc at) {
+  throw KernelError(at,
+                    "export: a program is planned and run by this library and cannot be exported; export the kernels that it launches, and "
+                    "call them in its order");
+}
+
+std::vector<std::string> KernelHandle::export_to(const std::string& directory, const std::vector<std::string>& targets,
+                                                 const ExportOptions& options, Loc at) const {
+  namespace fs = std::filesystem;
+  const std::string name = options.name.empty() ? identifier(function()->name) : options.name;
+  if (!is_identifier(name)) throw KernelError(at, fmt::format("export: the name \"{}\" is no identifier of C", name));
+  for (const std::string& p : options.parameters)
+    if (!is_identifier(p)) throw KernelError(at, fmt::format("export: the parameter name \"{}\" is no identifier of C", p));
+  std::vector<std::string> wanted;
+  bool python = false;
+  for (const std::string& t : targets) {
+    python |= t == "python";
+    if (is_object(t) && std::find(wanted.begin(), wanted.end(), t) == wanted.end()) wanted.push_back(t);
+    if (t != "python" && !is_object(t))
+      throw DeviceError(at, fmt::format("export: no target is named \"{}\"; there are: {}, python", t, fmt::join(object_targets(), ", ")));
+  }
+  if (targets.empty()) throw DeviceError(at, "export: no target is given; \"native\" is this machine");
+  const auto for_this_machine = [](const std::string& t) { return t.starts_with("x86-64") || t == "native"; };
+  if (python && std::none_of(wanted.begin(), wanted.end(), for_this_machine)) wanted.push_back("native");
+
+  std::vector<ExportedKernel> kernels;
+  const auto add = [&](const KernelHandle& k, const char* derivative) {
+    const KernelFacts facts = k.facts();
+    const std::string full = *derivative ? fmt::format("{}_{}", name, derivative) : name;
+    kernels.push_back(
+        {{lower(*k.function(), "cpu"), make_signature(*k.function(), facts, full, options.parameters), facts.options}, derivative, {}});
+  };
+  add(*this, "");
+  if (options.vjp) add(vjp({}), "vjp");
+  if (options.jvp) add(jvp(), "jvp");
+  std::vector<ExportItem> items;
+  for (const ExportedKernel& k : kernels) items.push_back(k.item);
+
+  // All that may be refused comes before the first file.
+  std::vector<std::pair<fs::path, std::string>> contents;
+  std::vector<ExportedFile> files;
+  const fs::path folder = directory;
+  for (const std::string& target : wanted) {
+    ExportedObject made = export_object(items, target, options.tape_bytes);
+    for (std::size_t k = 0; k < kernels.size(); ++k) kernels[k].how = made.functions[k];
+    files.push_back({target, fmt::format("{}.{}.o", name, target), made.machine, made.needs, {}});
+    contents.emplace_back(folder / files.back().path, std::move(made.object));
+  }
+  if (!wanted.empty()) contents.emplace_back(folder / (name + ".h"), header_text(name, kernels));
+  const std::string json = json_text(name, kernels, files);
+  contents.emplace_back(folder / (name + ".json"), json);
+  if (python) contents.emplace_back(folder / (name + ".py"), python_text(name, json));
+
+  std::error_code e;
+  fs::create_directories(folder, e);
+  if (e) throw IoError(at, fmt::format("export: the folder {} cannot be made: {}", directory, e.message()));
+  std::vector<std::string> out;
+  for (const auto& [path, text] : contents) out.push_back(write_file(path, text, at));
+  return out;
+}
+
+}  // namespace fluxion::detail

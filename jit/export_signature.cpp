@@ -1,0 +1,138 @@
+// How an exported kernel is called: the struct of its arguments, and the same as JSON.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "export.h"
+#include "fluxion/error.h"
+
+namespace fluxion::detail {
+namespace {
+
+/// "p4_0_bar" as the user called parameter 4, if they did.
+std::string renamed(const std::string& name, const std::vector<std::string>& names) {
+  std::size_t end = 1;
+  while (end < name.size() && name[end] >= '0' && name[end] <= '9') ++end;
+  if (name.empty() || name[0] != 'p' || end == 1 || (end < name.size() && name[end] != '_')) return name;
+  const auto k = static_cast<std::size_t>(std::stoul(name.substr(1, end - 1)));
+  return k < names.size() ? names[k] + name.substr(end) : name;
+}
+
+bool reserved(const std::string& name) {
+  static const std::set<std::string> words = {
+      "domain", "auto",   "break",  "case",   "char",   "const",   "continue", "default",  "do",       "double",   "else",   "enum",
+      "extern", "float",  "for",    "goto",   "if",     "inline",  "int",      "long",     "register", "restrict", "return", "short",
+      "signed", "sizeof", "static", "struct", "switch", "typedef", "union",    "unsigned", "void",     "volatile", "while"};
+  return words.contains(name);
+}
+
+std::string list_of(const auto& values) { return fmt::format("[{}]", fmt::join(values, ", ")); }
+
+}  // namespace
+
+int components(LayoutId element) {
+  const Layout& layout = layout_of(element);
+  const DType t = layout.leaves[0].dtype;
+  for (std::size_t k = 0; k < layout.leaves.size(); ++k)
+    if (layout.leaves[k].dtype != t || layout.leaves[k].offset != k * static_cast<std::size_t>(size_of(t))) return 0;
+  return layout.size == layout.leaves.size() * static_cast<std::size_t>(size_of(t)) ? static_cast<int>(layout.leaves.size()) : 0;
+}
+
+ExportSignature make_signature(const Function& f, const KernelFacts& facts, const std::string& name,
+                               const std::vector<std::string>& parameters) {
+  ExportSignature s;
+  s.name = name;
+  s.kernel = f.name;
+  s.loc = f.loc;
+  s.rank = std::max(1, f.domain_rank);
+  s.group = f.group;
+  std::uint32_t end = 8 * static_cast<std::uint32_t>(s.rank);
+  std::set<std::string> taken;
+  for (const Parameter& p : f.parameters) {
+    if (p.kind == Parameter::Kind::memory && f[p.memory].scratch) break;  // scratch comes last
+    ExportedParameter q;
+    q.name = renamed(p.name, parameters);
+    if (reserved(q.name) || q.name.ends_with("_extent"))
+      throw KernelError(f.loc, fmt::format("export: no parameter can be called \"{}\"", q.name));
+    if (!taken.insert(q.name).second) throw KernelError(f.loc, fmt::format("export: two parameters are called \"{}\"", q.name));
+    q.role = p.role;
+    if (p.kind == Parameter::Kind::memory) {
+      q.array = true;
+      q.element = f[p.memory].element;
+      q.rank = f[p.memory].rank;
+      q.offset = (end + 7) / 8 * 8;
+      q.extents = q.offset + 8;
+      end = q.extents + 8 * static_cast<std::uint32_t>(q.rank);
+    } else {
+      q.element = f.type(p.value).element;
+      const auto size = static_cast<std::uint32_t>(size_of(q.element.scalar()));
+      q.offset = (end + size - 1) / size * size;
+      end = q.offset + size;
+    }
+    s.parameters.push_back(std::move(q));
+  }
+  s.bytes = (end + 7) / 8 * 8;
+  const auto passed = static_cast<int>(s.parameters.size());
+  if (facts.domain_parameter >= 0 && facts.domain_parameter < passed) s.domain_from = facts.domain_parameter;
+  for (int p = 0; p < passed && p < static_cast<int>(facts.likes.size()); ++p)
+    if (const Like& l = facts.likes[static_cast<std::size_t>(p)]; l.parameter >= 0) s.likes.push_back({p, l.parameter, l.tangents});
+  for (const Reach& r : facts.reach)
+    if (r.parameter < passed && !facts.options.bounds)
+      s.reach.push_back({r.parameter, r.axis, r.coefficient, r.low, r.high, r.low_at, r.high_at});
+  return s;
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += std::string("\\") + c;
+    else if (static_cast<unsigned char>(c) < 0x20) out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+    else out += c;
+  }
+  return out + "\"";
+}
+
+std::string json_text(const std::string& name, const std::vector<ExportedKernel>& kernels, const std::vector<ExportedFile>& files) {
+  std::string out = fmt::format("{{\n  \"fluxion\": 1,\n  \"name\": {},\n  \"functions\": [", quoted(name));
+  bool first = true;
+  for (const ExportedKernel& k : kernels) {
+    const ExportSignature& s = k.item.signature;
+    out += fmt::format("{}\n    {{\n      \"name\": {}, \"kernel\": {}, \"at\": {}, \"derivative\": {},\n", first ? "" : ",",
+                       quoted(s.name), quoted(s.kernel), quoted(to_string(s.loc)), k.derivative.empty() ? "null" : quoted(k.derivative));
+    first = false;
+    out += fmt::format("      \"rank\": {}, \"group\": {}, \"domain_from\": {}, \"bytes\": {},\n", s.rank,
+                       s.group[0] > 0 ? list_of(std::vector<int>(s.group.begin(), s.group.begin() + s.rank)) : "null",
+                       s.domain_from >= 0 ? std::to_string(s.domain_from) : "null", s.bytes);
+    out += fmt::format("      \"phases\": {}, \"ranges\": {}, \"ordered\": {}, \"added\": {},\n      \"parameters\": [", k.how.phases,
+                       k.how.ranges, k.how.ordered, list_of(k.how.added));
+    for (std::size_t p = 0; p < s.parameters.size(); ++p) {
+      const ExportedParameter& q = s.parameters[p];
+      out += fmt::format("{}\n        {{\"name\": {}, ", p ? "," : "", quoted(q.name));
+      if (!q.array) {
+        out += fmt::format("\"kind\": \"scalar\", \"type\": \"{}\", \"offset\": {}}}", name_of(q.element.scalar()), q.offset);
+        continue;
+      }
+      const Layout& layout = layout_of(q.element);
+      std::vector<std::string> leaves;
+      for (const Leaf& leaf : layout.leaves) leaves.push_back(fmt::format("[\"{}\", {}]", name_of(leaf.dtype), leaf.offset));
+      out += fmt::format(
+          "\"kind\": \"array\", \"role\": \"{}\", \"rank\": {}, \"element_bytes\": {}, \"leaves\": {}, \"components\": {}, \"offset\": {}, "
+          "\"extents\": {}}}",
+          name_of(q.role), q.rank, layout.size, list_of(leaves), components(q.element), q.offset, q.extents);
+    }
+    out += "\n      ]\n    }";
+  }
+  out += "\n  ],\n  \"files\": [";
+  for (std::size_t k = 0; k < files.size(); ++k) {
+    const ExportedFile& file = files[k];
+    std::vector<std::string> needs;
+    for (const std::string& n : file.needs) needs.push_back(quoted(n));
+    out += fmt::format("{}\n    {{\"target\": {}, \"file\": {}", k ? "," : "", quoted(file.target), quoted(file.path));
+    if (!file.machine.empty()) out += fmt::format(", \"machine\": {}, \"needs\": {}", quoted(file.machine), list_of(needs));
+    out += file.more + "}";
+  }
+  return out + "\n  ]\n}\n";
+}
+
+}  // namespace fluxion::detail
