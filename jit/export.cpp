@@ -41,6 +41,11 @@ bool is_object(const std::string& target) {
   return std::find(all.begin(), all.end(), target) != all.end();
 }
 
+ExportedGpuCode gpu_code(const std::string& target, const ExportItem& item, Loc at) {
+  if (target == "spirv") return export_spirv(item);
+  throw DeviceError(at, fmt::format("export: target \"{}\": this build has no code generator for CUDA", target));
+}
+
 }  // namespace
 
 void refuse_export(Loc at) {
@@ -56,13 +61,15 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
   if (!is_identifier(name)) throw KernelError(at, fmt::format("export: the name \"{}\" is no identifier of C", name));
   for (const std::string& p : options.parameters)
     if (!is_identifier(p)) throw KernelError(at, fmt::format("export: the parameter name \"{}\" is no identifier of C", p));
-  std::vector<std::string> wanted;
+  std::vector<std::string> wanted, gpus;
   bool python = false;
   for (const std::string& t : targets) {
     python |= t == "python";
     if (is_object(t) && std::find(wanted.begin(), wanted.end(), t) == wanted.end()) wanted.push_back(t);
-    if (t != "python" && !is_object(t))
-      throw DeviceError(at, fmt::format("export: no target is named \"{}\"; there are: {}, python", t, fmt::join(object_targets(), ", ")));
+    if (t == "spirv" || t.starts_with("ptx")) gpus.push_back(t);
+    else if (t != "python" && !is_object(t))
+      throw DeviceError(
+          at, fmt::format("export: no target is named \"{}\"; there are: {}, spirv, ptx, python", t, fmt::join(object_targets(), ", ")));
   }
   if (targets.empty()) throw DeviceError(at, "export: no target is given; \"native\" is this machine");
   const auto for_this_machine = [](const std::string& t) { return t.starts_with("x86-64") || t == "native"; };
@@ -92,6 +99,17 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
     contents.emplace_back(folder / files.back().path, std::move(made.object));
   }
   if (!wanted.empty()) contents.emplace_back(folder / (name + ".h"), header_text(name, kernels));
+  for (const std::string& target : gpus)
+    for (const ExportItem& item : items) {
+      const ExportedGpuCode made = gpu_code(target, item, at);
+      const std::string& function = item.signature.name;
+      std::vector<std::string> names;
+      for (const ExportedStage& stage : made.stages) {
+        names.push_back(fmt::format("{}.{}.{}", function, names.size(), target == "spirv" ? "spv" : "ptx"));
+        contents.emplace_back(folder / names.back(), stage.code);
+      }
+      files.push_back({target, names.front(), {}, {}, gpu_members(function, made, names)});
+    }
   const std::string json = json_text(name, kernels, files);
   contents.emplace_back(folder / (name + ".json"), json);
   if (python) contents.emplace_back(folder / (name + ".py"), python_text(name, json));

@@ -29,7 +29,7 @@ struct ExportedFile {
   std::string target, path;
   std::string machine;             // of objects
   std::vector<std::string> needs;  // of objects
-  std::string more;                // of GPU code: members of its object in the signature, ", \"stages\": ..."
+  std::string more;                // of GPU code: further members, ", \"stages\": ..."
 };
 
 /// Throws ShapeError or KernelError for names that are none of C.
@@ -40,6 +40,8 @@ int components(LayoutId element);
 std::string quoted(const std::string& text);  // for JSON and Python
 
 std::string header_text(const std::string& name, const std::vector<ExportedKernel>& kernels);
+/// The members of a file of GPU code in the signature; `names`: its stages' files.
+std::string gpu_members(const std::string& function, const ExportedGpuCode& code, const std::vector<std::string>& names);
 std::string json_text(const std::string& name, const std::vector<ExportedKernel>& kernels, const std::vector<ExportedFile>& files);
 std::string python_text(const std::string& name, const std::string& json);
 

@@ -93,6 +93,41 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
+std::string gpu_members(const std::string& function, const ExportedGpuCode& code, const std::vector<std::string>& names) {
+  std::string out = fmt::format(", \"function\": {}, \"work\": [", quoted(function));
+  for (std::size_t k = 0; k < code.work.size(); ++k)
+    out += fmt::format("{}{{\"like\": {}, \"i64s\": {}}}", k ? ", " : "", code.work[k].like, code.work[k].words);
+  out += "], \"stages\": [";
+  for (std::size_t k = 0; k < code.stages.size(); ++k) {
+    const ExportedStage& stage = code.stages[k];
+    out += fmt::format("{}\n      {{\"file\": {}, \"entry\": \"main\", \"over\": {}, \"threads\": {}, \"shared_bytes\": {},", k ? "," : "",
+                       quoted(names[k]), stage.elements_of < 0 ? "\"domain\"" : fmt::format("{{\"elements_of\": {}}}", stage.elements_of),
+                       stage.threads, stage.shared_bytes);
+    if (stage.words > 0)
+      out += fmt::format(" \"words\": {}, \"push\": {}, \"capabilities\": {},", stage.words, stage.push, list_of(stage.capabilities));
+    out += "\n       \"arguments\": [";
+    for (std::size_t a = 0; a < stage.arguments.size(); ++a) {
+      const ExportedStage::Argument& argument = stage.arguments[a];
+      using Kind = ExportedStage::Argument::Kind;
+      out += fmt::format("{}{{\"{}\": {}", a ? ", " : "",
+                         argument.kind == Kind::array  ? "array"
+                         : argument.kind == Kind::work ? "work"
+                                                       : "scalar",
+                         argument.index);
+      out += argument.kind == Kind::scalar ? "}" : fmt::format(", \"rank\": {}}}", argument.rank);
+    }
+    out += fmt::format("],\n       \"record_values\": {}, \"sites\": [", stage.values);
+    for (std::size_t i = 0; i < stage.sites.size(); ++i) {
+      std::vector<std::string> types;
+      for (const DType t : stage.sites[i].values) types.push_back(quoted(name_of(t)));
+      out += fmt::format("{}{{\"kind\": \"{}\", \"text\": {}, \"at\": {}, \"values\": {}}}", i ? ", " : "",
+                         stage.sites[i].print ? "print" : "check", quoted(stage.sites[i].text), quoted(stage.sites[i].at), list_of(types));
+    }
+    out += "]}";
+  }
+  return out + "]";
+}
+
 std::string json_text(const std::string& name, const std::vector<ExportedKernel>& kernels, const std::vector<ExportedFile>& files) {
   std::string out = fmt::format("{{\n  \"fluxion\": 1,\n  \"name\": {},\n  \"functions\": [", quoted(name));
   bool first = true;

@@ -82,4 +82,39 @@ FLUXION_API std::vector<std::string> object_targets();
 /// Throws   KernelError for what cannot do without this library, DeviceError for an unknown target
 FLUXION_API ExportedObject export_object(const std::vector<ExportItem>& items, std::string_view target, std::int64_t tape_bytes);
 
+/// Code for GPUs: kernels that run one after the other, for one exported function. docs/backends.md says how each is called.
+struct ExportedStage {
+  struct Argument {
+    enum class Kind : std::uint8_t { array, work, scalar };
+    Kind kind;
+    int index;  // of the parameter of the function, or of the work array
+    int rank = 0;
+  };
+  struct Site {
+    std::string text, at;
+    std::vector<DType> values;
+    bool print = false;
+  };
+  std::string code;
+  std::vector<Argument> arguments;
+  int elements_of = -1;  // runs once for each element of that parameter, not over the domain
+  int threads = 64;      // of a workgroup
+  std::int64_t shared_bytes = 0;
+  int words = 0;     // SPIR-V: of all arguments
+  bool push = true;  // SPIR-V: they are push constants
+  int values = 0;    // of a record of the report
+  std::vector<Site> sites;
+  std::vector<std::uint32_t> capabilities;  // SPIR-V
+};
+struct ExportedGpuCode {
+  struct Work {
+    int like, words;  // i64[words, elements of parameter `like`]
+  };
+  std::vector<ExportedStage> stages;
+  std::vector<Work> work;  // zeros before the first stage
+};
+
+/// `item` as SPIR-V. Throws KernelError for what needs this library around it: tapes, scratch, host functions.
+FLUXION_API ExportedGpuCode export_spirv(const ExportItem& item);
+
 }  // namespace fluxion
