@@ -235,7 +235,7 @@ llvm::Function* Driver::define_run(const std::vector<llvm::Function*>& kernels, 
   args_ = fn_->getArg(0);
   Node *first = fn_->getArg(1), *last = fn_->getArg(2), *begin = fn_->getArg(3), *end = fn_->getArg(4);
   message_ = fn_->getArg(5);
-  size_ = fn_->getArg(6);
+  size_ = b.CreateSelect(b.CreateICmpEQ(b.CreatePtrToInt(message_, w), i64(0)), i64(0), fn_->getArg(6));
   status_ = b.CreateAlloca(i32);
   state_ = b.CreateAlloca(llvm::ArrayType::get(b.getInt8Ty(), kStateBytes));
   state_->setAlignment(llvm::Align(16));
