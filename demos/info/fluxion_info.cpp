@@ -65,7 +65,9 @@ int main(int count, char** arguments) {
     row("cache", cache.path.empty() ? "off" : fmt::format("{} ({} files, {})", cache.path, cache.files, amount(cache.bytes)));
     fmt::print("\ndevices\n");
     for (const std::string& name : fluxion::Device::names()) device(name);
-    row("best", fluxion::Device::best().name());
+    try {
+      row("best", fluxion::Device::best().name());
+    } catch (const fluxion::DeviceError& e) { row("best", fmt::format("none: {}", e.what())); }
     fmt::print("\nenvironment\n");
     bool any = false;
     for (char** e = environ; *e; ++e)

@@ -54,4 +54,7 @@ TEST_CASE("fluxion-info says what is missing where a device is", "[jit][info]") 
   INFO(text);
   CHECK(status == 0);
   CHECK_THAT(text, Contains("vulkan      not available: device vulkan: "));
+  CHECK_THAT(output_of("FLUXION_DEVICE=abacus '" FLUXION_INFO "' 2>&1", status),
+             Contains("best        none: no device is named \"abacus\""));
+  CHECK(status == 0);
 }
