@@ -8,6 +8,7 @@
 
 #include "common/linear_sums.h"
 #include "emitter.h"
+#include "fluxion/mutants.h"
 
 namespace fluxion::cpu {
 
@@ -191,13 +192,13 @@ void Emitter::add_to_register(const Register& r) {
     return;
   }
   Node *x = vector(product->operands[0]), *y = vector(product->operands[1]), *sum = old;
-  if (negative) x = b.CreateFNeg(x);
+  if (negative && !planted(testing::Mutant::product_sign)) x = b.CreateFNeg(x);
   for (unsigned first = 0; first < W; first += lanes) {
     llvm::SmallVector<int, 32> part;
     for (unsigned k = 0; k < lanes; ++k) part.push_back(static_cast<int>(first + k));
     const auto of = [&](Node* v) { return lanes == W ? v : b.CreateShuffleVector(v, part); };
     Node* more = b.CreateIntrinsic(llvm::Intrinsic::fma, {type}, {of(x), of(y), sum});
-    sum = mask_ ? b.CreateSelect(of(mask_), more, sum) : more;
+    sum = mask_ && !planted(testing::Mutant::product_unmasked) ? b.CreateSelect(of(mask_), more, sum) : more;
   }
   b.CreateStore(sum, slot);
 }
@@ -272,6 +273,7 @@ Node* Emitter::of_sums(ValueId v, std::map<std::uint32_t, Node*>& known) {
   const Op& op = f.ops[f[v].owner];
   llvm::SmallVector<Node*, 3> x;
   for (ValueId o : op.operands) x.push_back(of_sums(o, known));
+  if (planted(testing::Mutant::linear_sum_first)) return known[v.index] = x[0];
   return known[v.index] = compute(op.code, f.type(v).dtype(), x);
 }
 

@@ -22,8 +22,9 @@ struct Compiled {
 };
 Compiled compile(const std::filesystem::path& file, const std::string& options) {
   const std::string root = FLUXION_SOURCE_DIR;
-  const std::string command =
-      kCompiler + " -std=c++20 -fsyntax-only -I'" + root + "/frontend/include' " + options + " '" + file.string() + "' 2>&1";
+  std::string command = kCompiler + " -std=c++20 -fsyntax-only " + options;
+  for (const char* folder : {"frontend", "ad", "backends", "jit"}) command += " -I'" + root + "/" + folder + "/include'";
+  command += " '" + file.string() + "' 2>&1";
   Compiled c{false, {}};
   FILE* pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);

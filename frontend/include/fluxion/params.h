@@ -106,11 +106,19 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   void operator*=(A v) && { update(Opcode::mul, v); }
   void operator/=(A v) && { update(Opcode::div, v); }
   void operator%=(A v) && { update(Opcode::rem, v); }
-  void operator&=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_and, v); } void operator|=(A v) &&
-      requires(!is_float(dtype_of<C>)) { update(Opcode::bit_or, v); } void operator^=(A v) &&
-      requires(!is_float(dtype_of<C>)) { update(Opcode::bit_xor, v); } template <class V> void operator+=(V&&) & {
-    not_a_name<V>();
+  // clang-format off: it joins members that end in a clause
+  void operator&=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_and, v); }
+  void operator|=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_or, v); }
+  void operator^=(A v) && requires(!is_float(dtype_of<C>)) { update(Opcode::bit_xor, v); }
+      // clang-format on
+      template <detail::Narrows<C> V> void operator=(V&&) && {
+    detail::refuse_narrowing<V>();
   }
+  template <detail::Narrows<C> V> void operator+=(V&&) && { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator-=(V&&) && { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator*=(V&&) && { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator/=(V&&) && { detail::refuse_narrowing<V>(); }
+  template <class V> void operator+=(V&&) & { not_a_name<V>(); }
   template <class V> void operator-=(V&&) & { not_a_name<V>(); }
   template <class V> void operator*=(V&&) & { not_a_name<V>(); }
   /// Adds in an order that is not specified when several threads add to the element.
@@ -119,9 +127,12 @@ class Ref : public detail::Operators<detail::compute_t<T>> {
   Var<C> atomic_add(A v) && { return atomic(Atomic::add, v); }
   Var<C> atomic_min(A v) && { return atomic(Atomic::min, v); }
   Var<C> atomic_max(A v) && { return atomic(Atomic::max, v); }
-  Var<C> atomic_and(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_and, v); } Var<C> atomic_or(A v) &&
-      requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_or, v); } Var<C> atomic_xor(A v) &&
-      requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_xor, v); } Var<C> atomic_exchange(A v) && {
+  // clang-format off
+  Var<C> atomic_and(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_and, v); }
+  Var<C> atomic_or(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_or, v); }
+  Var<C> atomic_xor(A v) && requires(is_int(dtype_of<C>)) { return atomic(Atomic::bit_xor, v); }
+      // clang-format on
+      Var<C> atomic_exchange(A v) && {
     return atomic(Atomic::exchange, v);
   }
   Var<C> atomic_compare_exchange(A expected, A v) && { return atomic(Atomic::compare_exchange, v, expected.id); }

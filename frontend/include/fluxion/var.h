@@ -94,6 +94,13 @@ template <class N, class T>
 concept LiteralFor =
     HostNumber<N> && (std::is_same_v<T, bool> == std::is_same_v<N, bool>) && (is_float(dtype_of<T>) || std::is_integral_v<N>);
 
+/// What may not fit in a T and so needs a conversion that can be seen.
+template <class V, class T> inline constexpr bool kNarrows = HostNumber<V> && !LiteralFor<V, T>;
+template <class U, class T> inline constexpr bool kNarrows<Var<U>, T> = !kPromotes<U, T>;
+template <class U, class T> inline constexpr bool kNarrows<Ref<U>, T> = !kPromotes<U, T>;
+template <class V, class T>
+concept Narrows = kNarrows<std::remove_cvref_t<V>, T>;
+
 template <class T> std::uint64_t bits_of(T v) {
   if constexpr (std::is_same_v<T, float>) return __builtin_bit_cast(std::uint32_t, v);
   else if constexpr (std::is_same_v<T, double>) return __builtin_bit_cast(std::uint64_t, v);
@@ -111,6 +118,10 @@ template <class T, class N> std::uint32_t literal(N n, Loc at) {
   return constant(dtype_of<C>, bits_of<C>(static_cast<C>(n)), at);
 }
 template <class T> inline constexpr bool kNever = false;
+template <class V> void refuse_narrowing() {
+  static_assert(kNever<V>,
+                "this value may not fit there: convert it where one can see it, as in `y[i] = fx::Float(d)` or `n = fx::Int(x)`");
+}
 /// A place that is no operand: a Loc itself must not convert to a Var.
 struct Here {
   Loc loc;
@@ -311,13 +322,22 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
   Var& operator*=(Arg<C> b) & { return update(Opcode::mul, b); }
   Var& operator/=(Arg<C> b) & { return update(Opcode::div, b); }
   Var& operator%=(Arg<C> b) & { return update(Opcode::rem, b); }
-  Var& operator&=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_and, b); } Var& operator|=(Arg<C> b) &
-      requires(!is_float(kType)) { return update(Opcode::bit_or, b); } Var& operator^=(Arg<C> b) &
-      requires(!is_float(kType)) { return update(Opcode::bit_xor, b); } Var& operator<<=(Arg<C> b) &
-      requires(is_int(kType)) { return update(Opcode::shl, b); } Var& operator>>=(Arg<C> b) &
-      requires(is_int(kType)) { return update(Opcode::shr, b); }
+  // clang-format off: it joins members that end in a clause
+  Var& operator&=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_and, b); }
+  Var& operator|=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_or, b); }
+  Var& operator^=(Arg<C> b) & requires(!is_float(kType)) { return update(Opcode::bit_xor, b); }
+  Var& operator<<=(Arg<C> b) & requires(is_int(kType)) { return update(Opcode::shl, b); }
+  Var& operator>>=(Arg<C> b) & requires(is_int(kType)) { return update(Opcode::shr, b); }
+      // clang-format on
+      template <detail::Narrows<T> V> void operator=(const V&) & {
+    detail::refuse_narrowing<V>();
+  }
+  template <detail::Narrows<T> V> void operator+=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<T> V> void operator-=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<T> V> void operator*=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<T> V> void operator/=(const V&) & { detail::refuse_narrowing<V>(); }
 
-      explicit operator bool() const {
+  explicit operator bool() const {
     static_assert(detail::kNever<T>,
                   "a captured value is not known while the kernel is captured: instead of `if (c)` "
                   "write fx::if_(c, [&]{ ... }), instead of `c ? a : b` fx::select(c, a, b), "

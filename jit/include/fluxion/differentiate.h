@@ -163,6 +163,8 @@ template <class... P, int... I> std::vector<int> positions(WithRespectTo<I...> w
 /// Source   Griewank & Walther, Evaluating Derivatives, 2008; docs/autodiff.md has the rules
 template <class... P, int... I>
 auto vjp(const Kernel<P...>& k, WithRespectTo<I...> w = {}) {
+  static_assert((detail::Differential<P>::kFloat || ...),
+                "no parameter of this kernel is floating point: there is nothing to differentiate");
   using V = detail::VjpParameters<TypeList<P...>, std::make_integer_sequence<int, static_cast<int>(sizeof...(P))>, I...>;
   return typename detail::KernelOf<typename V::type>::type(k.handle().vjp(detail::positions<P...>(w)));
 }
@@ -173,6 +175,8 @@ auto vjp(const Kernel<P...>& k, WithRespectTo<I...> w = {}) {
 /// Cost     about twice `k` in time; keeps nothing
 template <class... P>
 auto jvp(const Kernel<P...>& k) {
+  static_assert((detail::Differential<P>::kFloat || ...),
+                "no parameter of this kernel is floating point: there is nothing to differentiate");
   using T = detail::Concat<TypeList<P...>, typename detail::Differential<P>::Tangent...>;
   return typename detail::KernelOf<T>::type(k.handle().jvp());
 }
@@ -257,6 +261,12 @@ template <class R, class... A, int... I> auto vjp(const Fn<R(A...)>& f, WithResp
 template <class T, class... A, int... I> auto grad(const Fn<Var<T>(A...)>& f, WithRespectTo<I...> w = {}) {
   using L = detail::gradients_t<TypeList<A...>, I...>;
   return detail::FnWith<L, TypeList<A...>>(detail::fn_grad(f.function(), detail::value_positions(TypeList<A...>{}, w)));
+}
+/// A kernel has no value: fx::vjp(kernel), or fx::grad of an fx::fn.
+template <class... P, int... I> void grad(const Kernel<P...>&, WithRespectTo<I...> = {}) {
+  static_assert(sizeof...(P) == ~0u,
+                "a kernel has no one value to take the gradient of: use fx::vjp(kernel), fx::grad of an fx::fn, or fx::value_and_grad of "
+                "an fx::program");
 }
 /// x... -> (f(x), gradient...).
 template <class T, class... A, int... I> auto value_and_grad(const Fn<Var<T>(A...)>& f, WithRespectTo<I...> w = {}) {

@@ -25,7 +25,11 @@ struct ScalarArgument {
 };
 
 // What the host passes for a parameter P, and how many parameters of the Function it stands for.
-template <class P> struct ArgumentOf;
+template <class P> struct ArgumentOf {  // no parameter at all: capture says so
+  using type = const P&;
+  static constexpr int kCount = 0;
+  static void push(Argument*&, type) {}
+};
 template <CapturedValue P> struct ArgumentOf<P> {  // a vector or struct: a parameter for each of its leaves
   using type = const host_t<P>&;
   static constexpr int kCount = kHandles<P>;
@@ -49,6 +53,23 @@ struct ArgumentOf<P> {
 
 template <class... P> inline constexpr int kArguments = (0 + ... + ArgumentOf<P>::kCount);
 
+template <class Arguments, class... P> inline constexpr bool kFits = false;
+template <class... A, class... P>
+  requires(sizeof...(A) == sizeof...(P))
+inline constexpr bool kFits<TypeList<A...>, P...> = (std::is_convertible_v<A, typename ArgumentOf<P>::type> && ...);
+/// Arguments that a call does not take: an overload for them says so in words.
+template <class Arguments, class... P> inline constexpr bool kUnfit = false;
+template <class... A, class... P>
+inline constexpr bool kUnfit<TypeList<A...>, P...> = !kFits<TypeList<A...>, P...> && !(std::is_same_v<std::remove_cvref_t<A>, Loc> || ...);
+template <class Arguments, class... P> struct RefuseArguments;
+template <class... A, class... P> struct RefuseArguments<TypeList<A...>, P...> {
+  static_assert(sizeof...(A) == sizeof...(P),
+                "a launch takes one argument for each parameter of the kernel, in their order, after the domain: k.over(n)(x, y, 2.f)");
+  static_assert(sizeof...(A) != sizeof...(P) || kFits<TypeList<A...>, P...>,
+                "an argument does not fit its parameter: In, Out, InOut and Accum take a buffer of their element type and rank, "
+                "fx::Float and the like a number");
+};
+
 }  // namespace detail
 
 /// What a call with these parameters takes.
@@ -65,6 +86,11 @@ class Launcher {
     detail::Argument* end = list;
     (detail::ArgumentOf<P>::push(end, args), ...);
     kernel_.launch(domain_, rank_, {list, end}, at_);
+  }
+  template <class... A>
+    requires detail::kUnfit<TypeList<A...>, P...>
+  void operator()(A&&...) const {
+    (void)sizeof(detail::RefuseArguments<TypeList<A...>, P...>);
   }
   const detail::KernelHandle& kernel() const { return kernel_; }
   std::array<std::int64_t, 3> domain() const { return domain_; }
@@ -91,6 +117,11 @@ class Kernel {
   Launcher<P...> over(std::int64_t n, std::int64_t m, Loc at = Loc::here()) const { return {handle_, {n, m, 1}, 2, at}; }
   Launcher<P...> over(std::int64_t n, std::int64_t m, std::int64_t k, Loc at = Loc::here()) const { return {handle_, {n, m, k}, 3, at}; }
   void operator()(HostArg<P>... args, Loc at = Loc::here()) const { Launcher<P...>(handle_, {1, 1, 1}, 0, at)(args...); }
+  template <class... A>
+    requires detail::kUnfit<TypeList<A...>, P...>
+  void operator()(A&&...) const {
+    (void)sizeof(detail::RefuseArguments<TypeList<A...>, P...>);
+  }
 
   /// Runs in the evaluator on the calling thread, with bounds and race checks; errors are thrown by the launch.
   Kernel eager() const { return Kernel(handle_.eager()); }
