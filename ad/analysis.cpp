@@ -184,17 +184,8 @@ struct Spread {
         if (a.memory_varied[op.memory.index]) check_atomic(f, op), vary(op.results[0], true);
         return;
       }
-      case Opcode::var_new:
-      case Opcode::var_get:
-      case Opcode::var_set:
-      case Opcode::break_if:
-      case Opcode::continue_if:
-      case Opcode::return_if:
-      case Opcode::buffer_alloc:
-      case Opcode::buffer_copy:
-      case Opcode::buffer_zero:
-      case Opcode::run: not_lowered(op);
       default:
+        if (!is_core(op.code)) not_lowered(op);
         for (std::size_t k = 0; k < x.size(); ++k) vary(op.results[0], varied(x[k]) && depends(op.code, static_cast<int>(k)));
     }
   }
@@ -309,17 +300,8 @@ struct Backward {
       case Opcode::barrier: return;
       case Opcode::subgroup: use(at, x[0], a.useful[op.results[0].index], a.tainted[op.results[0].index] || masks_cotangent(op)); return;
       case Opcode::atomic: use(at, x.back(), a.memory_useful[op.memory.index], a.memory_tainted[op.memory.index]); return;
-      case Opcode::var_new:
-      case Opcode::var_get:
-      case Opcode::var_set:
-      case Opcode::break_if:
-      case Opcode::continue_if:
-      case Opcode::return_if:
-      case Opcode::buffer_alloc:
-      case Opcode::buffer_copy:
-      case Opcode::buffer_zero:
-      case Opcode::run: not_lowered(op);
       default:
+        if (!is_core(op.code)) not_lowered(op);
         for (std::size_t k = 0; k < x.size(); ++k) {
           const int operand = static_cast<int>(k);
           if (!depends(op.code, operand)) continue;

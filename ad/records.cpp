@@ -260,95 +260,85 @@ void Reverse::sweep_if(OpId o) {
   for (std::size_t k = 0; k < records.size(); ++k) record_[records[k].index] = results[op.results.size() + k];
 }
 
+/// A round of the loop: its carries and sequences, then of the sweep where it starts (if `direct`) and its records.
+Builder::LoopYield Reverse::sweep_round(const SweptLoop& loop, const Values& carries, ValueId position) {
+  const Values saved = loop.givens.empty() ? Values{} : narrow(loop.givens, position);
+  sweep_ops(loop.body);
+  const Values y = primal(f_.terminator(loop.body).operands);
+  const auto n = static_cast<std::ptrdiff_t>(carries.size());
+  Builder::LoopYield out;
+  out.carries.assign(y.begin(), y.begin() + n);
+  out.collected.assign(y.begin() + n, y.end());
+  if (loop.direct) out.collected.insert(out.collected.end(), carries.begin(), carries.end());
+  for (ValueId v : loop.records) out.collected.push_back(record_[v.index]);
+  widen(loop.givens, saved);
+  return out;
+}
+
+/// The loop's own results: its carries and `collected` sequences; then what the rounds yield for the sweep.
+void Reverse::end_sweep(OpId o, const SweptLoop& loop, const Builder::LoopResult& result, std::size_t collected) {
+  const std::size_t n = result.carries.size();
+  Values own = result.carries;
+  own.insert(own.end(), result.seqs.begin(), result.seqs.begin() + static_cast<std::ptrdiff_t>(collected));
+  for (std::size_t k = 0; k < own.size(); ++k) now[f_[o].results[k].index] = own[k];
+  auto next = result.seqs.begin() + static_cast<std::ptrdiff_t>(collected);
+  if (loop.direct) {
+    checkpoints_[o.index].assign(next, next + static_cast<std::ptrdiff_t>(n));
+    next += static_cast<std::ptrdiff_t>(n);
+  }
+  for (ValueId v : loop.records) record_[v.index] = *next++;
+}
+
 void Reverse::sweep_for(OpId o) {
   const Op& op = f_[o];
-  const std::size_t n = f_.carries(op);
-  const RegionId body = op.regions[0];
-  const bool direct = s_.region_of[o.index] == base_;
-  if (direct && states.count(o)) return sweep_revolving(o);
-  const Values records = recorded_here(o), givens = given_inside(o);
+  const SweptLoop loop{op.regions[0], s_.region_of[o.index] == base_, recorded_here(o), given_inside(o)};
+  if (loop.direct && states.count(o)) return sweep_revolving(o);
   const ValueId lo = primal(op.operands[0]), hi = primal(op.operands[1]);
   const Values init = primal(Values(op.operands.begin() + 2, op.operands.end()));
   const auto result = b_.for_(
       lo, hi, init,
       [&](ValueId i, const Values& carries) {
-        const Values& args = f_[body].arguments;
+        const Values& args = f_[loop.body].arguments;
         now[args[0].index] = i;
-        for (std::size_t k = 0; k < n; ++k) now[args[k + 1].index] = carries[k];
+        for (std::size_t k = 0; k < carries.size(); ++k) now[args[k + 1].index] = carries[k];
         const bool from_zero = b_.function().is_constant(lo) && b_.function()[lo].bits == 0;
         ValueId position{};
-        if (!givens.empty()) position = from_zero ? i : b_.sub(i, lo);
-        if (!givens.empty() && planted(testing::Mutant::record_shifted))
+        if (!loop.givens.empty()) position = from_zero ? i : b_.sub(i, lo);
+        if (!loop.givens.empty() && planted(testing::Mutant::record_shifted))
           position = b_.emit(Opcode::min, {b_.add(position, b_.i32(1)), b_.sub(b_.sub(hi, lo), b_.i32(1))});
-        const Values saved = givens.empty() ? Values{} : narrow(givens, position);
-        sweep_ops(body);
-        const Values y = primal(f_.terminator(body).operands);
-        Builder::LoopYield out;
-        out.carries.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(n));
-        out.collected.assign(y.begin() + static_cast<std::ptrdiff_t>(n), y.end());
-        if (direct) out.collected.insert(out.collected.end(), carries.begin(), carries.end());
-        for (ValueId v : records) out.collected.push_back(record_[v.index]);
-        widen(givens, saved);
-        return out;
+        return sweep_round(loop, carries, position);
       },
       op.down);
   b_.last().kind = op.kind;
-  for (std::size_t k = 0; k < n; ++k) now[op.results[k].index] = result.carries[k];
-  std::size_t next = 0;
-  for (std::size_t k = n; k < op.results.size(); ++k) now[op.results[k].index] = result.seqs[next++];
-  if (direct) {
-    checkpoints_[o.index].assign(result.seqs.begin() + static_cast<std::ptrdiff_t>(next),
-                                 result.seqs.begin() + static_cast<std::ptrdiff_t>(next + n));
-    next += n;
-  }
-  for (ValueId v : records) record_[v.index] = result.seqs[next++];
+  end_sweep(o, loop, result, op.results.size() - init.size());
 }
 
 // Conditions do nothing by themselves here (rotate.h), so a while whose trip count is known is a for.
 void Reverse::sweep_while(OpId o) {
   const Op& op = f_[o];
-  const std::size_t n = op.operands.size();
-  const RegionId cond = op.regions[0], body = op.regions[1];
-  const bool direct = s_.region_of[o.index] == base_;
-  const Values records = recorded_here(o), givens = given_inside(o);
-  const auto run_body = [&](const Values& carries, ValueId t) {
-    for (std::size_t k = 0; k < n; ++k) now[f_[body].arguments[k].index] = carries[k];
-    const Values saved = givens.empty() ? Values{} : narrow(givens, t);
-    sweep_ops(body);
-    const Values y = primal(f_.terminator(body).operands);
-    Builder::LoopYield out;
-    out.carries.assign(y.begin(), y.begin() + static_cast<std::ptrdiff_t>(n));
-    out.collected.assign(y.begin() + static_cast<std::ptrdiff_t>(n), y.end());
-    if (direct) out.collected.insert(out.collected.end(), carries.begin(), carries.end());
-    for (ValueId v : records) out.collected.push_back(record_[v.index]);
-    widen(givens, saved);
-    return out;
+  const RegionId cond = op.regions[0];
+  const SweptLoop loop{op.regions[1], s_.region_of[o.index] == base_, recorded_here(o), given_inside(o)};
+  const auto round = [&](const Values& carries, ValueId t) {
+    for (std::size_t k = 0; k < carries.size(); ++k) now[f_[loop.body].arguments[k].index] = carries[k];
+    return sweep_round(loop, carries, t);
   };
   const ValueId trips = op.results.back();
   Builder::LoopResult result;
   if (given(trips)) {
-    result = b_.for_(b_.i32(0), record_[trips.index], primal(op.operands),
-                     [&](ValueId t, const Values& carries) { return run_body(carries, t); });
+    result =
+        b_.for_(b_.i32(0), record_[trips.index], primal(op.operands), [&](ValueId t, const Values& carries) { return round(carries, t); });
     result.trips = record_[trips.index];
   } else {
     result = b_.while_(
         primal(op.operands),
         [&](const Values& carries) {
-          for (std::size_t k = 0; k < n; ++k) now[f_[cond].arguments[k].index] = carries[k];
+          for (std::size_t k = 0; k < carries.size(); ++k) now[f_[cond].arguments[k].index] = carries[k];
           sweep_ops(cond);
           return std::pair(primal(f_.terminator(cond).operands[0]), carries);
         },
-        [&](const Values& carries) { return run_body(carries, {}); });
+        [&](const Values& carries) { return round(carries, {}); });
   }
-  for (std::size_t k = 0; k < n; ++k) now[op.results[k].index] = result.carries[k];
-  std::size_t next = 0;
-  for (std::size_t k = n; k + 1 < op.results.size(); ++k) now[op.results[k].index] = result.seqs[next++];
-  if (direct) {
-    checkpoints_[o.index].assign(result.seqs.begin() + static_cast<std::ptrdiff_t>(next),
-                                 result.seqs.begin() + static_cast<std::ptrdiff_t>(next + n));
-    next += n;
-  }
-  for (ValueId v : records) record_[v.index] = result.seqs[next++];
+  end_sweep(o, loop, result, op.results.size() - op.operands.size() - 1);
   now[trips.index] = result.trips;
   if (to_record(trips)) record_[trips.index] = result.trips;
 }

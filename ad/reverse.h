@@ -94,6 +94,13 @@ class Reverse {
   void sweep_op(OpId o);
   void sweep_plain(const Op& op);
   void sweep_if(OpId o);
+  struct SweptLoop {
+    RegionId body;
+    bool direct;  // of the region that is swept: the starts of its rounds are kept
+    Values records, givens;
+  };
+  Builder::LoopYield sweep_round(const SweptLoop& loop, const Values& carries, ValueId position);
+  void end_sweep(OpId o, const SweptLoop& loop, const Builder::LoopResult& result, std::size_t collected);
   void sweep_for(OpId o);
   void sweep_while(OpId o);
   void map_results(const Op& op, const Values& results);

@@ -359,17 +359,8 @@ bool has_effect(Opcode op) {
     case Opcode::barrier:
     case Opcode::yield:
     case Opcode::print:
-    case Opcode::check:
-    case Opcode::var_new:
-    case Opcode::var_set:
-    case Opcode::break_if:
-    case Opcode::continue_if:
-    case Opcode::return_if:
-    case Opcode::buffer_alloc:
-    case Opcode::buffer_copy:
-    case Opcode::buffer_zero:
-    case Opcode::run: return true;
-    default: return false;
+    case Opcode::check: return true;
+    default: return !is_core(op) && op != Opcode::var_get;
   }
 }
 

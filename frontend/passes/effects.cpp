@@ -35,17 +35,8 @@ void Effects::region(const Function& f, RegionId r) {
         if (planted(testing::Mutant::barrier_transparent)) break;
         reads[o] = writes[o] = kAllMemories;
         break;
-      case Opcode::var_new:
-      case Opcode::var_get:
-      case Opcode::var_set:
-      case Opcode::break_if:
-      case Opcode::continue_if:
-      case Opcode::return_if:
-      case Opcode::buffer_alloc:
-      case Opcode::buffer_copy:
-      case Opcode::buffer_zero:
-      case Opcode::run: reads[o] = writes[o] = kAllMemories; break;
-      default: break;
+      default:
+        if (!is_core(op.code)) reads[o] = writes[o] = kAllMemories;
     }
     effect[o] = op.code == Opcode::launch || op.code == Opcode::call ? has_effect(f, id) : op.code != Opcode::yield && has_effect(op.code);
     for (RegionId inner : op.regions) {

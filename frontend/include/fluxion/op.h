@@ -72,6 +72,9 @@ inline constexpr int kElementwiseCount = static_cast<int>(Opcode::select) + 1;
 inline constexpr int kOpcodeCount = static_cast<int>(Opcode::run) + 1;
 
 constexpr bool is_elementwise(Opcode op) { return static_cast<int>(op) < kElementwiseCount; }
+/// False for ops that only the recorded form has, before mem2reg, and only the memory form of programs: passes and
+/// derivatives between these see none of them.
+constexpr bool is_core(Opcode op) { return op < Opcode::var_new; }
 
 namespace flag {
 inline constexpr unsigned plain = 0, commutes = 1, exact = 2, predicate = 4;

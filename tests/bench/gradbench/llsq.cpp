@@ -2,16 +2,13 @@
 // residuals are an array, so that their sum of squares and the polynomials are differentiated one by one.
 #include <fluxion/fluxion.h>
 
-#include <memory>
-
-#include "problem.h"
+#include "scalar_problem.h"
 
 namespace gradbench {
 
 namespace fx = fluxion;
 
 Problem make_llsq(const Llsq& in) {
-  const fx::Device dev = fx::Device::cpu();
   const int n = in.n, m = static_cast<int>(in.x.size());
 
   auto residuals = fx::kernel("residuals", [=](fx::In<double> x, fx::Out<double> residual) {
@@ -31,25 +28,7 @@ Problem make_llsq(const Llsq& in) {
     squares.over(n)(residual, loss);
     return loss;
   });
-  auto gradient = fx::value_and_grad(llsq);
-
-  struct State {
-    fx::Buffer<double> x, value, slope;
-  };
-  auto s = std::make_shared<State>(State{dev.upload(in.x), {}, {}});
-  Problem p;
-  p.primal = [=] {
-    s->value = llsq(s->x);
-    dev.wait();
-  };
-  p.derivative = [=] {
-    std::tie(s->value, s->slope) = gradient(s->x);
-    dev.wait();
-  };
-  p.primal_json = [=] { return nlohmann::json(s->value.item()); };
-  p.derivative_json = [=] { return nlohmann::json(s->slope.host()); };
-  add_rivals(p, in);
-  return p;
+  return scalar_problem(llsq, in);
 }
 
 }  // namespace gradbench

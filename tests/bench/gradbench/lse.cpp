@@ -3,16 +3,13 @@
 #include <fluxion/fluxion.h>
 
 #include <algorithm>
-#include <memory>
-
-#include "problem.h"
+#include "scalar_problem.h"
 
 namespace gradbench {
 
 namespace fx = fluxion;
 
 Problem make_lse(const Lse& in) {
-  const fx::Device dev = fx::Device::cpu();
   const int n = static_cast<int>(in.x.size()), slots = std::min(n, 64), rounds = n / slots;
 
   auto slot_maxima = fx::kernel("slot_maxima", [=](fx::In<double> x, fx::Out<double> most) {
@@ -41,25 +38,7 @@ Problem make_lse(const Lse& in) {
     finish.over(1)(total, shift, result);
     return result;
   });
-  auto gradient = fx::value_and_grad(lse);
-
-  struct State {
-    fx::Buffer<double> x, value, slope;
-  };
-  auto s = std::make_shared<State>(State{dev.upload(in.x), {}, {}});
-  Problem p;
-  p.primal = [=] {
-    s->value = lse(s->x);
-    dev.wait();
-  };
-  p.derivative = [=] {
-    std::tie(s->value, s->slope) = gradient(s->x);
-    dev.wait();
-  };
-  p.primal_json = [=] { return nlohmann::json(s->value.item()); };
-  p.derivative_json = [=] { return nlohmann::json(s->slope.host()); };
-  add_rivals(p, in);
-  return p;
+  return scalar_problem(lse, in);
 }
 
 }  // namespace gradbench
