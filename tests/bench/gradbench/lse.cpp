@@ -3,6 +3,7 @@
 #include <fluxion/fluxion.h>
 
 #include <algorithm>
+
 #include "scalar_problem.h"
 
 namespace gradbench {
