@@ -98,7 +98,10 @@ void pictures(demo::Run& run, const mpm::Throw<float>& sim, const mpm::Parameter
     path(image, fly(sim, tried[k], p.steps), before.size() - 1, mix({0.55f, 0.80f, 1.0f}, demo::kGold, part), 0.45f + 0.5f * part);
   }
   target(image, p);
-  image.text(30, 32, 12, "paths of the centre: first guess (blue) to last (gold)", {0.75f, 0.78f, 0.85f});
+  const demo::Color ink{0.75f, 0.78f, 0.85f};
+  image.text(30, 32, 12, "paths of the centre: first guess (blue) to last (gold)", ink);
+  image.text(30, 56, 12, "dark: the block at the start   bright: at the end of the last throw", ink);
+  image.text(30, 676, 12, "the floor throws it up again; the cross is the target", ink);
   image.write_png(run.path("paths.png"));
   run.wrote(run.path("paths.png"));
 }

@@ -109,7 +109,9 @@ void pictures(demo::Run& run, const Parameters& p, const fx::Device& device, con
     image.rectangle(px(p.wall), 0, kSize, kSize, {0.91f, 0.90f, 0.88f});
     draw(image, paths.front(), t, demo::kBlue, 3, true);
     draw(image, paths.back(), t, demo::kRed, 3, true);
-    image.text(24, 24, 12, "blue: rest lengths as given   red: after optimisation", demo::kInk);
+    image.text(24, 24, 12, "blue: rest lengths as given", demo::kInk);
+    image.text(24, 48, 12, "red: after optimisation", demo::kInk);
+    image.text(px(p.wall) + 16, 24, 12, "wall", demo::kInk);
     return image;
   };
   demo::Animation film(run.path("triangle"), kSize, kSize);

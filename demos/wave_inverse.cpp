@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -120,20 +121,21 @@ void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2
     film.add(image);
   }
   run.wrote(film.finish());
-  // First, middle and last heights and the target side by side.
+  // First, middle and last heights and the target side by side, each with the range of its colours.
   demo::Image sheet(4 * n + 5 * kEdge, n + 52);
   const std::vector<float>* stages[] = {&frames.front(), &frames[frames.size() / 2], &frames.back(), &target};
   const char* names[] = {"found", "half way", "at the end", "target"};
   for (int k = 0; k < 4; ++k) {
     float scale = 0.9f;
-    std::string name = names[k];
-    if (k == 0) {  // small beside what it becomes: magnified
+    if (k < 2) {  // small or large beside what it becomes
       scale = 1e-6f;
-      for (float h : *stages[0]) scale = std::max(scale, std::abs(h));
-      name += ", x " + std::to_string(std::lround(0.9f / scale));
+      for (float h : *stages[k]) scale = std::max(scale, std::abs(h));
     }
-    sheet.heat_map(*stages[k], n, n, kEdge + k * (n + kEdge), 40, n, n, scale);
-    sheet.text(static_cast<float>(kEdge + k * (n + kEdge)), 14, 12, name, demo::kInk);
+    char name[64];
+    std::snprintf(name, sizeof name, "%s, +-%.2g", names[k], static_cast<double>(scale));
+    const auto x = static_cast<float>(kEdge + k * (n + kEdge));
+    sheet.heat_map(*stages[k], n, n, static_cast<int>(x), 40, n, n, scale);
+    sheet.text(x, 14, 12, name, demo::kInk);
   }
   sheet.write_png(run.path("pond.png"));
   run.wrote(run.path("pond.png"));
