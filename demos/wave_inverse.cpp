@@ -132,7 +132,7 @@ void pictures(demo::Run& run, const Pond<float>& pond, const fx::Buffer<float, 2
       for (float h : *stages[k]) scale = std::max(scale, std::abs(h));
     }
     char name[64];
-    std::snprintf(name, sizeof name, "%s, +-%.2g", names[k], static_cast<double>(scale));
+    std::snprintf(name, sizeof name, "%s: up to %.2g", names[k], static_cast<double>(scale));
     const auto x = static_cast<float>(kEdge + k * (n + kEdge));
     sheet.heat_map(*stages[k], n, n, static_cast<int>(x), 40, n, n, scale);
     sheet.text(x, 14, 12, name, demo::kInk);
