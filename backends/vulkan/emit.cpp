@@ -374,7 +374,7 @@ void Emitter::while_op(const Op& op) {
 }
 
 void Emitter::report(const Op& op, std::size_t first, Opcode code) {
-  Site site{code, op.loc, f_.texts[op.ref], {}};
+  gpu::Site site{code, op.loc, f_.texts[op.ref], {}};
   Words words;
   for (std::size_t k = first; k < op.operands.size(); ++k) {
     site.types.push_back(f_.type(op.operands[k]).dtype());
@@ -390,15 +390,15 @@ void Emitter::record(Word number_of, const Words& words) {
   const Word slot = m_.op(spv::Op::OpAtomicIAdd, u32(), {pointer, number(1), number(0), number(1)});
   const Word room = load_at(binary(spv::Op::OpIAdd, u64(), report_, wide(4)), 32);
   when(binary(spv::Op::OpULessThan, m_.bool_type(), slot, room), [&] {
-    const auto stride = static_cast<std::uint64_t>(kRecordHeader + 8 * out_.values);
+    const auto stride = static_cast<std::uint64_t>(gpu::kRecordHeader + 8 * out_.values);
     const Word offset = binary(spv::Op::OpIMul, u64(), m_.op(spv::Op::OpUConvert, u64(), {slot}), wide(stride));
     const Word at = binary(spv::Op::OpIAdd, u64(), report_, offset);
     const auto put = [&](std::uint64_t where, int bits, Word v) {
-      store_at(binary(spv::Op::OpIAdd, u64(), at, wide(static_cast<std::uint64_t>(kReportHeader) + where)), bits, v);
+      store_at(binary(spv::Op::OpIAdd, u64(), at, wide(static_cast<std::uint64_t>(gpu::kReportHeader) + where)), bits, v);
     };
     put(0, 32, number(number_of));
     put(4, 32, thread_);
-    for (std::size_t k = 0; k < words.size(); ++k) put(kRecordHeader + 8 * k, 64, words[k]);
+    for (std::size_t k = 0; k < words.size(); ++k) put(gpu::kRecordHeader + 8 * k, 64, words[k]);
   });
 }
 

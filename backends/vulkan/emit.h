@@ -4,13 +4,13 @@
 // One invocation is one thread. What a launch is told stands in 8-byte words, as push constants or in memory at an address:
 //   0: extents of axes 0, 1 (32 bits each); 1: extent of axis 2, number of the first thread (or group) of this dispatch; 2: number of
 //   that after the last, where axis 0 begins (groups along it); 3: address of the report; then for each memory parameter its address and extents, two in a word; then the scalars, a word each.
-// The report: how many records were wanted, how many there is room for (u32 each), 8 bytes unused, then the records, each the
-// number of the site, the thread, then values of 8 bytes.
+// The report: see gpu/device.h.
 #pragma once
 #include <string>
 #include <vector>
 
 #include "fluxion/backend.h"
+#include "gpu/device.h"
 #include "module.h"
 
 namespace fluxion::vulkan {
@@ -28,17 +28,9 @@ struct Traits {
   bool operator==(const Traits&) const = default;
 };
 
-/// A place that reports: a check that fails, a print, a loop (for_) that the device has ended before its time.
-struct Site {
-  Opcode code{};
-  Loc loc;
-  std::string text;
-  std::vector<DType> types;
-};
-
 struct EmittedKernel {
   Words words;
-  std::vector<Site> sites;
+  std::vector<gpu::Site> sites;
   int values = 0;  // of a record of the report: the most that a site hands over
   int argument_words = 0;
   bool push = true;  // the words are push constants, not in memory
@@ -47,7 +39,6 @@ struct EmittedKernel {
 };
 inline constexpr int kPushWords = 16;  // 128 bytes, which every device has
 inline constexpr int kHeaderWords = 4;
-inline constexpr int kReportHeader = 16, kRecordHeader = 8;  // bytes
 
 EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast);
 

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "fluxion/builder.h"
-#include "kernel.h"
+#include "probe.h"
 
 namespace fluxion::vulkan {
 namespace {

@@ -1,5 +1,5 @@
-// Launches of a kernel: the words that tell it about the launch, pieces where it is too large at once, tapes, reports.
-#include "kernel.h"
+// Launches of a kernel: pieces where it is too large at once, tapes, reports.
+#include "launch.h"
 
 #include <fmt/format.h>
 
@@ -12,17 +12,13 @@
 #include "fluxion/evaluate.h"
 #include "fluxion/host_arrays.h"
 
-namespace fluxion::vulkan {
+namespace fluxion::gpu {
 namespace {
 
-constexpr std::int64_t kAtOnce = std::int64_t{1} << 31;       // threads of a dispatch
 constexpr std::int64_t kTapeThreads = std::int64_t{1} << 18;  // of a kernel with tapes
 constexpr std::size_t kTapeBytes = std::size_t{1} << 30;      // of all tapes, unless the device has less
 constexpr std::int64_t kUnknownThreads = 512;                 // at a time, of a kernel whose tapes nothing tells
 constexpr std::uint32_t kChecks = 256, kPrints = 1 << 16;     // records of a report
-
-Address address(void* p) { return reinterpret_cast<Address>(p); }
-void* pointer(Address a) { return reinterpret_cast<void*>(a); }
 
 /// The device has ended a loop before its time.
 struct EndedLoop {};
@@ -30,24 +26,29 @@ struct EndedLoop {};
 /// Device memory for the length of a launch.
 class Borrowed {
  public:
-  Borrowed(Gpu& gpu, std::size_t bytes, const char* what, const std::string& kernel) : gpu_(gpu), bytes_((bytes + 63) / 64 * 64) {
+  Borrowed(Device& device, std::size_t bytes, const char* what, const std::string& kernel)
+      : device_(device), bytes_((bytes + 63) / 64 * 64) {
     if (bytes_ == 0) return;
-    at_ = gpu.allocate(bytes_);
+    at_ = static_cast<std::byte*>(device.allocate(bytes_));
     if (!at_)
       throw DeviceError({}, fmt::format("kernel \"{}\": no {} MB of device memory for {}; {} of {} MB are in use", kernel,
-                                        (bytes >> 20) + 1, what, gpu.in_use() >> 20, gpu.heap() >> 20));
+                                        (bytes >> 20) + 1, what, device.in_use() >> 20, device.heap() >> 20));
   }
   ~Borrowed() {
-    if (at_) gpu_.free(at_, bytes_);
+    if (at_) device_.free(at_, bytes_);
   }
-  Borrowed(Borrowed&& o) noexcept : gpu_(o.gpu_), at_(std::exchange(o.at_, 0)), bytes_(o.bytes_) {}
+  Borrowed(Borrowed&& o) noexcept : device_(o.device_), at_(std::exchange(o.at_, nullptr)), bytes_(o.bytes_) {}
   Borrowed(const Borrowed&) = delete;
-  Address at() const { return at_; }
+  std::byte* at() const { return at_; }
   std::size_t bytes() const { return bytes_; }
+  void zero() const {
+    const std::uint32_t zero = 0;
+    if (at_) device_.fill(at_, &zero, 4, bytes_);
+  }
 
  private:
-  Gpu& gpu_;
-  Address at_ = 0;
+  Device& device_;
+  std::byte* at_ = nullptr;
   std::size_t bytes_;
 };
 
@@ -74,84 +75,60 @@ std::string_view next_part(std::string_view& text) {
 
 }  // namespace
 
-gpu::Exact exact_of(const Traits& t) { return {t.fma32, t.fma64, t.div32, t.div64, t.sqrt32, t.sqrt64}; }
-
-KernelCode::KernelCode(Gpu& gpu, const Function& f, const CompileOptions& options, std::string_view cached)
-    : gpu_(gpu), f_(f), options_(options), plan_(gpu::make_plan(f, options, exact_of(gpu.traits()))) {
+KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached)
+    : device_(device), f_(f), options_(options), plan_(make_plan(f, options, device.limits().exact)) {
   if (!plan_.host.empty()) return;
-  if (f.has_groups() && group_threads(f) > gpu.threads_limit())
-    throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this Vulkan device", f.name,
-                                         group_threads(f), gpu.threads_limit()));
-  for (const gpu::Stage& s : plan_.stages) {
-    Piece p;
-    p.main = make(s.kernel, next_part(cached));
-    if (s.count && !s.count_original.regions.size()) p.count = make(*s.count, next_part(cached));
-    pieces_.push_back(std::move(p));
+  if (f.has_groups() && group_threads(f) > device.limits().threads)
+    throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this {} device", f.name,
+                                         group_threads(f), device.limits().threads, device.api()));
+  for (const Stage& s : plan_.stages) {
+    Stages code;
+    code.main = device.compile(s.kernel, options, next_part(cached));
+    if (s.count && !s.count_original.regions.size()) code.count = device.compile(*s.count, options, next_part(cached));
+    stages_.push_back(std::move(code));
   }
-}
-
-KernelCode::~KernelCode() {
-  for (Piece& p : pieces_)
-    for (Made* m : {&p.main, &p.count})
-      if (m->pipeline.handle) gpu_.destroy(m->pipeline);
-}
-
-KernelCode::Made KernelCode::make(const Function& f, std::string_view cached) {
-  Made m;
-  m.code = emit(f, gpu_.traits(), options_.fast);
-  if (m.code.shared_bytes > gpu_.shared_limit())
-    throw KernelError(f.loc, fmt::format("kernel \"{}\": {} bytes of shared memory are more than the {} of this Vulkan device", f.name,
-                                         m.code.shared_bytes, gpu_.shared_limit()));
-  m.pipeline = gpu_.pipeline(m.code.words, cached);
-  return m;
 }
 
 std::string KernelCode::object() const {
   std::vector<std::string> parts;
-  for (const Piece& p : pieces_)
-    for (const Made* m : {&p.main, &p.count})
-      if (m->pipeline.handle) parts.push_back(m->pipeline.cache);
+  for (const Stages& s : stages_)
+    for (const Code* c : {s.main.get(), s.count.get()})
+      if (c) parts.push_back(c->cached());
   return packed(parts);
-}
-
-std::vector<Words> KernelCode::modules() const {
-  std::vector<Words> out;
-  for (const Piece& p : pieces_)
-    for (const Made* m : {&p.main, &p.count})
-      if (m->pipeline.handle) out.push_back(m->code.words);
-  return out;
 }
 
 std::string KernelCode::dump(std::string_view what) const {
   std::string text;
   if (what == "ir")
-    for (const gpu::Stage& s : plan_.stages) text += print(s.kernel);
-  if (what == "spirv")
-    for (const Words& w : modules()) text.append(reinterpret_cast<const char*>(w.data()), w.size() * 4);
+    for (const Stage& s : plan_.stages) text += print(s.kernel);
+  if (what == device_.language())
+    for (const Stages& s : stages_)
+      for (const Code* c : {s.main.get(), s.count.get()})
+        if (c) text += c->text();
   return text;
 }
 
-void run_on_host(Gpu& gpu, Executable& code, const Function& f, const Launch& launch, FailureSlot& failure) {
+void run_on_host(Device& device, Executable& code, const Function& f, const Launch& launch, FailureSlot& failure) {
   struct Copies final : Backend {  // what HostArrays asks of a backend
-    Gpu& gpu;
-    explicit Copies(Gpu& g) : gpu(g) {}
-    std::string name() const override { return "vulkan"; }
+    Device& device;
+    explicit Copies(Device& d) : device(d) {}
+    std::string name() const override { return device.name(); }
     std::string description() const override { return {}; }
     std::string fingerprint(const CompileOptions&) const override { return {}; }
     std::shared_ptr<Executable> compile(const Function&, const CompileOptions&) override { return nullptr; }
     bool host_memory() const override { return false; }
-    void write(void* to, const void* from, std::size_t n) override { gpu.write(address(to), from, n); }
-    void read(void* to, const void* from, std::size_t n) override { gpu.read(to, address(const_cast<void*>(from)), n); }
-  } copies(gpu);
+    void write(void* to, const void* from, std::size_t n) override { device.write(to, from, n); }
+    void read(void* to, const void* from, std::size_t n) override { device.read(to, from, n); }
+  } copies(device);
   HostArrays arrays(f, copies, launch.arrays);
   code.run({launch.domain, arrays.arrays(), launch.scalars}, failure);
   arrays.give_back();
 }
 
 bool KernelCode::may_end_loops() const {
-  for (const Piece& p : pieces_)
-    for (const Site& s : p.main.code.sites)
-      if (s.code == Opcode::for_) return true;
+  for (const Stages& s : stages_)
+    for (const Site& site : s.main->sites)
+      if (site.code == Opcode::for_) return true;
   return false;
 }
 
@@ -160,7 +137,7 @@ void KernelCode::run_on_host(const Launch& launch, FailureSlot& failure) {
     const std::lock_guard lock(mutex_);
     if (!host_) host_ = cpu_backend()->compile(f_, options_);
   }
-  vulkan::run_on_host(gpu_, *host_, f_, launch, failure);
+  gpu::run_on_host(device_, *host_, f_, launch, failure);
 }
 
 void KernelCode::run(const Launch& launch, FailureSlot& failure) {
@@ -189,14 +166,13 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
       const ArrayArgument& a = launch.arrays[static_cast<std::size_t>(array)];
       return a.extent[0] * a.extent[1] * a.extent[2];
     };
-    for (const gpu::Plan::Limbs& l : plan_.limbs) bytes += static_cast<std::size_t>(elements(l.array) * l.limbs) * 8;
-    if (bytes > gpu_.heap() / 2) return run_on_host(launch, failure);  // exact sums to arrays that large do not fit
-    for (const gpu::Plan::Limbs& l : plan_.limbs) {
+    for (const Plan::Limbs& l : plan_.limbs) bytes += static_cast<std::size_t>(elements(l.array) * l.limbs) * 8;
+    if (bytes > device_.heap() / 2) return run_on_host(launch, failure);  // exact sums to arrays that large do not fit
+    for (const Plan::Limbs& l : plan_.limbs) {
       const std::size_t n = static_cast<std::size_t>(elements(l.array) * l.limbs) * 8;
-      limbs.emplace_back(gpu_, n, "exact sums", f_.name);
-      const std::uint32_t zero = 0;
-      gpu_.fill(limbs.back().at(), &zero, 4, n);
-      sums.push_back({pointer(limbs.back().at()), {l.limbs, elements(l.array), 1}});
+      limbs.emplace_back(device_, n, "exact sums", f_.name);
+      limbs.back().zero();
+      sums.push_back({limbs.back().at(), {l.limbs, elements(l.array), 1}});
     }
     // What a loop that the device ends has half done is undone, and the host does it.
     std::vector<std::pair<std::size_t, Borrowed>> before;
@@ -206,8 +182,8 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
         if (p.kind != Parameter::Kind::memory) continue;
         const std::size_t n = bytes_of(launch.arrays[k], f_[p.memory].element), here = k++;
         if (p.role == Role::in || n == 0) continue;
-        before.emplace_back(here, Borrowed(gpu_, n, "copies", f_.name));
-        gpu_.copy(before.back().second.at(), address(launch.arrays[here].data), n);
+        before.emplace_back(here, Borrowed(device_, n, "copies", f_.name));
+        device_.copy(before.back().second.at(), launch.arrays[here].data, n);
       }
     }
     try {
@@ -218,7 +194,7 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
         if (p.kind != Parameter::Kind::memory) continue;
         const std::size_t here = k++;
         if (next == before.size() || before[next].first != here) continue;
-        gpu_.copy(address(launch.arrays[here].data), before[next++].second.at(), bytes_of(launch.arrays[here], f_[p.memory].element));
+        device_.copy(launch.arrays[here].data, before[next++].second.at(), bytes_of(launch.arrays[here], f_[p.memory].element));
       }
       run_on_host(launch, failure);
     }
@@ -226,7 +202,7 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
 }
 
 void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure) {
-  const gpu::Stage& s = plan_.stages[k];
+  const Stage& s = plan_.stages[k];
   std::vector<ArrayArgument> arrays;
   for (const int a : s.arrays)
     arrays.push_back(a >= 0 ? launch.arrays[static_cast<std::size_t>(a)] : sums[static_cast<std::size_t>(-1 - a)]);
@@ -236,19 +212,19 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
     domain = {a.extent[0] * a.extent[1] * a.extent[2], 1, 1};
   }
   const std::span<const std::uint64_t> scalars = s.scalars ? launch.scalars : std::span<const std::uint64_t>();
-  if (!s.tapes) return dispatch(pieces_[k].main, s.kernel, domain, arrays, scalars, kAtOnce, failure);
+  if (!s.tapes) return dispatch(*stages_[k].main, s.kernel, domain, arrays, scalars, device_.limits().at_once, failure);
   const Columns c = columns(k, launch, arrays, domain[0] * domain[1] * domain[2]);
-  const Borrowed tape4(gpu_, static_cast<std::size_t>(c.slots[0] * c.threads) * 4, "tapes", f_.name);
-  const Borrowed tape8(gpu_, static_cast<std::size_t>(c.slots[1] * c.threads) * 8, "tapes", f_.name);
-  arrays.push_back({pointer(tape4.at()), {c.slots[0], c.threads, 1}});
-  arrays.push_back({pointer(tape8.at()), {c.slots[1], c.threads, 1}});
-  dispatch(pieces_[k].main, s.kernel, domain, arrays, scalars, c.threads, failure);
+  const Borrowed tape4(device_, static_cast<std::size_t>(c.slots[0] * c.threads) * 4, "tapes", f_.name);
+  const Borrowed tape8(device_, static_cast<std::size_t>(c.slots[1] * c.threads) * 8, "tapes", f_.name);
+  arrays.push_back({tape4.at(), {c.slots[0], c.threads, 1}});
+  arrays.push_back({tape8.at(), {c.slots[1], c.threads, 1}});
+  dispatch(*stages_[k].main, s.kernel, domain, arrays, scalars, c.threads, failure);
 }
 
 KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays,
                                         std::int64_t threads) {
-  const gpu::Stage& s = plan_.stages[k];
-  const std::size_t room = std::min(kTapeBytes, gpu_.heap() / 4);
+  const Stage& s = plan_.stages[k];
+  const std::size_t room = std::min(kTapeBytes, device_.heap() / 4);
   const int group = std::max(1, group_threads(f_));
   Columns c;
   const auto all = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(threads, group))));
@@ -268,14 +244,13 @@ KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, con
     memories.push_back({reinterpret_cast<std::byte*>(peaks), {2, 1, 1}});
     evaluate_kernel(s.count_original, {1, 1, 1}, memories, launch.scalars, {.races = false});
   } else {
-    const Borrowed counted(gpu_, 64, "counts", f_.name);
-    const std::uint32_t zero = 0;
-    gpu_.fill(counted.at(), &zero, 4, 64);
+    const Borrowed counted(device_, 64, "counts", f_.name);
+    counted.zero();
     std::vector<ArrayArgument> counting = arrays;
-    counting.insert(counting.end(), {none, none, {pointer(counted.at()), {2, 1, 1}}});
+    counting.insert(counting.end(), {none, none, {counted.at(), {2, 1, 1}}});
     FailureSlot failure;
-    dispatch(pieces_[k].count, *s.count, launch.domain, counting, launch.scalars, kAtOnce, failure);
-    gpu_.read(peaks, counted.at(), sizeof peaks);
+    dispatch(*stages_[k].count, *s.count, launch.domain, counting, launch.scalars, device_.limits().at_once, failure);
+    device_.read(peaks, counted.at(), sizeof peaks);
   }
   for (int t = 0; t < 2; ++t) c.slots[t] = std::max<std::int64_t>(1, peaks[t]);
   const auto bytes = static_cast<std::size_t>(c.slots[0] * 4 + c.slots[1] * 8);
@@ -286,75 +261,49 @@ KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, con
 }
 
 // `at_once`: no more threads than that may be in flight.
-void KernelCode::dispatch(const Made& made, const Function& kernel, const std::array<std::int64_t, 3>& domain,
+void KernelCode::dispatch(Code& code, const Function& kernel, const std::array<std::int64_t, 3>& domain,
                           std::span<const ArrayArgument> arrays, std::span<const std::uint64_t> scalars, std::int64_t at_once,
                           FailureSlot& failure) {
   const bool groups = kernel.has_groups();
-  std::array<std::int64_t, 3> units = domain;  // threads or groups
+  Piece piece{domain, domain};
   for (std::size_t a = 0; a < 3; ++a)
-    if (groups && kernel.group[a] > 0) units[a] = domain[a] / kernel.group[a];
-  const std::int64_t slab = units[1] * units[2], per_unit = groups ? made.code.threads : 1;
-  if (slab > kAtOnce)
+    if (groups && kernel.group[a] > 0) piece.units[a] = domain[a] / kernel.group[a];
+  const std::int64_t slab = piece.units[1] * piece.units[2], per_unit = groups ? group_threads(kernel) : 1;
+  const std::int64_t most = device_.limits().at_once / per_unit;
+  if (slab > most)
     throw DeviceError(
-        kernel.loc,
-        fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a Vulkan device is given at once; launch it over parts",
-                    kernel.name, domain[1], domain[2]));
-  std::vector<std::uint64_t> words(kHeaderWords);
-  for (std::size_t k = 0; k < arrays.size(); ++k) {
-    const auto& e = arrays[k].extent;
-    words.push_back(address(arrays[k].data));
-    int memory = -1, rank = 1;
-    for (const Parameter& p : kernel.parameters)
-      if (p.kind == Parameter::Kind::memory && ++memory == static_cast<int>(k)) rank = kernel[p.memory].rank;
-    words.push_back(static_cast<std::uint64_t>(e[0]) | static_cast<std::uint64_t>(e[1]) << 32);
-    if (extent_words(rank) > 1) words.push_back(static_cast<std::uint64_t>(e[2]));
-  }
-  // Scalars may stand between arrays in the list of parameters.
-  std::vector<std::uint64_t> in_order(words.begin(), words.begin() + kHeaderWords);
-  std::size_t next_array = kHeaderWords, next_scalar = 0;
-  for (const Parameter& p : kernel.parameters) {
-    if (p.kind == Parameter::Kind::scalar) {
-      in_order.push_back(scalars[next_scalar++]);
-      continue;
-    }
-    for (int w = 0; w < 1 + extent_words(kernel[p.memory].rank); ++w) in_order.push_back(words[next_array++]);
-  }
-  words = std::move(in_order);
-  words[0] = static_cast<std::uint32_t>(domain[0]) | static_cast<std::uint64_t>(domain[1]) << 32;
-  const bool reports = !made.code.sites.empty();
-  const bool prints = std::any_of(made.code.sites.begin(), made.code.sites.end(), [](const Site& s) { return s.code == Opcode::print; });
+        kernel.loc, fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a {} device is given at once; launch it over parts",
+                                kernel.name, domain[1], domain[2], device_.api()));
+  const bool reports = !code.sites.empty();
+  const bool prints = std::any_of(code.sites.begin(), code.sites.end(), [](const Site& s) { return s.code == Opcode::print; });
   const std::uint32_t room = prints ? kPrints : kChecks;
-  const Borrowed report(gpu_, reports ? kReportHeader + room * static_cast<std::size_t>(kRecordHeader + 8 * made.code.values) : 0,
-                        "reports", kernel.name);
-  words[3] = report.at();
-
-  const std::int64_t rows_at_once = std::max<std::int64_t>(1, kAtOnce / std::max<std::int64_t>(1, slab));
-  for (std::int64_t row = 0; row < units[0]; row += rows_at_once) {
-    const std::int64_t all = std::min(rows_at_once, units[0] - row) * slab, step = std::max<std::int64_t>(1, at_once / per_unit);
-    for (std::int64_t first = 0; first < all; first += step) {
-      const std::int64_t end = std::min(all, first + step);
-      words[1] = static_cast<std::uint32_t>(domain[2]) | static_cast<std::uint64_t>(first) << 32;
-      words[2] = static_cast<std::uint64_t>(end) | static_cast<std::uint64_t>(row) << 32;
+  const Borrowed report(device_, reports ? kReportHeader + room * static_cast<std::size_t>(kRecordHeader + 8 * code.values) : 0, "reports",
+                        kernel.name);
+  const std::int64_t rows_at_once = std::max<std::int64_t>(1, most / std::max<std::int64_t>(1, slab));
+  const std::int64_t step = std::max<std::int64_t>(1, at_once / per_unit);
+  for (piece.row = 0; piece.row < piece.units[0]; piece.row += rows_at_once) {
+    const std::int64_t all = std::min(rows_at_once, piece.units[0] - piece.row) * slab;
+    for (piece.first = 0; piece.first < all; piece.first += step) {
+      piece.end = std::min(all, piece.first + step);
       if (reports) {
         const std::uint32_t header[4] = {0, room, 0, 0};
-        gpu_.write(report.at(), header, sizeof header);
+        device_.write(report.at(), header, sizeof header);
       }
-      const std::int64_t workgroups = groups ? end - first : (end - first + made.code.threads - 1) / made.code.threads;
-      gpu_.dispatch(made.pipeline, words, made.code.push, static_cast<std::uint64_t>(workgroups));
-      if (reports && !collect(made, report.at(), failure)) return;
+      device_.dispatch(code, kernel, piece, arrays, scalars, report.at());
+      if (reports && !collect(code, report.at(), failure)) return;
     }
   }
 }
 
 // What threads have reported, in the order of the threads.
-bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure) {
+bool KernelCode::collect(const Code& code, const std::byte* report, FailureSlot& failure) {
   std::uint32_t header[4];
-  gpu_.read(header, report, sizeof header);
+  device_.read(header, report, sizeof header);
   if (header[0] == 0) return true;
   const std::uint32_t n = std::min(header[0], header[1]);
-  const auto stride = static_cast<std::size_t>(kRecordHeader + 8 * made.code.values);
+  const auto stride = static_cast<std::size_t>(kRecordHeader + 8 * code.values);
   std::vector<std::byte> bytes(n * stride);
-  gpu_.read(bytes.data(), report + kReportHeader, bytes.size());
+  device_.read(bytes.data(), report + kReportHeader, bytes.size());
   struct Record {
     std::uint32_t site, thread;
     const std::byte* values;
@@ -369,9 +318,9 @@ bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure)
   }
   std::stable_sort(records.begin(), records.end(), [](const Record& a, const Record& b) { return a.thread < b.thread; });
   for (const Record& r : records)
-    if (made.code.sites.at(r.site).code == Opcode::for_) throw EndedLoop{};
+    if (code.sites.at(r.site).code == Opcode::for_) throw EndedLoop{};
   for (const Record& r : records) {
-    const Site& site = made.code.sites.at(r.site);
+    const Site& site = code.sites.at(r.site);
     if (site.code == Opcode::for_) continue;
     std::vector<std::uint64_t> values(site.types.size());
     if (!values.empty()) std::memcpy(values.data(), r.values, values.size() * 8);
@@ -387,4 +336,4 @@ bool KernelCode::collect(const Made& made, Address report, FailureSlot& failure)
   return true;
 }
 
-}  // namespace fluxion::vulkan
+}  // namespace fluxion::gpu
