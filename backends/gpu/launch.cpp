@@ -76,7 +76,7 @@ std::string_view next_part(std::string_view& text) {
 }  // namespace
 
 KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached)
-    : device_(device), f_(f), options_(options), plan_(make_plan(f, options, device.limits().exact)) {
+    : device_(device), f_(f), options_(options), plan_(make_plan(f, options, device.limits().exact, device.limits().subgroups)) {
   if (!plan_.host.empty()) return;
   if (f.has_groups() && group_threads(f) > device.limits().threads)
     throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this {} device", f.name,

@@ -19,7 +19,8 @@ using math::select;
 
 class Lowering {
  public:
-  explicit Lowering(const Function& f) : f_(f), u_(f), b_(out_), r_(f, b_), meets_(f.ops.size()), users_(f.values.size()) {
+  Lowering(const Function& f, bool subgroups)
+      : f_(f), u_(f), subgroups_(subgroups), b_(out_), r_(f, b_), meets_(f.ops.size()), users_(f.values.size()) {
     for (std::uint32_t r = 0; r < f.regions.size(); ++r)
       for (OpId o : f.regions[r].ops)
         for (ValueId v : f[o].operands) users_[v.index].push_back(o);
@@ -46,6 +47,7 @@ class Lowering {
  private:
   const Function& f_;
   const Uniformity u_;
+  const bool subgroups_;
   Function out_;
   Builder b_;
   Rewriter r_;
@@ -67,7 +69,7 @@ class Lowering {
     for (OpId o : f_[r].ops) {
       const Op& op = f_[o];
       bool mine = op.code == Opcode::barrier || op.code == Opcode::subgroup;
-      change |= op.code == Opcode::subgroup || (op.code == Opcode::barrier && parted);
+      change |= (op.code == Opcode::subgroup && (parted || !subgroups_)) || (op.code == Opcode::barrier && parted);
       for (RegionId inner : op.regions) {
         change |= find(inner, parted || u_.divergent[o.index]);
         for (OpId p : f_[inner].ops) mine |= meets_[p.index] != 0;
@@ -360,9 +362,9 @@ class Lowering {
 
 }  // namespace
 
-Function lower_meets(const Function& f) {
+Function lower_meets(const Function& f, bool subgroups) {
   if (!f.has_groups()) return f;
-  Lowering l(f);
+  Lowering l(f, subgroups);
   return l.needed() ? l.run() : f;
 }
 

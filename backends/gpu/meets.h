@@ -7,7 +7,8 @@
 
 namespace fluxion::gpu {
 
-/// A kernel without subgroup ops, whose barriers stand where all threads of a group come by.
-FLUXION_API Function lower_meets(const Function& f);
+/// A kernel without subgroup ops, whose barriers stand where all threads of a group come by. `subgroups`: a kernel may keep them if all
+/// of them stand so too.
+FLUXION_API Function lower_meets(const Function& f, bool subgroups = false);
 
 }  // namespace fluxion::gpu

@@ -20,7 +20,7 @@ Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(l
 
 }  // namespace
 
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact) {
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups) {
   Plan plan;
   if (calls_host(kernel)) plan.host = "it calls a host function";
   if (options.race) plan.host = "races are looked for by the evaluator";
@@ -51,7 +51,7 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
       last.push_back(std::move(add));
     }
     plan.longest = std::min(plan.longest, std::int64_t{1} << std::max(0, 32 - sums.shift));
-    Function now = lower_meets(sums.kernel);
+    Function now = lower_meets(sums.kernel, subgroups);
     if (has_sequences(now)) {
       Tapes tapes = lower_sequences(now);
       stage.tapes = true;

@@ -2,7 +2,7 @@
 // the memory that they need beside the arrays of the launch. Shared by the GPU backends.
 //
 // In the form: arrays, scalars, local and shared memory, structured control flow, barriers, atomics, checks and prints, elementwise
-// ops that lower_ops leaves. Gone: calls, sequences, subgroup ops, sums of floats that depend on the order.
+// ops that lower_ops leaves. Gone: calls, sequences, subgroup ops (or those that only some threads of a group come by), sums of floats that depend on the order.
 #pragma once
 #include <optional>
 #include <string>
@@ -34,6 +34,7 @@ struct Plan {
   std::int64_t longest = std::int64_t{1} << 32;  // an axis beyond this runs on the host: threads may meet that seem not to
 };
 
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact);
+/// `subgroups`: the device's subgroups are the language's, and code has their ops where no thread of a group is missing.
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups = false);
 
 }  // namespace fluxion::gpu

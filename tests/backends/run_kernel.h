@@ -13,6 +13,7 @@
 #include "fluxion/backend.h"
 #include "fluxion/builder.h"
 #include "fluxion/evaluate.h"
+#include "ptxas.h"
 
 namespace fluxion::testing {
 
@@ -158,6 +159,7 @@ inline std::vector<Variant> variants() {
 inline void agrees(const Function& f, const std::vector<std::array<std::int64_t, 3>>& domains, const std::vector<Data>& data,
                    const std::vector<std::uint64_t>& scalars = {}, double bound = 0, const std::vector<Variant>& on = variants()) {
   verify(f);
+  assemble_later(f, {.bounds = on.front().bounds});
   std::vector<std::vector<Data>> expected;
   for (const auto& domain : domains) expected.push_back(evaluated(f, domain, data, scalars));
   for (const Variant& v : on) {
