@@ -83,44 +83,37 @@ void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId
 
 // The sum in `n` limbs from `first` on, rounded to nearest even, and whether there is anything.
 std::pair<Expr, Expr> rounded(Builder& b, MemoryId limbs, int first, ValueId element, const Format& f) {
-  const MemoryId digits = b.local(DType::i64, f.limbs, "digits");
-  const auto digit = [&](Expr k) {
-    const ValueId at[] = {k.v};
-    return Expr{&b, b.load(digits, at)};
-  };
-  const auto store = [&](ValueId k, Expr v) {
-    const ValueId at[] = {k};
-    b.store(digits, at, v.v);
+  const auto limb = [&](ValueId k) {
+    const ValueId at[] = {b.add(k, b.i32(first)), element};
+    return Expr{&b, b.load(limbs, at)};
   };
   const ValueId zero = b.i32(0), end = b.i32(f.limbs), wide_zero = b.constant(DType::i64, 0);
   const ValueId start[] = {wide_zero};
   const Values carried = b.for_(zero, end, start, [&](ValueId k, const Values& c) {
-                            const ValueId at[] = {b.add(k, b.i32(first)), element};
-                            const Expr v = Expr{&b, b.load(limbs, at)} + Expr{&b, c[0]};
-                            store(k, v & kLow);
-                            return Builder::LoopYield{{(v >> 32).v}, {}};
+                            return Builder::LoopYield{{((limb(k) + Expr{&b, c[0]}) >> 32).v}, {}};
                           }).carries;
   const Expr negative = Expr{&b, carried[0]} < 0;
-  // The magnitude, the place of its first limb, and whether anything is below the three limbs that count.
-  const ValueId begin[] = {select(negative, lit(Expr{&b, wide_zero}, 1), Expr{&b, wide_zero}).v, b.i32(-1)};
+  // Once more, for the digits of the magnitude: the place of the first one that is not 0, that and the next two, and whether anything is
+  // below those. An array of digits would not fit a GPU's registers.
+  const ValueId no = b.boolean(false);
+  const ValueId begin[] = {wide_zero, select(negative, lit(Expr{&b, wide_zero}, 1), Expr{&b, wide_zero}).v,
+                           wide_zero, wide_zero,
+                           no,        b.i32(-1),
+                           wide_zero, wide_zero,
+                           wide_zero, no};
   const Values found = b.for_(zero, end, begin, [&](ValueId k, const Values& c) {
-                          const Expr d = digit({&b, k}), x = select(negative, d ^ kLow, d) + Expr{&b, c[0]}, low = x & kLow;
-                          store(k, low);
-                          return Builder::LoopYield{{(x >> 32).v, select(low != 0, Expr{&b, k}, Expr{&b, c[1]}).v}, {}};
+                          const auto e = [&](int n) { return Expr{&b, c[static_cast<std::size_t>(n)]}; };
+                          const Expr v = limb(k) + e(0), d = v & kLow, x = select(negative, d ^ kLow, d) + e(1), low = x & kLow;
+                          const Expr some = low != 0, before1 = e(2), before2 = e(3), rest = e(4);
+                          const Expr more = {&b, b.emit(Opcode::bit_or, {rest.v, (before2 != 0).v})};
+                          return Builder::LoopYield{{(v >> 32).v, (x >> 32).v, low.v, before1.v, more.v, select(some, Expr{&b, k}, e(5)).v,
+                                                     select(some, low, e(6)).v, select(some, before1, e(7)).v,
+                                                     select(some, before2, e(8)).v, select(some, rest, e(9)).v},
+                                                    {}};
                         }).carries;
-  const Expr top = {&b, found[1]};
-  const ValueId none[] = {b.boolean(false)};
-  const Expr low_limit = top - 2;
-  const Values below = b.for_(zero, end, none, [&](ValueId k, const Values& c) {
-                          const Expr here = {&b, b.emit(Opcode::bit_and, {(Expr{&b, k} < low_limit).v, (digit({&b, k}) != 0).v})};
-                          return Builder::LoopYield{{b.emit(Opcode::bit_or, {c[0], here.v})}, {}};
-                        }).carries;
-  const auto at_or_zero = [&](Expr k) {
-    const Expr there = k >= 0;
-    const Expr d = digit(select(there, k, lit(k, 0)));
-    return select(there, d, lit(d, 0)).as(DType::u64);
-  };
-  const Expr x0 = at_or_zero(top), x1 = at_or_zero(top - 1), x2 = at_or_zero(top - 2);
+  const auto result = [&](int n) { return Expr{&b, found[static_cast<std::size_t>(n)]}; };
+  const Expr top = result(5), x0 = result(6).as(DType::u64), x1 = result(7).as(DType::u64), x2 = result(8).as(DType::u64),
+             below = result(9);
   Expr shifted = x0, zeros = lit(x0, 0);  // leading zeros of the 32 bits of x0
   for (const int step : {16, 8, 4, 2, 1}) {
     const Expr small = shifted < (std::int64_t{1} << (32 - step));
@@ -128,7 +121,7 @@ std::pair<Expr, Expr> rounded(Builder& b, MemoryId limbs, int first, ValueId ele
     zeros = select(small, zeros + step, zeros);
   }
   Expr x = (((x0 << 32) | x1) << zeros) | (x2 >> (lit(zeros, 32) - zeros));
-  const Expr sticky = {&b, b.emit(Opcode::bit_or, {below[0], (((x2 << zeros) & kLow) != 0).v})};
+  const Expr sticky = {&b, b.emit(Opcode::bit_or, {below.v, (((x2 << zeros) & kLow) != 0).v})};
   x = select(sticky, x | 1, x);
   const int drop = 64 - (f.mantissa + 1);
   const Expr rest = x & ((std::int64_t{1} << drop) - 1), half = lit(x, std::int64_t{1} << (drop - 1));

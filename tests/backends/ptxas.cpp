@@ -87,7 +87,7 @@ std::map<std::string, Assembled> assemble(const std::vector<std::string>& module
   while (const std::size_t n = fread(piece, 1, sizeof piece, pipe)) text.append(piece, n);
   const int status = pclose(pipe);
   if (status != 0) throw std::runtime_error("ptxas refuses " + file.string() + ":\n" + text);
-  fs::remove(file);
+  if (!std::getenv("FLUXION_SHOW_SPILLS")) fs::remove(file);
   std::map<std::string, Assembled> out;
   std::stringstream lines(text);
   Assembled* now = nullptr;
