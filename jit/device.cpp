@@ -12,7 +12,7 @@
 namespace fluxion {
 namespace {
 
-constexpr std::string_view kNames[] = {"cpu", "reference", "vulkan"};  // the one that is taken unless named first
+constexpr std::string_view kNames[] = {"cpu", "reference", "vulkan", "cuda"};  // the one that is taken unless named first
 
 struct Registry {
   std::mutex mutex;
@@ -39,7 +39,10 @@ Device Device::named(std::string_view name) {
   std::lock_guard lock(r.mutex);
   auto it = r.devices.find(name);
   if (it == r.devices.end()) {
-    auto backend = name == "cpu" ? cpu_backend() : name == "vulkan" ? vulkan_backend() : reference_backend();
+    auto backend = name == "cpu"      ? cpu_backend()
+                   : name == "vulkan" ? vulkan_backend()
+                   : name == "cuda"   ? cuda_backend()
+                                      : reference_backend();
     if (r.devices.empty()) std::atexit(finish_streams);
     it = r.devices.emplace(std::string(name), std::make_shared<detail::DeviceState>(std::string(name), std::move(backend))).first;
   }

@@ -61,6 +61,8 @@ class Device {
   virtual std::vector<std::string> features() const = 0;
   virtual std::string identity() const = 0;  // all that changes its code
   virtual const Limits& limits() const = 0;
+  /// Why `kernel`, in the form of plan.h, must run on the host; "" where it need not.
+  virtual std::string lacks(const Function& kernel) const { return (void)kernel, std::string(); }
   virtual std::size_t heap() const = 0;    // bytes of its memory,
   virtual std::size_t in_use() const = 0;  // of which these are taken
 

@@ -77,6 +77,8 @@ std::string_view next_part(std::string_view& text) {
 
 KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached)
     : device_(device), f_(f), options_(options), plan_(make_plan(f, options, device.limits().exact, device.limits().subgroups)) {
+  for (const Stage& s : plan_.stages)
+    if (plan_.host.empty()) plan_.host = device.lacks(s.kernel);
   if (!plan_.host.empty()) return;
   if (f.has_groups() && group_threads(f) > device.limits().threads)
     throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this {} device", f.name,

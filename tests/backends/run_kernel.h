@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/emulate.h"
 #include "fluxion/backend.h"
 #include "fluxion/builder.h"
 #include "fluxion/evaluate.h"
@@ -93,13 +94,21 @@ inline double difference(const Data& a, const Data& b) {
   return worst;
 }
 
-/// The backends that have memory of their own and are present.
+/// The backends that have memory of their own and are present; in the place of a GPU of NVIDIA's the emulated one.
 inline const std::vector<std::shared_ptr<Backend>>& devices() {
   static const auto list = [] {
     std::vector<std::shared_ptr<Backend>> found;
     try {
       found.push_back(vulkan_backend());
     } catch (const DeviceError& e) { std::printf("\nskipped: %s\n", e.what()); }
+    try {
+      found.push_back(cuda_backend());
+    } catch (const DeviceError& e) {
+      std::printf("\nskipped: %s\n", e.what());
+      try {
+        found.push_back(cuda::emulated_backend());
+      } catch (const DeviceError& none) { std::printf("\nskipped: %s\n", none.what()); }
+    }
     return found;
   }();
   return list;

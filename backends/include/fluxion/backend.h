@@ -120,6 +120,8 @@ FLUXION_API std::shared_ptr<Backend> reference_backend();
 FLUXION_API std::shared_ptr<Backend> cpu_backend();
 /// Throws DeviceError, which says what is missing, where no Vulkan device will do.
 FLUXION_API std::shared_ptr<Backend> vulkan_backend();
+/// The same of NVIDIA's GPUs.
+FLUXION_API std::shared_ptr<Backend> cuda_backend();
 /// Of the LLVM that CPU code is made with.
 FLUXION_API const char* llvm_version();
 /// Number of threads that CPU launches use; 0: FLUXION_THREADS or all the hardware has. Waits for running work.
