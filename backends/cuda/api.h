@@ -17,8 +17,8 @@ using Entry = struct EntryTag*;  // CUfunction
 using Pool = struct PoolTag*;
 
 // Results that are told apart.
-inline constexpr Result kSuccess = 0, kOutOfMemory = 2, kDeinitialized = 4, kNoDevice = 100, kInvalidImage = 200, kNoBinaryForGpu = 209,
-                        kInvalidPtx = 218, kUnsupportedPtx = 222, kNotReady = 600;
+inline constexpr Result kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kEccError = 214, kNotReady = 600, kIllegalAddress = 700,
+                        kOutOfResources = 701;
 // Attributes of devices (cuDeviceGetAttribute), memory pools, streams, events, the JIT compiler.
 inline constexpr int kMaxThreadsPerBlock = 1, kMaxSharedPerBlock = 8, kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPools = 115;
 inline constexpr int kPoolReleaseThreshold = 4;
@@ -80,7 +80,7 @@ struct Api {
 };
 
 /// Opens `library` and finds everything. Throws DeviceError, which says what is missing.
-Api load(const char* library = "libcuda.so.1");
+Api load(const char* library);
 
 /// "out of memory (CUDA_ERROR_OUT_OF_MEMORY)".
 const char* text_of(const Api& api, Result r);

@@ -1,11 +1,13 @@
 // The CUDA device of the process, as gpu/device.h has it.
+#include "backend.h"
+
+#include <cstdlib>
+#include <cstring>
+
 #include "code.h"
 #include "emulate.h"
 #include "gpu.h"
 #include "gpu/backend.h"
-
-#include <cstdlib>
-#include <cstring>
 
 namespace fluxion::cuda {
 namespace {
@@ -44,7 +46,7 @@ class CudaCode final : public gpu::Code {
     const PtxOptions options{.arch = gpu_.arch(), .compact = compact, .fast = fast_};
     v.text = cached.empty() ? ptx(f_, options) : std::string(cached);
     keep(f_, v.text);
-    v.code = gpu_.load(v.text, options.entry, f_.name, f_.has_groups() ? gpu_.threads_limit() : kMostThreads);
+    v.code = gpu_.load(v.text, options.entry, f_.name, f_.has_groups() ? 0 : kMostThreads);
   }
 };
 
@@ -91,6 +93,9 @@ class CudaDevice final : public gpu::Device {
 };
 
 }  // namespace
+
+std::shared_ptr<Backend> open_backend() { return gpu::make_backend(std::make_shared<CudaDevice>()); }
+
 }  // namespace fluxion::cuda
 
 namespace fluxion {
@@ -101,7 +106,7 @@ std::shared_ptr<Backend> cuda_backend() {
   static std::mutex& mutex = *new std::mutex;
   static auto& backend = *new std::shared_ptr<Backend>;
   const std::lock_guard lock(mutex);
-  if (!backend) backend = gpu::make_backend(std::make_shared<cuda::CudaDevice>());
+  if (!backend) backend = cuda::open_backend();
   return backend;
 }
 }  // namespace fluxion

@@ -16,6 +16,11 @@ namespace {
 
 constexpr int kOldestDriver = 11000;  // of CUDA 11.0: the oldest that takes the PTX of sm_80
 
+const char* library() {
+  const char* named = std::getenv("FLUXION_CUDA_LIBRARY");
+  return named && *named ? named : "libcuda.so.1";
+}
+
 std::string lower_case(std::string s) {
   for (char& c : s) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return s;
@@ -23,7 +28,7 @@ std::string lower_case(std::string s) {
 
 }  // namespace
 
-Gpu::Gpu() : cu_(cuda::load()) {
+Gpu::Gpu() : cu_(cuda::load(library())) {
   const Result r = cu_.Init(0);
   if (r == kNoDevice) throw DeviceError({}, "device cuda: the driver found no GPU");
   if (r != kSuccess) throw DeviceError({}, fmt::format("device cuda: the driver does not start: {}", text_of(cu_, r)));
@@ -102,8 +107,8 @@ std::vector<std::string> Gpu::features() const {
 std::string Gpu::identity() const { return fmt::format("{} {}", arch_, fingerprint()); }
 
 void Gpu::fail(Result r, const char* what) {
-  // Where code has failed, nothing works in the context any more.
-  if (r != kOutOfMemory && r != kInvalidPtx && r != kUnsupportedPtx && r != kInvalidImage && r != kNoBinaryForGpu && context_) lost_ = true;
+  // Where code has failed, nothing works in the context any more; that a launch asks for too much is no such failure.
+  lost_ = lost_ || (r >= kIllegalAddress && r != kOutOfResources) || r == kEccError;
   throw DeviceError({}, fmt::format("device cuda ({}): {}: {}{}", name_.empty() ? "none yet" : name_, what, text_of(cu_, r),
                                     lost_ ? "; the device is lost: start the program again" : ""));
 }
@@ -162,6 +167,7 @@ Loaded Gpu::load(const std::string& ptx, const std::string& entry, const std::st
     fail(result, what);
   };
   or_unload(cu_.ModuleGetFunction(&code.entry, code.module, entry.c_str()), "a kernel has no entry");
+  if (most == 0) return code;
   int grid = 0;
   or_unload(cu_.OccupancyMaxPotentialBlockSize(&grid, &code.block, code.entry, nullptr, 0, most), "a kernel does not fit the device");
   code.block = std::clamp(code.block / 32 * 32, 32, most);

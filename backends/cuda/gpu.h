@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api.h"
+#include "fluxion/type.h"
 
 namespace fluxion::cuda {
 
@@ -18,7 +19,7 @@ struct Loaded {
   int block = 0;  // threads of a block that keep the device busiest
 };
 
-class Gpu {
+class FLUXION_API Gpu {
  public:
   /// Throws DeviceError, which says what is missing.
   Gpu();
@@ -43,7 +44,7 @@ class Gpu {
   std::size_t heap() const { return heap_; }
 
   // ---- code
-  /// `kernel`: for messages. `most`: threads of a block.
+  /// `kernel`: for messages. `most`: threads of a block; 0 where that is fixed.
   Loaded load(const std::string& ptx, const std::string& entry, const std::string& kernel, int most);
   void unload(const Loaded& code) noexcept;
   void launch(const Loaded& code, std::uint64_t blocks, int block, void** parameters);
