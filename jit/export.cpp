@@ -41,9 +41,14 @@ bool is_object(const std::string& target) {
   return std::find(all.begin(), all.end(), target) != all.end();
 }
 
-ExportedGpuCode gpu_code(const std::string& target, const ExportItem& item, Loc at) {
-  if (target == "spirv") return export_spirv(item);
-  throw DeviceError(at, fmt::format("export: target \"{}\": this build has no code generator for CUDA", target));
+ExportedGpuCode gpu_code(const std::string& target, const ExportItem& item) {
+  return target == "spirv" ? export_spirv(item) : export_ptx(item, target);
+}
+
+/// What files for `target` end in.
+std::string suffix(const std::string& target) {
+  if (target == "spirv") return "spv";
+  return target == "ptx" ? target : target.substr(target.find('-') + 1) + ".ptx";
 }
 
 }  // namespace
@@ -66,10 +71,10 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
   for (const std::string& t : targets) {
     python |= t == "python";
     if (is_object(t) && std::find(wanted.begin(), wanted.end(), t) == wanted.end()) wanted.push_back(t);
-    if (t == "spirv" || t.starts_with("ptx")) gpus.push_back(t);
+    if (t == "spirv" || t == "ptx" || t.starts_with("ptx-")) gpus.push_back(t);
     else if (t != "python" && !is_object(t))
-      throw DeviceError(
-          at, fmt::format("export: no target is named \"{}\"; there are: {}, spirv, ptx, python", t, fmt::join(object_targets(), ", ")));
+      throw DeviceError(at, fmt::format("export: no target is named \"{}\"; there are: {}, spirv, ptx, ptx-sm_90 and the like, python", t,
+                                        fmt::join(object_targets(), ", ")));
   }
   if (targets.empty()) throw DeviceError(at, "export: no target is given; \"native\" is this machine");
   const auto for_this_machine = [](const std::string& t) { return t.starts_with("x86-64") || t == "native"; };
@@ -101,11 +106,11 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
   if (!wanted.empty()) contents.emplace_back(folder / (name + ".h"), header_text(name, kernels));
   for (const std::string& target : gpus)
     for (const ExportItem& item : items) {
-      const ExportedGpuCode made = gpu_code(target, item, at);
+      const ExportedGpuCode made = gpu_code(target, item);
       const std::string& function = item.signature.name;
       std::vector<std::string> names;
       for (const ExportedStage& stage : made.stages) {
-        names.push_back(fmt::format("{}.{}.{}", function, names.size(), target == "spirv" ? "spv" : "ptx"));
+        names.push_back(fmt::format("{}.{}.{}", function, names.size(), suffix(target)));
         contents.emplace_back(folder / names.back(), stage.code);
       }
       files.push_back({target, names.front(), {}, {}, gpu_members(function, made, names)});

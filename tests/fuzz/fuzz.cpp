@@ -121,21 +121,39 @@ TEST_CASE("random programs and their derivatives run alike in the evaluator and 
   CHECK(failures == 0);
 }
 
-TEST_CASE("random programs and their derivatives run alike in the evaluator and on a Vulkan device", "[fuzz][vulkan]") {
-  std::shared_ptr<Backend> vulkan;
-  try {
-    vulkan = vulkan_backend();
-  } catch (const DeviceError& e) {
-    std::printf("\nskipped: %s\n", e.what());
-    return;
-  }
-  // Its compiler is slow: one of 25, with a derivative of each eighth.
+namespace {
+
+// Compilers of devices are slow: one of 25, with a derivative of each eighth.
+void compare_on(Backend& device) {
   const std::uint64_t n = (count() + 24) / 25;
   int failures = 0;
   for (std::uint64_t k = 0; k < n && failures < 3; ++k)
     failures +=
-        !passes(generate(first_seed() + 25 * k, real_of(k)), [&](const Program& p) { return check_native(p, *vulkan, {}, k % 8 == 0); });
+        !passes(generate(first_seed() + 25 * k, real_of(k)), [&](const Program& p) { return check_native(p, device, {}, k % 8 == 0); });
   CHECK(failures == 0);
+}
+
+}  // namespace
+
+TEST_CASE("random programs and their derivatives run alike in the evaluator and on a Vulkan device", "[fuzz][vulkan]") {
+  try {
+    compare_on(*vulkan_backend());
+  } catch (const DeviceError& e) { std::printf("\nskipped: %s\n", e.what()); }
+}
+
+TEST_CASE("random programs and their derivatives run alike in the evaluator and on a CUDA device", "[fuzz][cuda]") {
+  std::shared_ptr<Backend> cuda;
+  try {
+    cuda = cuda_backend();
+  } catch (const DeviceError& e) {
+    std::printf("\nskipped: %s; the emulated device is compared instead\n", e.what());
+    ::setenv("FLUXION_CUDA_EMULATE", "1", 1);
+    try {
+      cuda = cuda_backend();
+    } catch (const DeviceError& none) { std::printf("\nskipped: %s\n", none.what()); }
+    ::unsetenv("FLUXION_CUDA_EMULATE");
+  }
+  if (cuda) compare_on(*cuda);
 }
 
 TEST_CASE("every random program is valid and its reductions are valid", "[fuzz]") {

@@ -116,5 +116,7 @@ struct ExportedGpuCode {
 
 /// `item` as SPIR-V. Throws KernelError for what needs this library around it: tapes, scratch, host functions.
 FLUXION_API ExportedGpuCode export_spirv(const ExportItem& item);
+/// As PTX; `target` is "ptx", for sm_75 and later, or "ptx-sm_90" and the like. DeviceError for an arch that is not known.
+FLUXION_API ExportedGpuCode export_ptx(const ExportItem& item, std::string_view target);
 
 }  // namespace fluxion
