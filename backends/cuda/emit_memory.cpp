@@ -6,7 +6,7 @@
 
 namespace fluxion::cuda {
 namespace {
-constexpr unsigned kShared = 3;  // the address space
+constexpr unsigned kShared = 3;            // the address space
 constexpr std::uint32_t kArrayAlign = 16;  // of the arrays of a compact launch
 }  // namespace
 
