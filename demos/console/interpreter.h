@@ -1,0 +1,35 @@
+// A C++ session: text in, effects out. Wraps clang's Interpreter, whose headers are seen by interpreter.cpp and symbols.cpp alone.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "wire.h"
+
+namespace fluxion::console {
+
+class Interpreter {
+ public:
+  /// `arguments`: of the compiler, as the prelude was compiled with; `library`: what the precompiled prelude has as code.
+  /// Throws std::runtime_error where a session cannot be made.
+  Interpreter(const std::vector<std::string>& arguments, const std::string& library);
+  ~Interpreter();
+
+  /// Runs the first of `codes` that compiles. A name that was defined before is defined anew: what was compiled with the old one
+  /// keeps it. After a failure no name of this input is left.
+  void run(const std::vector<std::string>& codes, Reply& reply);
+
+  struct Variable {
+    std::string name, type;
+  };
+  /// What the user has defined and can still name, in order: variables, and with `all` functions and types.
+  std::vector<Variable> names(bool all) const;
+  /// How the last word of `text` may go on, as whole words.
+  std::vector<std::string> complete(const std::string& text);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fluxion::console
