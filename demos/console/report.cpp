@@ -1,0 +1,75 @@
+#include "report.h"
+
+#include <fmt/format.h>
+
+namespace fluxion::console {
+namespace {
+
+std::string excerpt(const Message& m, const SourceText& sources, const Style& s) {
+  const std::string* line = sources.line(m.file, m.line);
+  if (!line) return {};
+  std::string out = fmt::format("{}{:>5} | {}{}\n", s.dim, m.line, s.off, *line);
+  if (m.column <= 0 || static_cast<std::size_t>(m.column) > line->size() + 1) return out;
+  std::string under;
+  for (int k = 0; k + 1 < m.column; ++k) under += (*line)[static_cast<std::size_t>(k)] == '\t' ? '\t' : ' ';
+  const int room = static_cast<int>(line->size()) - m.column + 1;
+  out += fmt::format("{}      | {}{}{}^{}{}\n", s.dim, s.off, under, s.green, std::string(static_cast<std::size_t>(std::max(0, std::min(m.width, room) - 1)), '~'),
+                     s.off);
+  return out;
+}
+
+std::string place(const Message& m) {
+  if (m.file.empty()) return {};
+  return m.column > 0 ? fmt::format("{}:{}:{}: ", m.file, m.line, m.column) : std::string();
+}
+
+/// The end of a path, as one would include it.
+std::string short_path(const std::string& file) {
+  const std::size_t at = file.rfind("/include/");
+  return at == file.npos ? file : file.substr(at + 9);
+}
+
+}  // namespace
+
+Style style(bool colours) {
+  if (!colours) return {};
+  return {"\033[1m", "\033[1;31m", "\033[1;33m", "\033[1;32m", "\033[2m", "\033[0m"};
+}
+
+Message place_of(const std::vector<Message>& messages, const SourceText& sources) {
+  for (const Message& m : messages)
+    if (m.level != "warning" && sources.line(m.file, m.line)) return m;
+  return {};
+}
+
+std::string report(const std::vector<Message>& messages, const SourceText& sources, const Style& s) {
+  std::string out;
+  int errors = 0;
+  for (std::size_t k = 0; k < messages.size(); ++k) {
+    const Message& m = messages[k];
+    if (m.level == "note") continue;
+    const bool mine = sources.line(m.file, m.line) != nullptr;
+    if (m.level == "warning" && !mine) continue;
+    if (m.level == "error" && ++errors > 5) continue;
+    const std::string& colour = m.level == "error" ? s.red : s.yellow;
+    // An error inside of a header is about the line of the user that led there, which one of its notes has.
+    const Message* shown = &m;
+    std::string inside;
+    for (std::size_t n = k + 1; !mine && n < messages.size() && messages[n].level == "note"; ++n)
+      if (sources.line(messages[n].file, messages[n].line)) shown = &messages[n];
+    if (!mine && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
+    out += fmt::format("{}{}{}:{} {}{}\n", mine || shown != &m ? place(*shown) : "", colour, m.level, s.off, m.text, inside);
+    out += excerpt(*shown, sources, s);
+    // Other notes that name lines of the user: where the first definition is, which candidate was meant.
+    int notes = 0;
+    for (std::size_t n = k + 1; mine && n < messages.size() && messages[n].level == "note" && notes < 3; ++n) {
+      if (!sources.line(messages[n].file, messages[n].line)) continue;
+      out += fmt::format("{}note: {}\n{}", place(messages[n]), messages[n].text, excerpt(messages[n], sources, s));
+      ++notes;
+    }
+  }
+  if (errors > 5) out += fmt::format("and {} more errors\n", errors - 5);
+  return out;
+}
+
+}  // namespace fluxion::console

@@ -1,0 +1,23 @@
+// Messages for people: what is wrong, the user's line, a caret.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "source_text.h"
+#include "wire.h"
+
+namespace fluxion::console {
+
+/// Colours and the like; all empty where they are not wanted.
+struct Style {
+  std::string bold, red, yellow, green, dim, off;
+};
+Style style(bool colours);
+
+/// Errors with the notes that lead to the user's text, warnings about it; nothing of what is inside of headers.
+std::string report(const std::vector<Message>& messages, const SourceText& sources, const Style& style);
+
+/// The place in the user's text that the first error is about; a message without a file where there is none.
+Message place_of(const std::vector<Message>& messages, const SourceText& sources);
+
+}  // namespace fluxion::console

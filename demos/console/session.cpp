@@ -1,0 +1,245 @@
+// An input is split into items, which the engine runs one by one: so each expression prints, and what ran before a failure stays.
+// Replaying runs every remembered item once more, quietly. It repeats effects on files; values of clocks and of random devices differ.
+#include "session.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+
+#include "commands.h"
+
+namespace fluxion::console {
+
+std::string around(const std::string& before, const std::string& text, const Session::Place& at, const std::string& after) {
+  // Blanks keep the columns: what stands before on the line is not part of the text.
+  return fmt::format("{}\n#line {} \"{}\"\n{}{}\n#line 1 \"<console>\"\n{}", before, at.line, at.file,
+                     std::string(static_cast<std::size_t>(std::max(0, at.column - 1)), ' '), text, after);
+}
+
+Session::Session(WorkerOptions worker, SessionOptions options) : worker_(std::move(worker)), options_(options) { begin(); }
+
+void Session::begin() {
+  for (int attempt = 0;; ++attempt) {
+    const Answer& hello = worker_.hello();
+    if (hello.end == Answer::End::replied && hello.reply.failure.empty()) {
+      device_ = hello.reply.names.empty() ? "" : hello.reply.names[0];
+      return;
+    }
+    if (hello.end == Answer::End::interrupted) throw std::runtime_error("interrupted");
+    if (attempt == 1)
+      throw std::runtime_error(hello.reply.messages.empty() ? "the engine does not start" : "the engine does not start: " + hello.reply.messages[0].text);
+    // A prelude that this compiler does not take: system headers have changed, say.
+    worker_.options().engine.prelude = prepare_prelude(true, [](std::string_view) {});
+    worker_.start();
+  }
+}
+
+void Session::print(const std::string& text, bool error) {
+  if (options_.collect || text.empty()) return;
+  std::FILE* to = error ? stderr : stdout;
+  std::fflush(error ? stdout : stderr);
+  std::fwrite(text.data(), 1, text.size(), to);
+  if (!text.ends_with('\n')) std::fputc('\n', to);
+  std::fflush(to);
+}
+
+void Session::say(const std::string& text) {
+  record_.values.push_back({text, "text"});
+  print(text, false);
+}
+
+void Session::failed(const std::string& kind, const std::vector<Message>& messages) {
+  const std::string text = report(messages, sources_, style(options_.colours));
+  if (record_.failure.empty()) {
+    record_.failure = kind;
+    for (const Message& m : messages)
+      if (m.level == "error" && record_.message.empty()) record_.message = m.text;
+    record_.place = place_of(messages, sources_);
+    record_.report = text;
+  }
+  print(text, true);
+  if (status_ == 0) status_ = 1;
+}
+
+bool Session::refuse(const std::string& why, const Place& at) {
+  failed("command", {{"error", why, at.file, at.line, at.column, 1}});
+  return false;
+}
+
+bool Session::input(const std::string& text, const std::string& file, int line) {
+  if (loading_ == 0) {
+    record_ = {};
+    current_ = {};
+  }
+  const auto start = std::chrono::steady_clock::now();
+  sources_.add(file, line, text);
+  bool good = true;
+  for (const Item& each : scan(text, line).items) {
+    good = item(each, file);
+    if (!good || done_) break;
+  }
+  if (loading_ > 0) return good;
+  if (!current_.steps.empty()) entries_.push_back(std::move(current_));
+  current_ = {};
+  record_.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  if (show_time) print(fmt::format("({:.1f} ms)", record_.milliseconds), false);
+  return good;
+}
+
+bool Session::item(const Item& item, const std::string& file) {
+  const Place at{file, item.line, item.column};
+  if (item.kind == Item::Kind::command) {
+    const std::size_t before = current_.steps.size();
+    const bool good = run_command(*this, item.text, at);
+    if (good && current_.steps.size() > before && !item.text.starts_with(":load")) current_.source += item.text + "\n";
+    return good;
+  }
+  Request request;
+  if (item.kind == Item::Kind::expression)
+    request.texts = {around("(", item.text, at, "), ::fluxion::console::Printed();"), around("", item.text + "\n;", at, "")};
+  else
+    request.texts = {around("", item.text, at, "")};
+  const bool good = run(std::move(request), true);
+  if (good) current_.source += item.text + "\n";
+  return good;
+}
+
+bool Session::run(Request request, bool remembered, const std::string& hint) {
+  Answer answer = worker_.ask(request);
+  record_.out += answer.out, record_.error += answer.error;
+  if (answer.end != Answer::End::replied) return lost(answer);
+  record_.values.insert(record_.values.end(), answer.reply.shown.begin(), answer.reply.shown.end());
+  if (answer.reply.failure.empty()) {
+    print(report(answer.reply.messages, sources_, style(options_.colours)), true);  // warnings
+    if (remembered) current_.steps.push_back(std::move(request));
+    return true;
+  }
+  // What a command made of an argument that it cannot take is of no interest; what it takes is.
+  if (!hint.empty() && answer.reply.failure == "compile" && !answer.reply.messages.empty() &&
+      answer.reply.messages[0].text.find("no matching function for call to 'fluxion::console") == std::string::npos &&
+      answer.reply.messages[0].text.starts_with("no matching function for call to ")) {
+    Message first = answer.reply.messages[0];
+    first.text = hint;
+    answer.reply.messages = {first};
+  }
+  failed(answer.reply.failure, answer.reply.messages);
+  return false;
+}
+
+std::vector<std::string> Session::query(const Request& request) {
+  const Answer answer = worker_.ask(request);
+  if (answer.end != Answer::End::replied) {
+    lost(answer);
+    return {};
+  }
+  if (!answer.reply.failure.empty()) failed(answer.reply.failure, answer.reply.messages);
+  return answer.reply.names;
+}
+
+/// The engine is gone: tells why, starts another and brings it to where the session was.
+bool Session::lost(const Answer& answer) {
+  std::string why, kind = "crash";
+  switch (answer.end) {
+    case Answer::End::crashed: why = fmt::format("the code crashed: {} (signal {})", strsignal(answer.status), answer.status); break;
+    case Answer::End::exited: why = fmt::format("the code ended the process with status {}", answer.status), kind = "exit"; break;
+    default: why = "interrupted", kind = "interrupt"; break;
+  }
+  failed(kind, {{"error", why, {}, 0, 0, 0}});
+  status_ = answer.end == Answer::End::crashed ? 128 + answer.status : answer.end == Answer::End::exited ? answer.status : 130;
+  if (!options_.interactive && !options_.collect) {
+    done_ = true;
+    return false;
+  }
+  replay();
+  return false;
+}
+
+void Session::replay() {
+  // What has run of the input that failed is part of the state.
+  if (!current_.steps.empty()) entries_.push_back(current_);
+  const bool kept = !current_.steps.empty();
+  const auto start = std::chrono::steady_clock::now();
+  for (bool again = true; again;) {
+    again = false;
+    worker_.start();
+    begin();
+    for (std::size_t k = 0; k < entries_.size() && !again; ++k)
+      for (Request step : entries_[k].steps) {
+        step.quiet = true;
+        const Answer answer = worker_.ask(step);
+        if (answer.end == Answer::End::replied && answer.reply.failure.empty()) continue;
+        print(fmt::format("this input does not run again and is dropped:\n{}", entries_[k].source), true);
+        const bool alive = answer.end == Answer::End::replied;
+        entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(k));
+        if (alive) --k;
+        else again = true;
+        break;
+      }
+  }
+  if (kept && !entries_.empty()) {
+    current_ = std::move(entries_.back());
+    entries_.pop_back();
+  }
+  const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::size_t n = entries_.size() + (current_.steps.empty() ? 0 : 1);
+  if (n > 0) print(fmt::format("the session goes on: {} input{} run again ({:.1f} s)", n, n == 1 ? "" : "s", s), true);
+  else print("the session goes on", true);
+}
+
+bool Session::load(const std::string& path, const Place& at) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return refuse(fmt::format("cannot read {}: {}", path, std::strerror(errno)), at);
+  if (loading_ >= 16) return refuse(fmt::format("{} loads itself", path), at);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (text.starts_with("#!")) text.insert(0, "//");
+  ++loading_;
+  const bool good = input(text, path, 1);
+  --loading_;
+  return good;
+}
+
+bool Session::save(const std::string& path, const Place& at) {
+  std::ofstream out(path, std::ios::binary);
+  for (const Entry& e : entries_) out << e.source;
+  out << current_.source;
+  out.flush();
+  if (!out) return refuse(fmt::format("cannot write {}: {}", path, std::strerror(errno)), at);
+  say(fmt::format("wrote {} inputs to {}", entries_.size() + (current_.steps.empty() ? 0 : 1), path));
+  return true;
+}
+
+bool Session::undo(int count, const Place& at) {
+  if (entries_.empty()) return refuse("there is nothing to undo", at);
+  std::string gone;
+  for (; count > 0 && !entries_.empty(); --count) {
+    gone = entries_.back().source + gone;
+    entries_.pop_back();
+  }
+  worker_.start();
+  replay();
+  say("undone: " + gone);
+  return true;
+}
+
+void Session::reset() {
+  entries_.clear();
+  current_ = {};
+  settings.clear();
+  worker_.start();
+  begin();
+}
+
+std::vector<std::string> Session::complete(const std::string& before) {
+  if (before.starts_with(':') && before.find(' ') == before.npos) return complete_command(before);
+  Request request;
+  request.verb = Request::Verb::complete;
+  request.texts = {before};
+  const Answer answer = worker_.ask(request);
+  return answer.end == Answer::End::replied ? answer.reply.names : std::vector<std::string>();
+}
+
+}  // namespace fluxion::console
