@@ -13,6 +13,7 @@ namespace {
 
 /// The argument of a command and where it stands.
 struct Use {
+  std::string name;  // of the command
   std::string text;
   Session::Place at;
 };
@@ -55,10 +56,10 @@ bool take_option(std::string& text, const std::string& name, std::string& value)
 const std::string kHost = "::fluxion::console::";
 constexpr const char* kWanted = "this command takes a kernel, a function, or a call of a program: :ir k, :ir fx::grad(f), :ir p(x)";
 
-bool code(Session& s, std::vector<std::string> texts, const std::string& hint = {}) {
+bool code(Session& s, std::vector<std::string> texts, const Use& u, const std::string& hint = {}) {
   Request r;
-  r.texts = std::move(texts);
-  return s.run(std::move(r), false, hint);
+  for (std::string& t : texts) r.texts.push_back(kBody + t);
+  return s.run(std::move(r), false, hint, u.at);
 }
 /// Calls of the prelude for a kernel or function, or for a call of a program.
 std::vector<std::string> looks(const std::string& what, const std::string& stage, const Use& u, const std::string& wrap = "") {
@@ -68,41 +69,40 @@ std::vector<std::string> looks(const std::string& what, const std::string& stage
     texts.push_back(around(fmt::format("{}show_program({}, {}", kHost, literal(what), open), call->first, u.at, fmt::format("))({});", call->second)));
   return texts;
 }
-template <char... Name> bool look(Session& s, Use u) {
-  constexpr char kName[] = {Name..., '\0'};
-  if (u.text.empty()) return s.refuse(fmt::format(":{} needs a kernel: :{} k", kName, kName), u.at);
-  return code(s, looks(kName, "", u), kWanted);
+/// :lowered, :llvm and the like: the command has the name of what it shows.
+bool look(Session& s, Use u) {
+  if (u.text.empty()) return s.refuse(fmt::format(":{0} needs a kernel: :{0} k", u.name), u.at);
+  return code(s, looks(u.name, "", u), u, kWanted);
 }
 
 bool ir(Session& s, Use u) {
   std::string stage;
   if (take_option(u.text, "--stage", stage) && stage.empty()) stage = "all";
   if (u.text.empty()) return s.refuse(":ir needs a kernel, a function, or a call of a program: :ir k", u.at);
-  return code(s, looks("ir", stage, u), kWanted);
+  return code(s, looks("ir", stage, u), u, kWanted);
 }
 bool grad(Session& s, Use u) {
   std::string stage;
   if (take_option(u.text, "--stage", stage) && stage.empty()) stage = "all";
   if (u.text.empty()) return s.refuse(":grad needs a kernel, a function, or a call of a program: :grad k", u.at);
-  return code(s, looks("ir", stage, u, "derivative"), kWanted);
+  return code(s, looks("ir", stage, u, "derivative"), u, kWanted);
 }
 bool explain(Session& s, Use u) {
   if (u.text.empty()) return s.refuse(":explain needs a kernel or a function: :explain k", u.at);
-  return code(s, {around(kHost + "show_explanation((", u.text, u.at, "));")}, ":explain takes a kernel or a function");
+  return code(s, {around(kHost + "show_explanation((", u.text, u.at, "));")}, u, ":explain takes a kernel or a function");
 }
 bool time(Session& s, Use u) {
   if (u.text.empty()) return s.refuse(":time needs a call: :time k(x, y)", u.at);
   std::vector<std::string> texts;
   if (const auto call = split_call(u.text)) texts.push_back(around(kHost + "timed((", call->first, u.at, fmt::format("))({});", call->second)));
   texts.push_back(around(kHost + "time_code([] { (void)(", u.text, u.at, "); });"));
-  if (texts.size() == 2 && false) std::swap(texts[0], texts[1]);
-  return code(s, texts);
+  return code(s, texts, u);
 }
 bool check(Session& s, Use u) {
   const auto call = split_call(u.text);
   if (!call) return s.refuse(":check needs a call of a kernel or program: :check k(x, y)", u.at);
   const std::string comma = trimmed(call->second).empty() ? "" : ", ";
-  return code(s, {around(kHost + "report(::fluxion::check_gradient((", call->first, u.at, fmt::format("){}{}));", comma, call->second))},
+  return code(s, {around(kHost + "report(::fluxion::check_gradient((", call->first, u.at, fmt::format("){}{}));", comma, call->second))}, u,
               ":check takes a call of a kernel or program with its arguments: :check k.over(n)(x, y)");
 }
 bool is_number(const std::string& t) {
@@ -127,7 +127,7 @@ bool plot(Session& s, Use u) {
   std::string interval;
   if (is_number(low) && is_number(high) && !rest.empty()) expression = rest, interval = ", " + low + ", " + high;
   if (expression.empty()) return s.refuse(":plot needs an array or a function: :plot x, :plot f -6 6, :plot x --out x.png", u.at);
-  return code(s, {around(fmt::format("{}plot({}, {}, (", kHost, literal(expression), literal(out)), expression, u.at, fmt::format("){});", interval))},
+  return code(s, {around(fmt::format("{}plot({}, {}, (", kHost, literal(expression), literal(out)), expression, u.at, fmt::format("){});", interval))}, u,
               ":plot takes a buffer, a std::vector of numbers, or a function of one number");
 }
 
@@ -149,7 +149,7 @@ bool device(Session& s, Use u) {
   const auto names = s.query(r);
   for (std::size_t k = 0; k + 2 < names.size(); k += 3) out += fmt::format("{} {:<10} {}\n", names[k + 2].empty() ? " " : "*", names[k], names[k + 1]);
   if (names.empty()) return false;
-  s.say(trimmed(out).starts_with("*") ? out : out);
+  s.say(out);
   return true;
 }
 bool set(Session& s, Use u) {
@@ -224,11 +224,11 @@ bool help(Session& s, Use u);
 const std::array<Command, 20> kCommands = {{
     {"ir", "k [--stage NAME]", "the text form; --stage: after a pass, or after each", ir},
     {"grad", "k [--stage NAME]", "the text form of the reverse-mode derivative", grad},
-    {"lowered", "k", "the text form as the device's compiler gets it", look<'l', 'o', 'w', 'e', 'r', 'e', 'd'>},
-    {"llvm", "k", "the LLVM code that the CPU runs", look<'l', 'l', 'v', 'm'>},
-    {"asm", "k", "the machine code that the CPU runs", look<'a', 's', 'm'>},
-    {"ptx", "k", "the code for CUDA devices", look<'p', 't', 'x'>},
-    {"spirv", "k", "the code for Vulkan devices", look<'s', 'p', 'i', 'r', 'v'>},
+    {"lowered", "k", "the text form as the device's compiler gets it", look},
+    {"llvm", "k", "the LLVM code that the CPU runs", look},
+    {"asm", "k", "the machine code that the CPU runs", look},
+    {"ptx", "k", "the code for CUDA devices", look},
+    {"spirv", "k", "the code for Vulkan devices", look},
     {"explain", "k", "what a kernel costs, how it uses its arrays, what its derivative needs", explain},
     {"time", "k(args)", "median time on each device, beside its limits; of any expression on the best device", time},
     {"check", "k(args)", "compare the derivatives: reverse, forward, central differences", check},
@@ -267,7 +267,7 @@ bool run_command(Session& session, const std::string& text, const Session::Place
   const std::string name = text.substr(1, end - 1);
   std::size_t begin = end;
   while (begin < text.size() && std::isspace(static_cast<unsigned char>(text[begin]))) ++begin;
-  Use use{trimmed(text.substr(begin)), at};
+  Use use{name, trimmed(text.substr(begin)), at};
   use.at.column += static_cast<int>(begin);
   const Command* found = nullptr;
   int starts = 0;
@@ -278,7 +278,10 @@ bool run_command(Session& session, const std::string& text, const Session::Place
     }
     if (std::string(c.name).starts_with(name)) found = &c, ++starts;
   }
-  if (starts == 1) return found->run(session, use);
+  if (starts == 1) {
+    use.name = found->name;
+    return found->run(session, use);
+  }
   if (starts == 0) return session.refuse(fmt::format("no command :{}; :help lists them", name), at);
   std::string list;
   for (const std::string& each : complete_command(":" + name)) list += (list.empty() ? "" : ", ") + each;

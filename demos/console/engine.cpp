@@ -63,7 +63,7 @@ void list_variables(Interpreter& session, Reply& reply) {
   Reply values;
   if (!all.empty()) {
     open_output(values, false, true);
-    session.run({"{\n" + code + "}\n"}, values);
+    session.run({kBody + code}, values);
     close_output();
   }
   for (const auto& v : all) {
@@ -135,7 +135,7 @@ void serve(int requests, int replies, const EngineOptions& options) {
     // The first expression reads most of the prelude; better while the user is still typing.
     Reply first;
     open_output(first, false, true);
-    session->run({"(0), ::fluxion::console::Printed();"}, first);
+    session->run({std::string(1, kBody) + "(0), ::fluxion::console::Printed();"}, first);
     close_output();
     if (!first.failure.empty()) throw std::runtime_error(first.messages.empty() ? first.failure : first.messages[0].text);
     hello.names.push_back(Device::best().name() + ": " + Device::best().description());

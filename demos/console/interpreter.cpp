@@ -1,6 +1,9 @@
-// Every input is a translation unit of its own, compiled and run at once. Three things need care: names that are defined again, which
-// C++ forbids and a prompt must allow; failures halfway, after which the session must be as before; and the linker, which loses the
-// input after one that failed.
+// Every input is a translation unit of its own, compiled and run at once. Some things need care:
+// - Names that are defined again, which C++ forbids and a prompt must allow. Each declaration stands in an inline namespace of its own,
+//   so that nothing clashes, and afterwards look-ups find the latest alone.
+// - Failures halfway: the session must be as before. What does not compile or link is found out elsewhere (trial.cpp).
+// - clang 19: statements at the outermost level crash on lambdas, and so do erroneous declarations there. Hence functions around
+//   statements and namespaces around declarations.
 #include "interpreter.h"
 
 #include <cxxabi.h>
@@ -15,10 +18,13 @@
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
-#include <clang/Basic/DiagnosticSema.h>
 #include <clang/Lex/Lexer.h>
 #include <llvm/Demangle/Demangle.h>
+#include <llvm/ExecutionEngine/JITLink/EHFrameSupport.h>
 #include <llvm/ExecutionEngine/Orc/LLJIT.h>
+#include <llvm/ExecutionEngine/Orc/MapperJITLinkMemoryManager.h>
+#include <llvm/ExecutionEngine/Orc/MemoryMapper.h>
+#include <llvm/ExecutionEngine/Orc/ObjectLinkingLayer.h>
 #include <llvm/Support/TargetSelect.h>
 #pragma GCC diagnostic pop
 
@@ -28,7 +34,6 @@ namespace fluxion::console {
 class Diagnostics : public clang::DiagnosticConsumer {
  public:
   std::vector<Message> messages;
-  std::vector<std::string> redefined;  // names
 
   void HandleDiagnostic(clang::DiagnosticsEngine::Level level, const clang::Diagnostic& d) override {
     clang::DiagnosticConsumer::HandleDiagnostic(level, d);
@@ -40,22 +45,6 @@ class Diagnostics : public clang::DiagnosticConsumer {
     m.level = level == clang::DiagnosticsEngine::Note ? "note" : level == clang::DiagnosticsEngine::Warning ? "warning" : "error";
     if (m.level == "note" && m.text.find("included multiple times") != m.text.npos) return;
     place(d, m);
-    switch (d.getID()) {
-      case clang::diag::err_redefinition:
-      case clang::diag::err_redefinition_different_kind:
-      case clang::diag::err_redefinition_different_type:
-      case clang::diag::err_redefinition_different_typedef:
-      case clang::diag::err_redefinition_different_namespace_alias:
-      case clang::diag::err_redefinition_different_concept:
-      case clang::diag::err_ovl_diff_return_type:
-      case clang::diag::err_tag_reference_conflict:
-      case clang::diag::err_conflicting_types: {
-        const std::size_t begin = m.text.find('\''), end = m.text.find('\'', begin + 1);
-        if (end != m.text.npos) redefined.push_back(m.text.substr(begin + 1, end - begin - 1));
-        break;
-      }
-      default: break;
-    }
     messages.push_back(std::move(m));
   }
 
@@ -98,7 +87,8 @@ void collect(clang::DeclContext* context, std::vector<clang::NamedDecl*>& out) {
     } else if (auto* parts = llvm::dyn_cast<clang::DecompositionDecl>(d)) {
       for (clang::BindingDecl* b : parts->bindings()) out.push_back(b);
     } else if (auto* named = llvm::dyn_cast<clang::NamedDecl>(d)) {
-      if (!d->isImplicit() && named->getDeclName()) out.push_back(named);
+      if (!d->isImplicit() && named->getDeclName() && !(named->getDeclName().isIdentifier() && named->getName().starts_with("fluxion_call_")))
+        out.push_back(named);
     }
   }
 }
@@ -113,11 +103,39 @@ void hide(clang::Sema& sema, clang::NamedDecl* d) {
     if (const auto it = map->find(d->getDeclName()); it != map->end()) it->second.remove(d);
   }
 }
-void unhide(clang::Sema& sema, clang::NamedDecl* d) {
-  sema.IdResolver.AddDecl(d);
-  sema.TUScope->AddDecl(d);
-  d->getDeclContext()->makeDeclVisibleInContext(d);
+/// All code of a session within 1 GiB: it refers to code of earlier inputs by 32 bits, and the tapes of kernels reserve so much address
+/// space that two allocations in a row may lie further apart than that.
+std::unique_ptr<llvm::orc::LLJITBuilder> near_code() {
+  using namespace llvm::orc;
+  auto builder = std::make_unique<LLJITBuilder>();
+  auto machine = JITTargetMachineBuilder::detectHost();
+  if (!machine) throw std::runtime_error(llvm::toString(machine.takeError()));
+  machine->setRelocationModel(llvm::Reloc::PIC_);
+  machine->setCodeModel(llvm::CodeModel::Small);
+  builder->setJITTargetMachineBuilder(std::move(*machine));
+  builder->setObjectLinkingLayerCreator([](ExecutionSession& session, const llvm::Triple&) -> llvm::Expected<std::unique_ptr<ObjectLayer>> {
+    auto memory = MapperJITLinkMemoryManager::CreateWithMapper<InProcessMemoryMapper>(std::size_t{1} << 30);
+    if (!memory) return memory.takeError();
+    auto layer = std::make_unique<ObjectLinkingLayer>(session, std::move(*memory));
+    layer->addPlugin(std::make_unique<EHFrameRegistrationPlugin>(session, std::make_unique<llvm::jitlink::InProcessEHFrameRegistrar>()));
+    return layer;
+  });
+  return builder;
 }
+
+/// Gives clang's session the builder of its linker.
+class Clang : public clang::Interpreter {
+ public:
+  static std::unique_ptr<clang::Interpreter> make(std::unique_ptr<clang::CompilerInstance> compiler) {
+    llvm::Error error = llvm::Error::success();
+    std::unique_ptr<clang::Interpreter> out(new Clang(std::move(compiler), error));
+    if (error) throw std::runtime_error(llvm::toString(std::move(error)));
+    return out;
+  }
+
+ private:
+  Clang(std::unique_ptr<clang::CompilerInstance> compiler, llvm::Error& error) : clang::Interpreter(std::move(compiler), error, near_code()) {}
+};
 
 /// What is being thrown, for people.
 void take_exception(Reply& reply) {
@@ -171,13 +189,13 @@ Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::s
   if (!compiler) throw std::runtime_error(llvm::toString(compiler.takeError()));
   state_->diagnostics = std::make_unique<Diagnostics>();
   (*compiler)->getDiagnostics().setClient(state_->diagnostics.get(), false);
-  auto session = clang::Interpreter::create(std::move(*compiler));
-  if (!session) {
-    std::string why = llvm::toString(session.takeError());
+  try {
+    state_->session = Clang::make(std::move(*compiler));
+  } catch (const std::exception& e) {
+    std::string why = e.what();
     for (const Message& m : state_->diagnostics->messages) why += "; " + m.text;
     throw std::runtime_error(why);
   }
-  state_->session = std::move(*session);
   if (auto error = state_->session->LoadDynamicLibrary(library.c_str())) throw std::runtime_error(llvm::toString(std::move(error)));
   auto engine = state_->session->getExecutionEngine();
   if (!engine) throw std::runtime_error(llvm::toString(engine.takeError()));
@@ -187,86 +205,100 @@ Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::s
 
 Interpreter::~Interpreter() = default;
 
+namespace {
+
+/// Whether the later of two declarations of one name takes the place of the earlier: not where functions overload each other.
+bool replaces(clang::ASTContext& context, clang::NamedDecl* later, clang::NamedDecl* earlier) {
+  if (later == earlier || later->getDeclName() != earlier->getDeclName()) return false;
+  const auto function = [](clang::NamedDecl* d) {
+    if (auto* pattern = llvm::dyn_cast<clang::FunctionTemplateDecl>(d)) d = pattern->getTemplatedDecl();
+    return llvm::dyn_cast<clang::FunctionDecl>(d);
+  };
+  const clang::FunctionDecl *a = function(later), *b = function(earlier);
+  if (!a || !b) return true;
+  if (llvm::isa<clang::FunctionTemplateDecl>(later) != llvm::isa<clang::FunctionTemplateDecl>(earlier) || a->getNumParams() != b->getNumParams())
+    return false;
+  for (unsigned k = 0; k < a->getNumParams(); ++k)
+    if (!context.hasSameType(a->getParamDecl(k)->getType(), b->getParamDecl(k)->getType())) return false;
+  return true;
+}
+
+}  // namespace
+
+/// "Symbols not found: [ _Z6nolinkv, ... ]" in the user's words.
+std::string link_message(const std::string& what) {
+  const std::size_t open = what.find("[ "), close = what.rfind(" ]");
+  if (what.find("Symbols not found") == what.npos || open == what.npos || close == what.npos) return what;
+  std::string names;
+  for (std::size_t at = open + 2; at < close;) {
+    const std::size_t end = std::min(what.find(", ", at), close);
+    names += (names.empty() ? "" : ", ") + llvm::demangle(what.substr(at, end - at));
+    at = end + 2;
+  }
+  return "declared but nowhere defined: " + names;
+}
+
+clang::PartialTranslationUnit* Interpreter::State::parse(const std::string& code, std::vector<Message>& said) {
+  const std::string number = std::to_string(++inputs), text = code.substr(1);
+  std::string whole = code;
+  body.clear();
+  if (code[0] == kBody) {
+    body = "fluxion_call_" + number;
+    whole = "extern \"C\" void " + body + "() {\n" + text + "\n}\n";
+  } else if (code[0] == kDeclaration) {
+    whole = "inline namespace fluxion_input_" + number + " {\n" + text + "\n}\n";
+  }
+  diagnostics->messages.clear();
+  auto result = session->Parse(whole);
+  said = diagnostics->messages;
+  if (result) return &*result;
+  llvm::consumeError(result.takeError());
+  return nullptr;
+}
+
 void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
   State& s = *state_;
-  Diagnostics& said = *s.diagnostics;
-  clang::PartialTranslationUnit* unit = nullptr;
-  std::vector<clang::NamedDecl*> hidden;
-  const auto parse = [&](const std::string& code) -> clang::PartialTranslationUnit* {
-    said.messages.clear();
-    said.redefined.clear();
-    auto result = s.session->Parse(code);
-    if (result) return &*result;
-    llvm::consumeError(result.takeError());
-    return nullptr;
-  };
-  std::vector<Message> first;
-  for (std::size_t k = 0; k < codes.size() && !unit; ++k) {
-    unit = parse(codes[k]);
-    // Defined before? Then the old ones step aside, and the new ones are put where they clash with no symbol of the linker.
-    if (!unit && !said.redefined.empty()) {
-      const std::vector<Message> before = said.messages;
-      for (const std::string& name : said.redefined)
-        for (clang::NamedDecl* d : s.defined)
-          if (d->getNameAsString() == name && std::find(hidden.begin(), hidden.end(), d) == hidden.end()) {
-            hide(s.sema(), d);
-            hidden.push_back(d);
-          }
-      if (!hidden.empty())
-        unit = parse("inline namespace fluxion_input_" + std::to_string(++s.shadows) + " {\n" + codes[k] + "\n}\n");
-      if (!unit) {
-        for (clang::NamedDecl* d : hidden) unhide(s.sema(), d);
-        hidden.clear();
-        if (said.messages.empty()) said.messages = before;
-      }
-    }
-    if (k == 0) first = said.messages;
-  }
+  const std::size_t chosen = try_out(codes, reply);
+  if (chosen >= codes.size()) return;
+  std::vector<Message> said;
+  clang::PartialTranslationUnit* unit = s.parse(codes[chosen], said);
   if (!unit) {
     reply.failure = "compile";
-    reply.messages = std::move(first);
+    reply.messages = std::move(said);
     return;
   }
-  reply.messages.insert(reply.messages.end(), said.messages.begin(), said.messages.end());  // warnings
-
   std::vector<clang::NamedDecl*> made;
   collect(unit->TUPart, made);
   s.link_errors.clear();
+  const auto link_failed = [&](llvm::Error error) {
+    reply.failure = "link";
+    std::string what = llvm::toString(std::move(error));
+    for (const std::string& e : s.link_errors) what = e;
+    reply.messages.push_back({"error", link_message(what), {}, 0, 0, 0});
+  };
   try {
-    if (unit->TheModule) {
-      if (auto error = s.session->Execute(*unit)) {
-        reply.failure = "link";
-        std::string what = llvm::toString(std::move(error));
-        for (const std::string& e : s.link_errors) what = e;
-        // "Symbols not found: [ _Z6nolinkv, ... ]"
-        if (const std::size_t open = what.find("[ "), close = what.rfind(" ]"); what.starts_with("Symbols not found") && close != what.npos) {
-          std::string names;
-          for (std::size_t at = open + 2; at < close;) {
-            const std::size_t end = std::min(what.find(", ", at), close);
-            names += (names.empty() ? "" : ", ") + llvm::demangle(what.substr(at, end - at));
-            at = end + 2;
-          }
-          what = "declared but nowhere defined: " + names;
-        }
-        reply.messages.push_back({"error", what, {}, 0, 0, 0});
-      }
+    if (unit->TheModule)
+      if (auto error = s.session->Execute(*unit)) link_failed(std::move(error));
+    if (!s.body.empty() && reply.failure.empty()) {
+      auto address = s.session->getSymbolAddress(s.body);
+      if (address) address->toPtr<void (*)()>()();
+      else link_failed(address.takeError());
     }
   } catch (...) {
     take_exception(reply);
   }
-  if (reply.failure == "link") {
-    // The input after a failed link is lost: make it this one.
-    if (auto* empty = parse(";"); empty && empty->TheModule) llvm::consumeError(s.session->Execute(*empty));
-    s.link_errors.clear();
-  }
-  if (reply.failure.empty()) {
-    for (clang::NamedDecl* d : hidden) std::erase(s.defined, d);
-    s.defined.insert(s.defined.end(), made.begin(), made.end());
-  } else {
+  if (!reply.failure.empty()) {
     // A variable whose initialiser threw was never made: nobody may name it.
     for (clang::NamedDecl* d : made) hide(s.sema(), d);
-    for (clang::NamedDecl* d : hidden) unhide(s.sema(), d);
+    return;
   }
+  for (clang::NamedDecl* later : made)
+    std::erase_if(s.defined, [&](clang::NamedDecl* earlier) {
+      const bool gone = replaces(s.context(), later, earlier);
+      if (gone) hide(s.sema(), earlier);
+      return gone;
+    });
+  s.defined.insert(s.defined.end(), made.begin(), made.end());
 }
 
 }  // namespace fluxion::console

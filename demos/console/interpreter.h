@@ -27,8 +27,11 @@ class Interpreter {
   /// How the last word of `text` may go on, as whole words.
   std::vector<std::string> complete(const std::string& text);
 
+  struct State;  // interpreter_state.h
+
  private:
-  struct State;
+  /// Which of `codes` compiles and links, tried in a copy of the process; codes.size() where none does, with the reason in `reply`.
+  std::size_t try_out(const std::vector<std::string>& codes, Reply& reply);
   std::unique_ptr<State> state_;
 };
 

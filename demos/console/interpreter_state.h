@@ -25,11 +25,18 @@ struct Interpreter::State {
   std::unique_ptr<clang::Interpreter> session;
   std::vector<std::string> link_errors;
   std::vector<clang::NamedDecl*> defined;  // by the user, in order; those that are hidden are gone
-  int shadows = 0;                         // how many namespaces were made for names that are defined anew
+  int inputs = 0;  // for names of functions and namespaces around them
+
+  /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors.
+  clang::PartialTranslationUnit* parse(const std::string& code, std::vector<Message>& said);
+  std::string body;  // the function that the latest input is to be called by, or ""
 
   clang::Sema& sema() const { return session->getCompilerInstance()->getSema(); }
   clang::ASTContext& context() const { return session->getASTContext(); }
   std::string type_name(clang::QualType type) const;
 };
+
+/// What the linker says, in the user's words.
+std::string link_message(const std::string& what);
 
 }  // namespace fluxion::console

@@ -99,8 +99,13 @@ class Scanner {
   void finish(Item::Kind kind) {
     std::string_view t = text_.substr(begin_, at_ - begin_);
     while (!t.empty() && is_space(t.back())) t.remove_suffix(1);
-    item_.kind = kind;
     item_.text = std::string(t);
+    if (kind != Item::Kind::outermost && kind != Item::Kind::command && declares(t)) {
+      // A declaration whose `;` was forgotten is one all the same; a function's body needs none.
+      if (kind == Item::Kind::expression) item_.text += "\n;";
+      kind = outermost(t) ? Item::Kind::outermost : Item::Kind::declaration;
+    }
+    item_.kind = kind;
     out_.items.push_back(std::move(item_));
   }
   void directive() {
@@ -109,7 +114,7 @@ class Scanner {
       if (!comment()) next();
     }
     if (text_.substr(begin_, at_ - begin_).ends_with('\\')) out_.open = "\\";
-    finish(Item::Kind::directive);
+    finish(Item::Kind::outermost);
   }
   /// To the end of the line, or as far as brackets are open.
   void command() {
@@ -129,9 +134,11 @@ class Scanner {
     std::string first, last;  // at depth 0: the first word or bracket; the last word, bracket, or character of an operator
     std::string brackets;
     bool assigned = false, called = false, is_class = false;
-    bool declared = false;  // the first two words have only blanks between them
-    int words = 0;
     while (!done()) {
+      if (peek() == '\n' && brackets.empty() && line_ends(first, last) && !is_class) {
+        finish(Item::Kind::expression);
+        return;
+      }
       if (is_space(peek())) {
         next();
         continue;
@@ -149,7 +156,6 @@ class Scanner {
         while (!done() && (is_word(peek()) || (number && peek() == '.'))) word += peek(), next();
         if (peek() == '"' && word.ends_with('R')) continue;  // a raw string comes
         if (!brackets.empty()) continue;
-        if (++words == 2) declared = last == first;
         if (one_of(word, kClassWords) && (first.empty() || last == ">" || one_of(last, kDeclarationWords))) is_class = true;
         if (first.empty()) first = word;
         last = word;
@@ -171,7 +177,8 @@ class Scanner {
         if (!brackets.empty()) continue;
         last = mark;
         if (c == '}' && !is_class && !assigned && ends_block(first, called)) {
-          finish(Item::Kind::statement);
+          // A function without a type in front is a constructor, outside of its class.
+          finish(one_of(first, kBlockWords) || first == "{" ? Item::Kind::statement : Item::Kind::outermost);
           return;
         }
         continue;
@@ -189,11 +196,87 @@ class Scanner {
     }
     if (!brackets.empty()) out_.open = brackets.back();
     else if (out_.open.empty() && waits(first, last)) out_.open = "...";
-    const bool declares = is_class || one_of(first, kDeclarationWords) || (one_of(first, kTypeWords) && declared);
-    finish(declares || one_of(first, kBlockWords) ? Item::Kind::statement : Item::Kind::expression);
-    if (declares) out_.items.back().text += "\n;";  // a declaration whose `;` was forgotten
+    finish(one_of(first, kBlockWords) ? Item::Kind::statement : Item::Kind::expression);
   }
 
+  /// Whether a declaration cannot stand inside of a namespace that is made for it.
+  static bool outermost(std::string_view t) {
+    // `int P::f() {`: a member of a class from before; a qualified name right before the first bracket, with a type in front.
+    const std::size_t bracket = t.find('('), qualified = t.substr(0, bracket).rfind("::");
+    if (bracket != t.npos && qualified != t.npos && t.substr(0, bracket).find_first_of("=<{") == t.npos && t.substr(0, qualified).find(' ') != t.npos &&
+        t.substr(qualified, bracket - qualified).find(' ') == t.npos)
+      return true;
+    if (t.starts_with("inline namespace") || t.starts_with("namespace") || t.starts_with("extern")) return true;
+    if (t.starts_with("using")) return t.find('=') == t.npos;
+    if (!t.starts_with("template")) return false;
+    t.remove_prefix(8);  // template <> struct A<int>: a specialisation; template struct A<int>: an instantiation
+    while (!t.empty() && is_space(t.front())) t.remove_prefix(1);
+    if (!t.starts_with('<')) return true;
+    t.remove_prefix(1);
+    while (!t.empty() && is_space(t.front())) t.remove_prefix(1);
+    return t.starts_with('>');
+  }
+
+  /// Whether a statement declares something, by its first words: `auto`, `int x`, `fx::Buffer<float> x`, `P f(int a) {`.
+  static bool declares(std::string_view t) {
+    std::size_t at = 0;
+    const auto blanks = [&] {
+      while (at < t.size() && is_space(t[at])) ++at;
+    };
+    const auto word = [&] {
+      const std::size_t begin = at;
+      while (at < t.size() && is_word(t[at])) ++at;
+      return t.substr(begin, at - begin);
+    };
+    const std::string_view first = word();
+    if (one_of(first, kDeclarationWords) || one_of(first, kClassWords) || first == "namespace") return first != "return";
+    if (first.empty() ? !t.starts_with("::") : one_of(first, kBlockWords) || first == "extern" || std::isdigit(static_cast<unsigned char>(first[0])))
+      return first == "extern";
+    for (std::string_view last = first;; ) {
+      blanks();
+      if (t.substr(at).starts_with("::")) {
+        at += 2;
+        last = word();
+        continue;
+      }
+      if (at < t.size() && t[at] == '<' && last != "operator") {  // arguments of a template, unless they do not end
+        int depth = 0;
+        std::size_t k = at;
+        for (; k < t.size() && t[k] != ';'; ++k) {
+          if (t[k] == '<') ++depth;
+          if (t[k] == '>' && --depth == 0) break;
+        }
+        if (k >= t.size() || t[k] != '>') return false;
+        at = k + 1;
+        continue;
+      }
+      while (at < t.size() && (t[at] == '*' || t[at] == '&' || is_space(t[at]))) ++at;
+      const std::string_view name = word();
+      if (name.empty() || one_of(name, kBlockWords)) return false;
+      if (one_of(first, kTypeWords)) return true;
+      blanks();
+  // `a * b` and `a & b` are values where nothing is made of them
+      const bool pointer = t.substr(static_cast<std::size_t>(last.data() - t.data()) + last.size()).substr(0, static_cast<std::size_t>(name.data() - last.data()) - last.size()).find_first_of("*&") != std::string_view::npos;
+      return !pointer || (at < t.size() && (t[at] == '=' || t[at] == '(' || t[at] == '{') && !t.substr(at).starts_with("=="));
+    }
+  }
+
+  /// Whether the end of this line ends the statement: an expression without a semicolon, which the next line does not go on with.
+  bool line_ends(const std::string& first, const std::string& last) const {
+    if (first.empty() || waits(first, last) || one_of(first, kDeclarationWords) || one_of(first, kClassWords) || one_of(first, kBlockWords) ||
+        one_of(first, kTypeWords))
+      return false;
+    Scanner ahead(text_, line_);
+    ahead.at_ = at_;
+    while (!ahead.done() && (is_space(ahead.peek()) || ahead.comment()))
+      if (is_space(ahead.peek())) ahead.next();
+    const char c = ahead.peek(), d = ahead.peek(1);
+    if (c == '\0') return true;
+    if (c == ':') return d == ':' || std::isalpha(static_cast<unsigned char>(d));
+    if (c == '!') return d != '=';
+    if ((c == '+' || c == '-') && d == c) return true;
+    return std::string_view("+-*/%&|^<>=?.,;{)]}").find(c) == std::string_view::npos;
+  }
   std::string_view following_word() const {
     std::size_t k = at_;
     while (k < text_.size() && is_space(text_[k])) ++k;

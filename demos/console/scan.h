@@ -9,9 +9,15 @@
 
 namespace fluxion::console {
 
-/// A statement, declaration, expression, preprocessor line or command of the console, without what surrounds it.
+/// A part of an input that runs by itself, without what surrounds it.
 struct Item {
-  enum class Kind : unsigned char { statement, expression, directive, command };
+  enum class Kind : unsigned char {
+    declaration,
+    outermost,  // namespaces, directives, specialisations: what cannot stand inside of a namespace
+    statement,
+    expression,
+    command
+  };
   Kind kind = Kind::statement;
   std::string text;
   int line = 1, column = 1;  // where it starts

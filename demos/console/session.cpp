@@ -99,16 +99,19 @@ bool Session::item(const Item& item, const std::string& file) {
     return good;
   }
   Request request;
-  if (item.kind == Item::Kind::expression)
-    request.texts = {around("(", item.text, at, "), ::fluxion::console::Printed();"), around("", item.text + "\n;", at, "")};
-  else
-    request.texts = {around("", item.text, at, "")};
+  const std::string raw = around("", item.text, at, "");
+  switch (item.kind) {
+    case Item::Kind::expression: request.texts = {kBody + around("(", item.text, at, "), ::fluxion::console::Printed();")}; break;
+    case Item::Kind::statement: request.texts = {kBody + raw}; break;
+    case Item::Kind::declaration: request.texts = {kDeclaration + raw}; break;
+    default: request.texts = {raw};
+  }
   const bool good = run(std::move(request), true);
   if (good) current_.source += item.text + "\n";
   return good;
 }
 
-bool Session::run(Request request, bool remembered, const std::string& hint) {
+bool Session::run(Request request, bool remembered, const std::string& hint, const Place& at) {
   Answer answer = worker_.ask(request);
   record_.out += answer.out, record_.error += answer.error;
   if (answer.end != Answer::End::replied) return lost(answer);
@@ -120,11 +123,8 @@ bool Session::run(Request request, bool remembered, const std::string& hint) {
   }
   // What a command made of an argument that it cannot take is of no interest; what it takes is.
   if (!hint.empty() && answer.reply.failure == "compile" && !answer.reply.messages.empty() &&
-      answer.reply.messages[0].text.find("no matching function for call to 'fluxion::console") == std::string::npos &&
       answer.reply.messages[0].text.starts_with("no matching function for call to ")) {
-    Message first = answer.reply.messages[0];
-    first.text = hint;
-    answer.reply.messages = {first};
+    answer.reply.messages = {{"error", hint, at.file, at.line, at.column, 1}};
   }
   failed(answer.reply.failure, answer.reply.messages);
   return false;

@@ -48,7 +48,9 @@ class Session {
   /// The failure of a command.
   bool refuse(const std::string& why, const Place& at);
   /// Asks the engine; what ran is run again after a crash if it is to be remembered.
-  bool run(Request request, bool remembered, const std::string& hint = {});
+  /// `hint`: what a command takes, said at `at` where the argument is nothing of the kind.
+  bool run(Request request, bool remembered, const std::string& hint, const Place& at);
+  bool run(Request request, bool remembered) { return run(std::move(request), remembered, {}, {}); }
   /// An answer of the engine that is no code's; empty names where it failed.
   std::vector<std::string> query(const Request& request);
   bool load(const std::string& path, const Place& at);

@@ -130,7 +130,7 @@ std::vector<std::string> Interpreter::complete(const std::string& text) {
       const bool last = k + 1 == chain.before.size();
       if (auto* space = llvm::dyn_cast_or_null<clang::NamespaceDecl>(at)) {
         if (last) {
-          contents(space, names);
+          for (const clang::NamespaceDecl* part : space->redecls()) contents(part, names);
           break;
         }
         at = find(space, chain.before[k + 1]);

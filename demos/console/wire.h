@@ -7,10 +7,15 @@
 
 namespace fluxion::console {
 
+/// The first character of C++: the body of a function that is to be called; declarations that may take the place of others; anything
+/// else stands at the outermost level as it is.
+inline constexpr char kBody = '\1', kDeclaration = '\2';
+
 struct Request {
   enum class Verb : char { run = 'r', complete = 'c', variables = 'v', set = 's' };
   Verb verb = Verb::run;
-  /// run: C++ that says the same in different ways; the first that compiles is run, the errors are those of the first.
+  /// run: C++ that says the same in different ways; the first that compiles is run, the errors are those of the first. The first
+  /// character says what each is.
   /// complete: the text before the cursor. set: a name and a value.
   std::vector<std::string> texts;
   bool quiet = false;  // run again after a crash: nothing is printed

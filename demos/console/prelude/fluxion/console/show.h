@@ -74,9 +74,8 @@ template <class T> std::string joined_members(const T& v) {
   std::vector<std::string> parts;
   if constexpr (TupleLike<T>)
     [&]<std::size_t... K>(std::index_sequence<K...>) {
-      using std::get;
-      if constexpr (requires { get<0>(v); }) (parts.push_back(text(get<K>(v))), ...);
-      else (parts.push_back(text(v.template get<K>())), ...);
+      if constexpr (requires { v.template get<0>(); }) (parts.push_back(text(v.template get<K>())), ...);
+      else (parts.push_back(text(std::get<K>(v))), ...);
     }(std::make_index_sequence<std::tuple_size<T>::value>{});
   else
     detail::with_members(v, [&](const auto&... m) { (parts.push_back(text(m)), ...); });
