@@ -64,9 +64,11 @@ bool code(Session& s, std::vector<std::string> texts, const Use& u, const std::s
 /// Calls of the prelude for a kernel or function, or for a call of a program.
 std::vector<std::string> looks(const std::string& what, const std::string& stage, const Use& u, const std::string& wrap = "") {
   const std::string open = wrap.empty() ? "(" : kHost + wrap + "(";
-  std::vector<std::string> texts = {around(fmt::format("{}show_code({}, {}, {}", kHost, literal(what), literal(stage), open), u.text, u.at, "));")};
+  std::vector<std::string> texts = {
+      around(fmt::format("{}show_code({}, {}, {}", kHost, literal(what), literal(stage), open), u.text, u.at, "));")};
   if (const auto call = split_call(u.text))
-    texts.push_back(around(fmt::format("{}show_program({}, {}", kHost, literal(what), open), call->first, u.at, fmt::format("))({});", call->second)));
+    texts.push_back(
+        around(fmt::format("{}show_program({}, {}", kHost, literal(what), open), call->first, u.at, fmt::format("))({});", call->second)));
   return texts;
 }
 /// :lowered, :llvm and the like: the command has the name of what it shows.
@@ -94,7 +96,8 @@ bool explain(Session& s, Use u) {
 bool time(Session& s, Use u) {
   if (u.text.empty()) return s.refuse(":time needs a call: :time k(x, y)", u.at);
   std::vector<std::string> texts;
-  if (const auto call = split_call(u.text)) texts.push_back(around(kHost + "timed((", call->first, u.at, fmt::format("))({});", call->second)));
+  if (const auto call = split_call(u.text))
+    texts.push_back(around(kHost + "timed((", call->first, u.at, fmt::format("))({});", call->second)));
   texts.push_back(around(kHost + "time_code([] { (void)(", u.text, u.at, "); });"));
   return code(s, texts, u);
 }
@@ -127,8 +130,10 @@ bool plot(Session& s, Use u) {
   std::string interval;
   if (is_number(low) && is_number(high) && !rest.empty()) expression = rest, interval = ", " + low + ", " + high;
   if (expression.empty()) return s.refuse(":plot needs an array or a function: :plot x, :plot f -6 6, :plot x --out x.png", u.at);
-  return code(s, {around(fmt::format("{}plot({}, {}, (", kHost, literal(expression), literal(out)), expression, u.at, fmt::format("){});", interval))}, u,
-              ":plot takes a buffer, a std::vector of numbers, or a function of one number");
+  return code(
+      s,
+      {around(fmt::format("{}plot({}, {}, (", kHost, literal(expression), literal(out)), expression, u.at, fmt::format("){});", interval))},
+      u, ":plot takes a buffer, a std::vector of numbers, or a function of one number");
 }
 
 bool set_variable(Session& s, const std::string& name, const std::string& value, bool quiet = false) {
@@ -147,20 +152,23 @@ bool device(Session& s, Use u) {
   r.verb = Request::Verb::set;
   std::string out;
   const auto names = s.query(r);
-  for (std::size_t k = 0; k + 2 < names.size(); k += 3) out += fmt::format("{} {:<10} {}\n", names[k + 2].empty() ? " " : "*", names[k], names[k + 1]);
+  for (std::size_t k = 0; k + 2 < names.size(); k += 3)
+    out += fmt::format("{} {:<10} {}\n", names[k + 2].empty() ? " " : "*", names[k], names[k + 1]);
   if (names.empty()) return false;
   s.say(out);
   return true;
 }
 bool set(Session& s, Use u) {
-  constexpr std::array<std::pair<const char*, const char*>, 4> kNames = {{{"debug", "FLUXION_DEBUG"}, {"dump", "FLUXION_DUMP"}, {"threads", "FLUXION_THREADS"}, {"device", "FLUXION_DEVICE"}}};
+  constexpr std::array<std::pair<const char*, const char*>, 4> kNames = {
+      {{"debug", "FLUXION_DEBUG"}, {"dump", "FLUXION_DUMP"}, {"threads", "FLUXION_THREADS"}, {"device", "FLUXION_DEVICE"}}};
   if (u.text.empty()) {
-    std::string out = "debug bounds,nan,inf,race,verify | off   what kernels and programs made from now on check\n"
-                      "dump  all | captured,llvm,asm,... | off    stages that are printed while they are compiled\n"
-                      "threads N                                  of the CPU device\n"
-                      "device NAME                                what fx::Device::best() gives\n"
-                      "time on | off                              how long each input took\n"
-                      "colour on | off\n";
+    std::string out =
+        "debug bounds,nan,inf,race,verify | off   what kernels and programs made from now on check\n"
+        "dump  all | captured,llvm,asm,... | off    stages that are printed while they are compiled\n"
+        "threads N                                  of the CPU device\n"
+        "device NAME                                what fx::Device::best() gives\n"
+        "time on | off                              how long each input took\n"
+        "colour on | off\n";
     for (const auto& [name, value] : s.settings) out += fmt::format("now: {}={}\n", name, value);
     s.say(out);
     return true;
@@ -253,8 +261,10 @@ bool help(Session& s, Use u) {
     if (u.text.empty() || u.text == c.name) out += fmt::format("{:<{}}  {}\n", fmt::format(":{} {}", c.name, c.arguments), wide, c.what);
   if (out.empty()) return s.refuse(fmt::format("no command \"{}\"; :help lists them", u.text), u.at);
   if (u.text.empty())
-    out += "Anything else is C++20 with <fluxion/fluxion.h> and `namespace fx = fluxion`. An expression without a semicolon prints its value.\n"
-           "Names may be defined again. Ctrl-C stops what runs, Tab completes, Ctrl-R searches the history.\n";
+    out +=
+        "Anything else is C++20 with <fluxion/fluxion.h> and `namespace fx = fluxion`. An expression without a semicolon prints its "
+        "value.\n"
+        "Names may be defined again. Ctrl-C stops what runs, Tab completes, Ctrl-R searches the history.\n";
   s.say(out);
   return true;
 }

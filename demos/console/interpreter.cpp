@@ -87,7 +87,8 @@ void collect(clang::DeclContext* context, std::vector<clang::NamedDecl*>& out) {
     } else if (auto* parts = llvm::dyn_cast<clang::DecompositionDecl>(d)) {
       for (clang::BindingDecl* b : parts->bindings()) out.push_back(b);
     } else if (auto* named = llvm::dyn_cast<clang::NamedDecl>(d)) {
-      if (!d->isImplicit() && named->getDeclName() && !(named->getDeclName().isIdentifier() && named->getName().starts_with("fluxion_call_")))
+      if (!d->isImplicit() && named->getDeclName() &&
+          !(named->getDeclName().isIdentifier() && named->getName().starts_with("fluxion_call_")))
         out.push_back(named);
     }
   }
@@ -134,7 +135,8 @@ class Clang : public clang::Interpreter {
   }
 
  private:
-  Clang(std::unique_ptr<clang::CompilerInstance> compiler, llvm::Error& error) : clang::Interpreter(std::move(compiler), error, near_code()) {}
+  Clang(std::unique_ptr<clang::CompilerInstance> compiler, llvm::Error& error)
+      : clang::Interpreter(std::move(compiler), error, near_code()) {}
 };
 
 /// What is being thrown, for people.
@@ -148,17 +150,11 @@ void take_exception(Reply& reply) {
   };
   try {
     throw;
-  } catch (const KernelError& e) {
-    of_fluxion("KernelError", e);
-  } catch (const ShapeError& e) {
+  } catch (const KernelError& e) { of_fluxion("KernelError", e); } catch (const ShapeError& e) {
     of_fluxion("ShapeError", e);
-  } catch (const DeviceError& e) {
-    of_fluxion("DeviceError", e);
-  } catch (const IoError& e) {
+  } catch (const DeviceError& e) { of_fluxion("DeviceError", e); } catch (const IoError& e) {
     of_fluxion("IoError", e);
-  } catch (const Bug& e) {
-    of_fluxion("Bug", e);
-  } catch (const Error& e) {
+  } catch (const Bug& e) { of_fluxion("Bug", e); } catch (const Error& e) {
     of_fluxion("Error", e);
   } catch (const std::bad_alloc&) {
     reply.failure = "exception";
@@ -166,9 +162,7 @@ void take_exception(Reply& reply) {
   } catch (const std::exception& e) {
     reply.failure = "exception";
     m.text = demangled(typeid(e).name()) + ": " + e.what();
-  } catch (const abi::__forced_unwind&) {
-    throw;
-  } catch (...) {
+  } catch (const abi::__forced_unwind&) { throw; } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     reply.failure = "exception";
     m.text = "an exception of type " + (type ? demangled(type->name()) : std::string("unknown"));
@@ -216,7 +210,8 @@ bool replaces(clang::ASTContext& context, clang::NamedDecl* later, clang::NamedD
   };
   const clang::FunctionDecl *a = function(later), *b = function(earlier);
   if (!a || !b) return true;
-  if (llvm::isa<clang::FunctionTemplateDecl>(later) != llvm::isa<clang::FunctionTemplateDecl>(earlier) || a->getNumParams() != b->getNumParams())
+  if (llvm::isa<clang::FunctionTemplateDecl>(later) != llvm::isa<clang::FunctionTemplateDecl>(earlier) ||
+      a->getNumParams() != b->getNumParams())
     return false;
   for (unsigned k = 0; k < a->getNumParams(); ++k)
     if (!context.hasSameType(a->getParamDecl(k)->getType(), b->getParamDecl(k)->getType())) return false;
@@ -284,9 +279,7 @@ void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
       if (address) address->toPtr<void (*)()>()();
       else link_failed(address.takeError());
     }
-  } catch (...) {
-    take_exception(reply);
-  }
+  } catch (...) { take_exception(reply); }
   if (!reply.failure.empty()) {
     // A variable whose initialiser threw was never made: nobody may name it.
     for (clang::NamedDecl* d : made) hide(s.sema(), d);

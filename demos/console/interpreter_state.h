@@ -25,7 +25,7 @@ struct Interpreter::State {
   std::unique_ptr<clang::Interpreter> session;
   std::vector<std::string> link_errors;
   std::vector<clang::NamedDecl*> defined;  // by the user, in order; those that are hidden are gone
-  int inputs = 0;  // for names of functions and namespaces around them
+  int inputs = 0;                          // for names of functions and namespaces around them
 
   /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors.
   clang::PartialTranslationUnit* parse(const std::string& code, std::vector<Message>& said);

@@ -11,7 +11,8 @@ std::string line_of(const json& j) { return j.dump(-1, ' ', false, json::error_h
 }  // namespace
 
 std::string to_json(const Record& r, const std::string& id, const std::string& file, int line) {
-  json out = {{"id", json::parse(id)}, {"ok", r.failure.empty()}, {"values", json::array()}, {"output", r.out}, {"errors", r.error}, {"ms", r.milliseconds}};
+  json out = {{"id", json::parse(id)}, {"ok", r.failure.empty()}, {"values", json::array()},
+              {"output", r.out},       {"errors", r.error},       {"ms", r.milliseconds}};
   for (const Shown& s : r.values) out["values"].push_back({{"text", s.text}, {"type", s.type}});
   if (!r.failure.empty()) {
     out["error"] = {{"kind", r.failure}, {"message", r.message}, {"report", r.report}};

@@ -18,7 +18,17 @@ using PromptFunction = char* (*)(EditLine*);
 using KeyFunction = unsigned char (*)(EditLine*, int);
 
 // The numbers of histedit.h.
-enum Parameter { kEditor = 2, kSignal = 3, kBind = 4, kTty = 8, kAddFunction = 9, kHistory = 10, kClientData = 14, kPromptEscaped = 21 };
+enum Parameter {
+  kEditor = 2,
+  kSignal = 3,
+  kBind = 4,
+  kTty = 8,
+  kAddFunction = 9,
+  kHistory = 10,
+  kClientData = 14,
+  kPrepare = 16,
+  kPromptEscaped = 21
+};
 enum HistoryOperation { kSetSize = 1, kEnter = 10, kSetUnique = 20 };
 enum Result : unsigned char { kNewLine = 1, kRefresh = 4, kCursor = 5, kError = 6, kRedisplay = 8 };
 

@@ -47,9 +47,8 @@ void progress(std::string_view text) {
 /// Inputs from the terminal until its end.
 void talk(Session& session, bool colours) {
   std::string before;  // lines of an unfinished input
-  Terminal terminal(history_file(), colours, [&](const std::string& line) {
-    return session.complete(before.empty() ? line : before + line);
-  });
+  Terminal terminal(history_file(), colours,
+                    [&](const std::string& line) { return session.complete(before.empty() ? line : before + line); });
   int line = 1;
   bool failed = false;
   while (!session.done()) {
@@ -132,7 +131,8 @@ int run(const Options& options) {
     }
   }
   if (talks && !session.done()) {
-    fmt::print("{}fluxion 0.1{}  {} | :help\n", fluxion::console::style(style.colours).bold, fluxion::console::style(style.colours).off, session.device());
+    fmt::print("{}fluxion 0.1{}  {} | :help\n", fluxion::console::style(style.colours).bold, fluxion::console::style(style.colours).off,
+               session.device());
     std::fflush(stdout);
     talk(session, style.colours);
     return session.done() ? session.status() : 0;

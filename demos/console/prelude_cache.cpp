@@ -57,7 +57,7 @@ std::string contents(const fs::path& file) {
 }
 
 std::string identity(const fs::path& program) {
-  struct stat s {};
+  struct stat s{};
   if (stat(program.c_str(), &s) != 0) return {};
   return program.string() + std::to_string(s.st_size) + "," + std::to_string(s.st_mtim.tv_sec) + "," + std::to_string(s.st_mtim.tv_nsec);
 }
@@ -75,10 +75,11 @@ fs::path cache_root() {
 
 /// Code is loaded from there: it has to be the user's own, and nobody else may write to it.
 void check_owner(const fs::path& folder) {
-  struct stat s {};
+  struct stat s{};
   if (lstat(folder.c_str(), &s) != 0 || !S_ISDIR(s.st_mode)) throw std::runtime_error("cannot make the folder " + folder.string());
   if (s.st_uid != getuid() || (s.st_mode & 022) != 0)
-    throw std::runtime_error(folder.string() + " belongs to another user or may be written by others; set FLUXION_CACHE_DIR to a folder of your own");
+    throw std::runtime_error(folder.string() +
+                             " belongs to another user or may be written by others; set FLUXION_CACHE_DIR to a folder of your own");
 }
 
 /// Runs a program with its output in `log`; its status.
@@ -137,7 +138,8 @@ Prelude prepare_prelude(bool anew, void (*progress)(std::string_view text)) {
     std::vector<std::string> first{compiler};
     first.insert(first.end(), flags.begin(), flags.end());
     std::vector<std::string> second = first;
-    for (const char* f : {"-Xclang", "-fincremental-extensions", "-Xclang", "-fno-pch-timestamp", "-fpch-codegen", "-fpch-instantiate-templates", "-x", "c++-header"})
+    for (const char* f : {"-Xclang", "-fincremental-extensions", "-Xclang", "-fno-pch-timestamp", "-fpch-codegen",
+                          "-fpch-instantiate-templates", "-x", "c++-header"})
       first.push_back(f);
     first.insert(first.end(), {prelude, "-o", (work / "prelude.pch").string()});
     second.insert(second.end(), {"-shared", (work / "prelude.pch").string(), "-o", (work / "libprelude.so").string()});

@@ -13,8 +13,8 @@ std::string excerpt(const Message& m, const SourceText& sources, const Style& s)
   std::string under;
   for (int k = 0; k + 1 < m.column; ++k) under += (*line)[static_cast<std::size_t>(k)] == '\t' ? '\t' : ' ';
   const int room = static_cast<int>(line->size()) - m.column + 1;
-  out += fmt::format("{}      | {}{}{}^{}{}\n", s.dim, s.off, under, s.green, std::string(static_cast<std::size_t>(std::max(0, std::min(m.width, room) - 1)), '~'),
-                     s.off);
+  out += fmt::format("{}      | {}{}{}^{}{}\n", s.dim, s.off, under, s.green,
+                     std::string(static_cast<std::size_t>(std::max(0, std::min(m.width, room) - 1)), '~'), s.off);
   return out;
 }
 

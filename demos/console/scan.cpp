@@ -19,7 +19,8 @@ constexpr std::array<std::string_view, 9> kBlockWords = {"if", "for", "while", "
 constexpr std::array<std::string_view, 4> kClassWords = {"struct", "class", "union", "enum"};
 constexpr std::array<std::string_view, 12> kDeclarationWords = {"using",     "typedef", "template", "namespace", "static", "inline",
                                                                 "constexpr", "const",   "extern",   "constinit", "return", "auto"};
-constexpr std::array<std::string_view, 10> kTypeWords = {"bool", "char", "short", "int", "long", "float", "double", "unsigned", "signed", "void"};
+constexpr std::array<std::string_view, 10> kTypeWords = {"bool",  "char",   "short",    "int",    "long",
+                                                         "float", "double", "unsigned", "signed", "void"};
 
 class Scanner {
  public:
@@ -100,7 +101,7 @@ class Scanner {
     std::string_view t = text_.substr(begin_, at_ - begin_);
     while (!t.empty() && is_space(t.back())) t.remove_suffix(1);
     item_.text = std::string(t);
-    if (kind != Item::Kind::outermost && kind != Item::Kind::command && declares(t)) {
+    if (kind != Item::Kind::command && !t.starts_with('#') && declares(t)) {
       // A declaration whose `;` was forgotten is one all the same; a function's body needs none.
       if (kind == Item::Kind::expression) item_.text += "\n;";
       kind = outermost(t) ? Item::Kind::outermost : Item::Kind::declaration;
@@ -118,7 +119,7 @@ class Scanner {
   }
   /// To the end of the line, or as far as brackets are open.
   void command() {
-    for (int depth = 0; !done(); ) {
+    for (int depth = 0; !done();) {
       if (literal()) continue;
       const char c = peek();
       if (c == '\n' && depth <= 0) break;
@@ -203,8 +204,8 @@ class Scanner {
   static bool outermost(std::string_view t) {
     // `int P::f() {`: a member of a class from before; a qualified name right before the first bracket, with a type in front.
     const std::size_t bracket = t.find('('), qualified = t.substr(0, bracket).rfind("::");
-    if (bracket != t.npos && qualified != t.npos && t.substr(0, bracket).find_first_of("=<{") == t.npos && t.substr(0, qualified).find(' ') != t.npos &&
-        t.substr(qualified, bracket - qualified).find(' ') == t.npos)
+    if (bracket != t.npos && qualified != t.npos && t.substr(0, bracket).find_first_of("=<{") == t.npos &&
+        t.substr(0, qualified).find(' ') != t.npos && t.substr(qualified, bracket - qualified).find(' ') == t.npos)
       return true;
     if (t.starts_with("inline namespace") || t.starts_with("namespace") || t.starts_with("extern")) return true;
     if (t.starts_with("using")) return t.find('=') == t.npos;
@@ -230,9 +231,10 @@ class Scanner {
     };
     const std::string_view first = word();
     if (one_of(first, kDeclarationWords) || one_of(first, kClassWords) || first == "namespace") return first != "return";
-    if (first.empty() ? !t.starts_with("::") : one_of(first, kBlockWords) || first == "extern" || std::isdigit(static_cast<unsigned char>(first[0])))
+    if (first.empty() ? !t.starts_with("::")
+                      : one_of(first, kBlockWords) || first == "extern" || std::isdigit(static_cast<unsigned char>(first[0])))
       return first == "extern";
-    for (std::string_view last = first;; ) {
+    for (std::string_view last = first;;) {
       blanks();
       if (t.substr(at).starts_with("::")) {
         at += 2;
@@ -255,16 +257,18 @@ class Scanner {
       if (name.empty() || one_of(name, kBlockWords)) return false;
       if (one_of(first, kTypeWords)) return true;
       blanks();
-  // `a * b` and `a & b` are values where nothing is made of them
-      const bool pointer = t.substr(static_cast<std::size_t>(last.data() - t.data()) + last.size()).substr(0, static_cast<std::size_t>(name.data() - last.data()) - last.size()).find_first_of("*&") != std::string_view::npos;
+      // `a * b` and `a & b` are values where nothing is made of them
+      const bool pointer = t.substr(static_cast<std::size_t>(last.data() - t.data()) + last.size())
+                               .substr(0, static_cast<std::size_t>(name.data() - last.data()) - last.size())
+                               .find_first_of("*&") != std::string_view::npos;
       return !pointer || (at < t.size() && (t[at] == '=' || t[at] == '(' || t[at] == '{') && !t.substr(at).starts_with("=="));
     }
   }
 
   /// Whether the end of this line ends the statement: an expression without a semicolon, which the next line does not go on with.
   bool line_ends(const std::string& first, const std::string& last) const {
-    if (first.empty() || waits(first, last) || one_of(first, kDeclarationWords) || one_of(first, kClassWords) || one_of(first, kBlockWords) ||
-        one_of(first, kTypeWords))
+    if (first.empty() || waits(first, last) || one_of(first, kDeclarationWords) || one_of(first, kClassWords) ||
+        one_of(first, kBlockWords) || one_of(first, kTypeWords))
       return false;
     Scanner ahead(text_, line_);
     ahead.at_ = at_;
@@ -287,7 +291,8 @@ class Scanner {
   /// Whether what follows belongs to a statement that starts with this word.
   bool goes_on_with(const std::string& first) const {
     const std::string_view word = following_word();
-    return ((first == "if" || first == "else") && word == "else") || (first == "try" && word == "catch") || (first == "do" && word == "while");
+    return ((first == "if" || first == "else") && word == "else") || (first == "try" && word == "catch") ||
+           (first == "do" && word == "while");
   }
 
   /// Whether the `}` that was just read at depth 0 ends the statement.

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "captures.h"
 #include "commands.h"
 
 namespace fluxion::console {
@@ -31,7 +32,8 @@ void Session::begin() {
     }
     if (hello.end == Answer::End::interrupted) throw std::runtime_error("interrupted");
     if (attempt == 1)
-      throw std::runtime_error(hello.reply.messages.empty() ? "the engine does not start" : "the engine does not start: " + hello.reply.messages[0].text);
+      throw std::runtime_error(hello.reply.messages.empty() ? "the engine does not start"
+                                                            : "the engine does not start: " + hello.reply.messages[0].text);
     // A prelude that this compiler does not take: system headers have changed, say.
     worker_.options().engine.prelude = prepare_prelude(true, [](std::string_view) {});
     worker_.start();
@@ -99,9 +101,10 @@ bool Session::item(const Item& item, const std::string& file) {
     return good;
   }
   Request request;
-  const std::string raw = around("", item.text, at, "");
+  const bool global = item.kind == Item::Kind::expression || item.kind == Item::Kind::declaration;
+  const std::string text = global ? without_captures(item.text) : item.text, raw = around("", text, at, "");
   switch (item.kind) {
-    case Item::Kind::expression: request.texts = {kBody + around("(", item.text, at, "), ::fluxion::console::Printed();")}; break;
+    case Item::Kind::expression: request.texts = {kBody + around("(", text, at, "), ::fluxion::console::Printed();")}; break;
     case Item::Kind::statement: request.texts = {kBody + raw}; break;
     case Item::Kind::declaration: request.texts = {kDeclaration + raw}; break;
     default: request.texts = {raw};

@@ -20,9 +20,9 @@ struct SessionOptions {
 /// What one input came to, for those who drive the console by a program.
 struct Record {
   std::vector<Shown> values;
-  std::string out, error;               // what the code printed
+  std::string out, error;                // what the code printed
   std::string failure, message, report;  // of the first failure: its kind, its text, and as a person would see it
-  Message place;                        // in the input
+  Message place;                         // in the input
   double milliseconds = 0;
 };
 

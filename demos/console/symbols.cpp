@@ -100,8 +100,7 @@ std::vector<Interpreter::Variable> Interpreter::names(bool all) const {
     if (!d->getDeclName().isIdentifier() || d->getName().empty()) continue;
     if (const auto* value = llvm::dyn_cast<clang::ValueDecl>(d); value && !llvm::isa<clang::FunctionDecl>(d))
       out.push_back({d->getNameAsString(), state_->type_name(value->getType())});
-    else if (all)
-      out.push_back({d->getNameAsString(), ""});
+    else if (all) out.push_back({d->getNameAsString(), ""});
   }
   return out;
 }
@@ -118,8 +117,8 @@ std::vector<std::string> Interpreter::complete(const std::string& text) {
   if (chain.before.empty() && !chain.between.empty()) return {};
   if (chain.before.empty()) {
     for (const Variable& v : this->names(true)) names.insert(v.name);
-    for (const char* word : {"fx", "std", "auto", "for", "while", "if", "else", "return", "struct", "template", "const", "float", "double", "int", "bool",
-                             "true", "false", "namespace", "using", "include"})
+    for (const char* word : {"fx",    "std",   "auto",   "for", "while", "if",   "else",  "return",    "struct", "template",
+                             "const", "float", "double", "int", "bool",  "true", "false", "namespace", "using",  "include"})
       names.insert(word);
   } else {
     // The first part is a namespace, a type or a variable; a call of a kernel's or buffer's member is looked through by its type.

@@ -26,9 +26,10 @@ const Functions* functions() {
       to = reinterpret_cast<std::remove_reference_t<decltype(to)>>(dlsym(library, name));
       return to != nullptr;
     };
-    const bool all = load(f.init, "el_init") && load(f.end, "el_end") && load(f.set, "el_set") && load(f.get, "el_get") && load(f.gets, "el_gets") &&
-                     load(f.line, "el_line") && load(f.insert, "el_insertstr") && load(f.erase, "el_deletestr") &&
-                     load(f.history_init, "history_init") && load(f.history_end, "history_end") && load(f.history, "history");
+    const bool all = load(f.init, "el_init") && load(f.end, "el_end") && load(f.set, "el_set") && load(f.get, "el_get") &&
+                     load(f.gets, "el_gets") && load(f.line, "el_line") && load(f.insert, "el_insertstr") &&
+                     load(f.erase, "el_deletestr") && load(f.history_init, "history_init") && load(f.history_end, "history_end") &&
+                     load(f.history, "history");
     return all ? &f : nullptr;
   }();
   return loaded;
@@ -108,7 +109,8 @@ struct Terminal::Editor {
     while (word > 0 && is_word(before[word - 1]) && (command || before[word - 1] != ':')) --word;
     const std::size_t typed = before.size() - word;
     std::string common = names[0];
-    for (const std::string& n : names) common.resize(static_cast<std::size_t>(std::mismatch(common.begin(), common.end(), n.begin(), n.end()).first - common.begin()));
+    for (const std::string& n : names)
+      common.resize(static_cast<std::size_t>(std::mismatch(common.begin(), common.end(), n.begin(), n.end()).first - common.begin()));
     if (common.size() > typed) return f.insert(line, common.c_str() + typed) == 0 ? libedit::kRefresh : libedit::kError;
     if (names.size() == 1) return libedit::kRefresh;
     std::string out = "\n";
@@ -143,14 +145,16 @@ Terminal::Terminal(std::string history, bool colours, Complete complete) : histo
   f->history(e.history, &event, libedit::kSetSize, 5000);
   f->history(e.history, &event, libedit::kSetUnique, 1);
   f->set(e.line, libedit::kClientData, &e);
-  f->set(e.line, libedit::kPromptEscaped, static_cast<libedit::PromptFunction>([](libedit::EditLine* l) { return Editor::of(l).prompt.data(); }), '\1');
+  f->set(e.line, libedit::kPromptEscaped,
+         static_cast<libedit::PromptFunction>([](libedit::EditLine* l) { return Editor::of(l).prompt.data(); }), '\1');
   f->set(e.line, libedit::kEditor, "emacs");
   f->set(e.line, libedit::kSignal, 0);
   f->set(e.line, libedit::kHistory, f->history, e.history);
   f->set(e.line, libedit::kTty, "-d", "-isig", nullptr);
   f->set(e.line, libedit::kAddFunction, "fluxion-cancel", "drop this input", static_cast<libedit::KeyFunction>(Editor::cancel));
   f->set(e.line, libedit::kAddFunction, "fluxion-complete", "complete the word", static_cast<libedit::KeyFunction>(Editor::tab));
-  for (const auto& [key, what] : {std::pair{"^C", "fluxion-cancel"}, std::pair{"^I", "fluxion-complete"}, std::pair{"^R", "em-inc-search-prev"}})
+  for (const auto& [key, what] :
+       {std::pair{"^C", "fluxion-cancel"}, std::pair{"^I", "fluxion-complete"}, std::pair{"^R", "em-inc-search-prev"}})
     f->set(e.line, libedit::kBind, key, what, nullptr);
   if (history_.empty()) return;
   std::ifstream in(history_);
@@ -174,6 +178,7 @@ Line Terminal::read(State state) {
   Editor& e = *editor_;
   e.prompt = prompt_of(state, colours_);
   e.cancelled = false;
+  e.f.set(e.line, libedit::kPrepare, 1);  // no echo from before the prompt on: libedit itself waits for the first key
   int count = 0;
   const char* text = e.f.gets(e.line, &count);
   if (e.cancelled) return {Line::Kind::cancelled, {}};

@@ -25,13 +25,15 @@ std::string link(Interpreter::State& s, clang::PartialTranslationUnit& unit) {
   if (!unit.TheModule) return {};
   std::vector<std::string> names;
   for (const llvm::GlobalValue& g : unit.TheModule->global_values())
-    if (!g.isDeclaration() && !g.hasLocalLinkage() && !g.hasAvailableExternallyLinkage() && !g.getName().starts_with("llvm.")) names.push_back(g.getName().str());
+    if (!g.isDeclaration() && !g.hasLocalLinkage() && !g.hasAvailableExternallyLinkage() && !g.getName().starts_with("llvm."))
+      names.push_back(g.getName().str());
   auto engine = s.session->getExecutionEngine();
   if (!engine) return llvm::toString(engine.takeError());
   s.link_errors.clear();
   // The context belongs to the session; the copy of the process never gets to freeing it twice.
   llvm::orc::ThreadSafeContext context(std::unique_ptr<llvm::LLVMContext>(&unit.TheModule->getContext()));
-  if (auto error = engine->addIRModule(llvm::orc::ThreadSafeModule(std::move(unit.TheModule), context))) return llvm::toString(std::move(error));
+  if (auto error = engine->addIRModule(llvm::orc::ThreadSafeModule(std::move(unit.TheModule), context)))
+    return llvm::toString(std::move(error));
   for (const std::string& name : names) {
     auto address = engine->lookup(name);
     if (address) continue;
@@ -83,7 +85,8 @@ std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& r
   if (!found) {
     reply.failure = "compile";
     const int signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    reply.messages.push_back({"error", std::string("the compiler crashed on this input (") + strsignal(signal) + "); the session is as before", {}, 0, 0, 0});
+    reply.messages.push_back(
+        {"error", std::string("the compiler crashed on this input (") + strsignal(signal) + "); the session is as before", {}, 0, 0, 0});
     return codes.size();
   }
   reply.failure = found->failure;

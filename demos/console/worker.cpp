@@ -35,7 +35,7 @@ struct Pipe {
 
 bool interrupted() {
   static const bool installed = [] {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_interrupt;  // no SA_RESTART: poll() has to return
     sigaction(SIGINT, &action, nullptr);
     return true;

@@ -38,7 +38,8 @@ std::string statistics(const Layout& layout, const std::vector<char>& bytes, std
   std::string out;
   if (numbers > 0) {
     const double n = static_cast<double>(numbers), mean = sum / n;
-    out = fmt::format("min {:.6g}  max {:.6g}  mean {:.6g}  std {:.6g}", low, high, mean, std::sqrt(std::max(0.0, squares / n - mean * mean)));
+    out = fmt::format("min {:.6g}  max {:.6g}  mean {:.6g}  std {:.6g}", low, high, mean,
+                      std::sqrt(std::max(0.0, squares / n - mean * mean)));
   }
   if (nans > 0) out += fmt::format("  {} NaN", nans);
   if (infinities > 0) out += fmt::format("  {} inf", infinities);

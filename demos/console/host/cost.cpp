@@ -9,9 +9,9 @@ namespace {
 
 bool is_function(Opcode op) {
   const std::string_view name = name_of(op);
-  for (const std::string_view each : {"div", "sqrt", "rsqrt", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos", "tan", "asin", "acos",
-                                      "atan", "atan2", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "pow", "cbrt", "hypot", "erf", "erfc", "mod",
-                                      "rem"})
+  for (const std::string_view each :
+       {"div",  "sqrt",  "rsqrt", "exp",  "exp2", "expm1", "log",   "log2",  "log10", "log1p", "sin",   "cos", "tan",  "asin", "acos",
+        "atan", "atan2", "sinh",  "cosh", "tanh", "asinh", "acosh", "atanh", "pow",   "cbrt",  "hypot", "erf", "erfc", "mod",  "rem"})
     if (name == each) return true;
   return false;
 }

@@ -11,7 +11,9 @@
 namespace fluxion::console {
 namespace {
 
-std::string amount(double n) { return n == static_cast<double>(static_cast<long long>(n)) ? fmt::format("{}", static_cast<long long>(n)) : fmt::format("{:.1f}", n); }
+std::string amount(double n) {
+  return n == static_cast<double>(static_cast<long long>(n)) ? fmt::format("{}", static_cast<long long>(n)) : fmt::format("{:.1f}", n);
+}
 
 /// How an array is indexed along its last axis, seen from neighbouring threads.
 enum class Access : unsigned char { neighbour, same, computed };
@@ -49,7 +51,9 @@ struct Accesses {
       if (last >= op.operands.size()) continue;
       const Access a = of(op.operands[last]);
       const char* verb = op.code == Opcode::load ? "read" : op.code == Opcode::store ? "written" : "added to";
-      const char* how = a == Access::neighbour ? "at neighbouring places" : a == Access::same ? "at one place for all threads of a row" : "at computed places";
+      const char* how = a == Access::neighbour ? "at neighbouring places"
+                        : a == Access::same    ? "at one place for all threads of a row"
+                                               : "at computed places";
       by_array[m.name].insert(fmt::format("{} {}", verb, how));
     }
   }
@@ -61,8 +65,8 @@ std::string explain(const Function& f) {
   std::string out = signature(f) + "\n";
   const Cost c = cost_of(f);
   out += fmt::format("  for each {}: {}{} floating point operations, {} functions and divisions; {} bytes read, {} written, {} added\n",
-                     f.kind == Function::Kind::kernel ? "point" : "call", c.exact ? "" : "about ", amount(c.flops), amount(c.functions), amount(c.loaded),
-                     amount(c.stored), amount(c.added));
+                     f.kind == Function::Kind::kernel ? "point" : "call", c.exact ? "" : "about ", amount(c.flops), amount(c.functions),
+                     amount(c.loaded), amount(c.stored), amount(c.added));
   if (c.loops > 0 || c.branches > 0)
     out += fmt::format("  {} loops (nested {} deep), {} branches{}\n", c.loops, c.depth, c.branches,
                        c.exact ? "" : "; trip counts that depend on data count once, of a branch the longer side");
@@ -83,7 +87,8 @@ std::string explain(const Function& f) {
     for (const Op& op : g.ops)
       for (const ValueId v : op.results) tapes += g.type(v).is_seq() ? 1 : 0;
     const Cost dc = cost_of(g);
-    out += fmt::format("  reverse mode: {}\n    {} operations and {} functions a point", signature(g), amount(dc.flops), amount(dc.functions));
+    out +=
+        fmt::format("  reverse mode: {}\n    {} operations and {} functions a point", signature(g), amount(dc.flops), amount(dc.functions));
     if (tapes > 0) out += fmt::format("; {} values of loops are kept for each trip", tapes);
     if (scratch > 0) out += fmt::format("; {} arrays of working space", scratch);
     out += "\n";

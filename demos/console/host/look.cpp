@@ -26,7 +26,8 @@ std::string staged(const Function& f, std::string_view stage) {
     const std::string text = print(now);
     names += ", " + std::string(pass.name);
     if (stage == pass.name) return fmt::format("# after {}{}\n{}", pass.name, text == before ? " (nothing changed)" : "", text);
-    if (stage == "all") out += text == before ? fmt::format("# {}: nothing changed\n", pass.name) : fmt::format("# {}\n{}", pass.name, text);
+    if (stage == "all")
+      out += text == before ? fmt::format("# {}: nothing changed\n", pass.name) : fmt::format("# {}\n{}", pass.name, text);
     before = text;
   }
   if (stage == "all") return out;
@@ -42,8 +43,9 @@ std::string look(std::string_view what, std::string_view stage, const detail::Ke
 
 std::string look(std::string_view what, std::string_view stage, const Function& f) {
   if (what == "ir") return staged(f, stage);
-  throw KernelError(f.loc, fmt::format("function \"{}\": functions become part of the kernels that call them; only kernels and programs have \"{}\"",
-                                       f.name, what));
+  throw KernelError(
+      f.loc, fmt::format("function \"{}\": functions become part of the kernels that call them; only kernels and programs have \"{}\"",
+                         f.name, what));
 }
 
 std::string look(std::string_view what, const detail::ProgramHandle& p, std::span<const detail::Argument> arguments) {

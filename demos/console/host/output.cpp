@@ -53,9 +53,17 @@ int terminal_width() {
 
 std::string pretty_type(std::string type) {
   constexpr std::pair<std::string_view, std::string_view> kNames[] = {
-      {"fluxion::", "fx::"},          {"fx::Var<float>", "fx::Float"}, {"fx::Var<double>", "fx::Double"},       {"fx::Var<int>", "fx::Int"},
-      {"fx::Var<bool>", "fx::Bool"},  {"fx::Var<long>", "fx::Long"},   {"fx::Var<unsigned int>", "fx::UInt"},   {"std::__cxx11::", "std::"},
-      {"fx::detail::", "fx::"},       {"fx::Var<fx::half>", "fx::Half"}, {"std::basic_string<char>", "std::string"},
+      {"fluxion::", "fx::"},
+      {"fx::Var<float>", "fx::Float"},
+      {"fx::Var<double>", "fx::Double"},
+      {"fx::Var<int>", "fx::Int"},
+      {"fx::Var<bool>", "fx::Bool"},
+      {"fx::Var<long>", "fx::Long"},
+      {"fx::Var<unsigned int>", "fx::UInt"},
+      {"std::__cxx11::", "std::"},
+      {"fx::detail::", "fx::"},
+      {"fx::Var<fx::half>", "fx::Half"},
+      {"std::basic_string<char>", "std::string"},
   };
   for (const auto& [from, to] : kNames)
     for (std::size_t at = 0; (at = type.find(from, at)) != type.npos; at += to.size()) type.replace(at, from.size(), to);

@@ -66,7 +66,8 @@ void curve_in_terminal(const std::vector<double>& y, double low_x, double high_x
       before_x = -1;
       continue;
     }
-    const int x = y.size() == 1 ? 0 : static_cast<int>(std::lround(static_cast<double>(k) / (n - 1) * (canvas.width() - 1))), v = row_of(y[k]);
+    const int x = y.size() == 1 ? 0 : static_cast<int>(std::lround(static_cast<double>(k) / (n - 1) * (canvas.width() - 1))),
+              v = row_of(y[k]);
     if (before_x < 0) canvas.dot(x, v);
     else canvas.line(before_x, before_y, x, v);
     before_x = x, before_y = v;
@@ -133,7 +134,8 @@ void plot_array(const Array& a, std::string_view name, std::string_view out) {
   a.read(bytes.data());
   std::vector<double> values;
   for (std::int64_t k = 0; k < a.size(); ++k)
-    values.push_back(leaf_number(layout.leaves[0].dtype, bytes.data() + static_cast<std::size_t>(k) * layout.size + layout.leaves[0].offset));
+    values.push_back(
+        leaf_number(layout.leaves[0].dtype, bytes.data() + static_cast<std::size_t>(k) * layout.size + layout.leaves[0].offset));
   const std::string label = std::string(name) + (layout.leaves.size() > 1 ? " (the first number of each element)" : "");
   if (a.rank() == 1) return plot_numbers(values, 0, static_cast<double>(values.size()) - 1, label, out);
   // Of three axes the first slice.

@@ -115,14 +115,15 @@ std::vector<Device> devices() {
 
 }  // namespace
 
-void time_kernel(const detail::KernelHandle& k, std::array<std::int64_t, 3> domain, int rank, std::span<const detail::Argument> arguments, Loc at) {
+void time_kernel(const detail::KernelHandle& k, std::array<std::int64_t, 3> domain, int rank, std::span<const detail::Argument> arguments,
+                 Loc at) {
   const Function& f = *k.function();
   const auto points = k.domain(domain, rank, arguments, at);
   const double count = static_cast<double>(points[0]) * static_cast<double>(points[1]) * static_cast<double>(points[2]);
   const Cost c = cost_of(f);
   const double flops = (c.flops + c.functions) * count, bytes = least_bytes(f, arguments);
-  std::string out = fmt::format("{} over {} points: {}{} flop, at least {}B of arrays\n", f.name, static_cast<long long>(count), c.exact ? "" : "about ",
-                                big(flops), big(bytes));
+  std::string out = fmt::format("{} over {} points: {}{} flop, at least {}B of arrays\n", f.name, static_cast<long long>(count),
+                                c.exact ? "" : "about ", big(flops), big(bytes));
   for (const Device& device : devices()) {
     try {
       const auto list = copied(arguments, device);
@@ -131,7 +132,8 @@ void time_kernel(const detail::KernelHandle& k, std::array<std::int64_t, 3> doma
       device.wait();
       const double first = seconds_since(t);
       const double s = median_seconds([&] { k.launch(domain, rank, list, at); }, device);
-      out += fmt::format("{:<10} {:>10}  (first call {})  {}B/s  {}flop/s", device.name(), time_text(s), time_text(first), big(bytes / s), big(flops / s));
+      out += fmt::format("{:<10} {:>10}  (first call {})  {}B/s  {}flop/s", device.name(), time_text(s), time_text(first), big(bytes / s),
+                         big(flops / s));
       const Limits& l = limits_of(device);
       const double memory = bytes / s / l.bytes, arithmetic = flops / s / l.flops;
       out += memory >= arithmetic ? fmt::format("  {:.0f} % of the memory's {}B/s\n", 100 * memory, big(l.bytes))
@@ -155,7 +157,9 @@ void time_program(const detail::ProgramHandle& p, std::span<const detail::Argume
     } catch (const Error& e) { out += fmt::format("{:<10} {}\n", device.name(), e.what()); }
   }
   const ProgramUse use = p.use(arguments);
-  emit(fmt::format("program {}: {} launches, {}B of arrays of its own\n{}", p.name(), use.launches, big(static_cast<double>(use.bytes)), out), "text");
+  emit(fmt::format("program {}: {} launches, {}B of arrays of its own\n{}", p.name(), use.launches, big(static_cast<double>(use.bytes)),
+                   out),
+       "text");
 }
 
 void time_code(const std::function<void()>& code) {

@@ -7,7 +7,9 @@
 namespace fluxion::console {
 
 // ---- :ir :llvm :asm :ptx :spirv :explain :grad
-template <class... P> void show_code(const char* what, const char* stage, const Kernel<P...>& k) { emit(look(what, stage, k.handle()), "text"); }
+template <class... P> void show_code(const char* what, const char* stage, const Kernel<P...>& k) {
+  emit(look(what, stage, k.handle()), "text");
+}
 template <class S> void show_code(const char* what, const char* stage, const Fn<S>& f) { emit(look(what, stage, *f.function()), "text"); }
 template <class... P> void show_explanation(const Kernel<P...>& k) { emit(explain(*k.function()), "text"); }
 template <class S> void show_explanation(const Fn<S>& f) { emit(explain(*f.function()), "text"); }
@@ -42,7 +44,9 @@ template <class... P> struct TimedKernel {
   }
 };
 template <class... P> TimedKernel<P...> timed(const Launcher<P...>& l) { return {l}; }
-template <class... P> TimedKernel<P...> timed(const Kernel<P...>& k) { return {Launcher<P...>(k.handle(), {1, 1, 1}, 0, k.function()->loc)}; }
+template <class... P> TimedKernel<P...> timed(const Kernel<P...>& k) {
+  return {Launcher<P...>(k.handle(), {1, 1, 1}, 0, k.function()->loc)};
+}
 template <class R, class P> struct TimedProgram;
 template <class... R, class... P> struct TimedProgram<TypeList<R...>, TypeList<P...>> {
   Program<TypeList<R...>, TypeList<P...>> program;

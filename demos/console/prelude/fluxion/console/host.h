@@ -44,7 +44,8 @@ FLUXION_API std::string look(std::string_view what, const detail::ProgramHandle&
 FLUXION_API std::string explain(const Function& f);
 
 // ---- time
-FLUXION_API void time_kernel(const detail::KernelHandle& k, std::array<std::int64_t, 3> domain, int rank, std::span<const detail::Argument> arguments, Loc at);
+FLUXION_API void time_kernel(const detail::KernelHandle& k, std::array<std::int64_t, 3> domain, int rank,
+                             std::span<const detail::Argument> arguments, Loc at);
 FLUXION_API void time_program(const detail::ProgramHandle& p, std::span<const detail::Argument> arguments, Loc at);
 FLUXION_API void time_code(const std::function<void()>& code);
 

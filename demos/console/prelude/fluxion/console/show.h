@@ -48,7 +48,9 @@ inline std::string text_of(const ProgramUse& u) {
 template <class T> std::string text_of(const Csr<T>& a) {
   return std::to_string(a.rows) + " x " + std::to_string(a.cols) + " sparse, " + std::to_string(a.values.size()) + " entries";
 }
-template <class T> std::string text_of(const Complex<T>& z) { return text(z.re) + (z.im < 0 ? " - " : " + ") + text(z.im < 0 ? -z.im : z.im) + " i"; }
+template <class T> std::string text_of(const Complex<T>& z) {
+  return text(z.re) + (z.im < 0 ? " - " : " + ") + text(z.im < 0 ? -z.im : z.im) + " i";
+}
 template <class T, int N>
   requires Scalar<T>
 std::string text_of(const Vec<T, N>& v) {
@@ -67,7 +69,9 @@ std::string text_of(const Mat<T, R, C>& m) {
   }
   return out + "}";
 }
-template <class T> std::string text_of(const Var<T>&) { return "a captured value: it has a number inside of kernels, functions and programs only"; }
+template <class T> std::string text_of(const Var<T>&) {
+  return "a captured value: it has a number inside of kernels, functions and programs only";
+}
 template <class T> std::string text_of(const std::optional<T>& v) { return v ? text(*v) : std::string("nothing"); }
 
 template <class T> std::string joined_members(const T& v) {
@@ -77,19 +81,19 @@ template <class T> std::string joined_members(const T& v) {
       if constexpr (requires { v.template get<0>(); }) (parts.push_back(text(v.template get<K>())), ...);
       else (parts.push_back(text(std::get<K>(v))), ...);
     }(std::make_index_sequence<std::tuple_size<T>::value>{});
-  else
-    detail::with_members(v, [&](const auto&... m) { (parts.push_back(text(m)), ...); });
+  else detail::with_members(v, [&](const auto&... m) { (parts.push_back(text(m)), ...); });
   return listed(parts, parts.size());
 }
 
 template <class T> std::string text(const T& v) {
   if constexpr (std::is_same_v<T, char>) return text_of(v);
   else if constexpr (std::is_same_v<T, bool>) return text_of(v);
+  else if constexpr (std::is_null_pointer_v<T>) return "nullptr";
+  else if constexpr (std::is_same_v<T, const char*> || std::is_same_v<T, char*>) return v ? quoted(v) : std::string("nullptr");
   else if constexpr (std::is_convertible_v<const T&, std::string_view>) return quoted(v);
   else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) return text_of(static_cast<long long>(v));
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) return text_of(static_cast<long long>(v));
   else if constexpr (std::is_integral_v<T>) return text_of(static_cast<unsigned long long>(v));
-  else if constexpr (std::is_null_pointer_v<T>) return "nullptr";
   else if constexpr (requires { text_of(v); }) return text_of(v);
   else if constexpr (TupleLike<T>) return joined_members(v);
   else if constexpr (Range<T>) {

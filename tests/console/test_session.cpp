@@ -1,0 +1,135 @@
+// The console at a terminal: one long session as somebody would type it, interrupts, keys.
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+
+#include "driver.h"
+
+using namespace console_test;
+
+namespace {
+bool has(const std::string& text, const std::string& part) {
+  if (text.find(part) != text.npos) return true;
+  UNSCOPED_INFO("no \"" << part << "\" in:\n" << text);
+  return false;
+}
+}  // namespace
+
+TEST_CASE("a session types a kernel and looks at it and survives what goes wrong", "[console]") {
+  const Folder folder;
+  set_environment("FLUXION_HISTORY", folder / "history");
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  CHECK(has(t.seen(), "fluxion 0.1"));
+  // a kernel over several lines
+  t.line("auto k = fx::kernel(\"k\", [](fx::In<float> x, fx::Out<float> y) {");
+  t.line("  auto i = fx::index();");
+  t.line("  y[i] = fx::sin(x[i]) * x[i];");
+  CHECK(t.line("});").empty());
+  CHECK(has(t.line("k"), "kernel k(in f32[] p0, out f32[] p1) over 1 axis"));
+  t.line("auto x = fx::Device::best().upload({1.f, 2.f, 3.f}), y = fx::zeros_like(x);");
+  t.line("k.over(3)(x, y)");
+  CHECK(has(t.line("y"), "{0.841471, 1.8185948, 0.42336}"));
+  CHECK(has(t.line(":ir k"), "kernel @k("));
+  CHECK(has(t.line(":grad k"), "kernel @k.vjp("));
+  t.line("auto dx = fx::zeros_like(x);");
+  t.line("fx::vjp(k).over(3)(x, fx::ones_like(y), dx);");
+  CHECK(has(t.line("dx.host()"), "{1.381773"));
+  CHECK(has(t.line(":check k.over(3)(x, y)"), "the derivatives agree"));
+  CHECK(has(t.line(":plot y"), "\xE2\xA3"));
+  // five errors and a crash
+  CHECK(has(t.line("x[fx::index()] = undefined"), "error: "));
+  CHECK(has(t.line("int nowhere(); nowhere()"), "nowhere defined: "));
+  CHECK(has(t.line("throw std::logic_error(\"oops\");"), "std::logic_error: oops"));
+  CHECK(has(t.line("k.over(20)(x, y)"), "index 19 along axis 0"));
+  CHECK(has(t.line("fx::Float v;"), "error: "));
+  CHECK(has(t.line("*(volatile int*)nullptr = 1;"), "the code crashed: Segmentation fault (signal 11)"));
+  CHECK(has(t.line("y.host()"), "{0.841471, 1.8185948, 0.42336}"));
+  // undo
+  t.line("int n = 1;");
+  t.line("int n = 2;");
+  CHECK(has(t.line("n"), "2"));
+  CHECK(has(t.line(":undo 2"), "undone: "));
+  CHECK(t.line("n") == "1\n");
+  // save, forget, load
+  CHECK(has(t.line(":save " + (folder / "saved.cpp")), "wrote "));
+  CHECK(has(t.line(":reset"), "a new session"));
+  CHECK(has(t.line("n"), "undeclared"));
+  t.line(":load " + (folder / "saved.cpp"));
+  CHECK(t.line("n + 1") == "2\n");
+  CHECK(has(t.line("k"), "kernel k("));
+  t.type(":quit\n");
+  CHECK(t.end() == 0);
+}
+
+TEST_CASE("Ctrl-C drops what is typed and ends code that does not return", "[console]") {
+  set_environment("FLUXION_HISTORY", "off");
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  CHECK(t.line("int a = 41;").empty());
+  t.line("a + (");
+  t.clear();
+  t.type("\003");
+  CHECK(t.wait_for(">>> "));
+  t.clear();
+  t.type("for (;;) a = 5;\n");
+  CHECK(!t.wait_for(">>> ", 0.7));
+  t.type("\003");
+  CHECK(t.wait_for("interrupted"));
+  CHECK(t.wait_for("the session goes on: 1 input run again"));
+  CHECK(t.wait_for(">>> "));
+  CHECK(t.line("a + 1") == "42\n");
+  t.type("\004");
+  CHECK(t.end() == 0);
+}
+
+TEST_CASE("keys complete words and recall inputs of earlier sessions", "[console]") {
+  const Folder folder;
+  set_environment("FLUXION_HISTORY", folder / "history");
+  {
+    Typed t;
+    REQUIRE(t.wait_for(">>> "));
+    t.line("int twelve(int a) {");
+    t.line("  return a + 12; }");
+    CHECK(t.line("twelve(1)") == "13\n");
+    t.clear();
+    t.type("twel\t(2)\n");
+    CHECK(t.wait_for("14\n"));
+    t.type("\004");
+    CHECK(t.end() == 0);
+  }
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  t.line("\033[A\033[A\033[A");  // up, up, up: the function, as a whole
+  CHECK(has(t.seen(), "return a + 12; }"));
+  CHECK(t.line("twelve(3)").find("15\n") != std::string::npos);
+  t.clear();
+  t.type(":he\t\n");
+  CHECK(t.wait_for(":explain"));
+}
+
+TEST_CASE("the prompt tells its state and colours are for terminals alone", "[console]") {
+  set_environment("FLUXION_HISTORY", "off");
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  CHECK(t.raw().find("\033[1;32m>>> ") != std::string::npos);
+  t.line("(");
+  CHECK(t.raw().find("\033[1;33m... ") != std::string::npos);
+  t.line("nonsense)");
+  CHECK(t.raw().find("\033[1;31m>>> ") != std::string::npos);
+}
+
+TEST_CASE("plots go to PNG files too", "[console]") {
+  const Folder folder;
+  const std::string curve = folder / "curve.png", picture = folder / "picture.png";
+  const Outcome o = run({"-e", ":plot fx::fn([](fx::Float x) { return fx::sin(x); }) -6 6 --out " + curve, "-e",
+                         "auto a = fx::Device::best().zeros<float>(8, 9);", "-e", ":plot a --out " + picture});
+  INFO(o.error);
+  CHECK(o.status == 0);
+  for (const std::string& file : {curve, picture}) {
+    std::ifstream in(file, std::ios::binary);
+    std::string head(8, '\0');
+    in.read(head.data(), 8);
+    CHECK(head == "\x89PNG\r\n\x1a\n");
+  }
+}
