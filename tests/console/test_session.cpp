@@ -94,7 +94,7 @@ TEST_CASE("keys complete words and recall inputs of earlier sessions", "[console
     CHECK(t.line("twelve(1)") == "13\n");
     t.clear();
     t.type("twel\t(2)\n");
-    CHECK(t.wait_for("14\n"));
+    CHECK(t.wait_for("14\n>>> "));
     t.type("\004");
     CHECK(t.end() == 0);
   }
