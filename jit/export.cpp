@@ -24,18 +24,6 @@ std::string write_file(const std::filesystem::path& path, std::string_view text,
   return path.string();
 }
 
-bool is_identifier(std::string_view name) {
-  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
-  return !name.empty() && letter(name[0]) &&
-         std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
-}
-
-std::string identifier(std::string_view name) {
-  std::string out;
-  for (const char c : name) out += is_identifier(std::string("_") + c) ? c : '_';
-  return is_identifier(out) ? out : "_" + out;
-}
-
 bool is_object(const std::string& target) {
   const auto all = object_targets();
   return std::find(all.begin(), all.end(), target) != all.end();
@@ -63,9 +51,9 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
                                                  const ExportOptions& options, Loc at) const {
   namespace fs = std::filesystem;
   const std::string name = options.name.empty() ? identifier(function()->name) : options.name;
-  if (!is_identifier(name)) throw KernelError(at, fmt::format("export: the name \"{}\" is no identifier of C", name));
-  for (const std::string& p : options.parameters)
-    if (!is_identifier(p)) throw KernelError(at, fmt::format("export: the parameter name \"{}\" is no identifier of C", p));
+  check_function_name(name, std::find(targets.begin(), targets.end(), "python") != targets.end(), at);
+  for (const std::string& p : options.parameters) check_parameter_name(p, at);
+  if (options.tape_bytes < 1) throw KernelError(at, fmt::format("export: tape_bytes is {}; it must be positive", options.tape_bytes));
   std::vector<std::string> wanted, gpus;
   bool python = false;
   for (const std::string& t : targets) {

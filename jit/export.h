@@ -32,7 +32,13 @@ struct ExportedFile {
   std::string more;                // of GPU code: further members, ", \"stages\": ..."
 };
 
-/// Throws ShapeError or KernelError for names that are none of C.
+/// `name` with another character for each that is none of an identifier.
+std::string identifier(std::string_view name);
+/// Throw KernelError for names that have a meaning of their own in C, C++ or the Python module.
+void check_function_name(const std::string& name, bool python, Loc at);
+void check_parameter_name(const std::string& name, Loc at);
+
+/// Throws KernelError for two parameters of one name, and for more names than parameters.
 ExportSignature make_signature(const Function& f, const KernelFacts& facts, const std::string& name,
                                const std::vector<std::string>& parameters);
 /// Leaves of one type without gaps: their number, else 0.

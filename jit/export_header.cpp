@@ -36,6 +36,13 @@ const char* meaning(Role r) {
   return "";
 }
 
+/// Text inside a comment.
+std::string comment(std::string text) {
+  for (const std::string mark : {"*/", "/*"})
+    for (std::size_t at = 0; (at = text.find(mark, at)) != std::string::npos;) text.insert(at + 1, " ");
+  return text;
+}
+
 std::string field(const ExportedParameter& q) {
   if (!q.array) {
     const DType t = q.element.scalar();
@@ -54,8 +61,8 @@ std::string field(const ExportedParameter& q) {
 
 std::string function(const ExportedKernel& k) {
   const ExportSignature& s = k.item.signature;
-  std::string out = fmt::format("/* {}{}{} */\ntypedef struct {}_args {{\n  int64_t domain[{}];  /* points along each axis */\n", s.kernel,
-                                s.loc ? " of " : "", to_string(s.loc), s.name, s.rank);
+  std::string out = fmt::format("/* {} */\ntypedef struct {}_args {{\n  int64_t domain[{}];  /* points along each axis */\n",
+                                comment(s.kernel + (s.loc ? " of " : "") + to_string(s.loc)), s.name, s.rank);
   for (const ExportedParameter& q : s.parameters) out += field(q);
   out += fmt::format("}} {0}_args;\nint {0}(const {0}_args* args, char* message, size_t message_size);\n", s.name);
   if (!k.how.ranges) return out + "\n";

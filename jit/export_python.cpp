@@ -10,6 +10,7 @@ namespace {
 constexpr std::string_view kModule = R"PY("""@NAME@: written by Fluxion. See call(), @NAME@.value and @NAME@.gradient below."""
 import ctypes
 import json
+import operator
 import os
 import platform
 import subprocess
@@ -109,6 +110,25 @@ def _array(p, x):
     return x
 
 
+def _number(p, x):
+    """`x` for ctypes, which would wrap integers silently."""
+    t = p["type"]
+    if t in ("f32", "f64"):
+        return x
+    if t == "f16":
+        return int(np.float16(x).view(np.uint16))
+    if t == "bf16":  # to the nearest, of two the even one
+        bits = int(np.float32(x).view(np.uint32))
+        return 0x7FC0 if np.isnan(x) else (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+    try:
+        n = int(x) if isinstance(x, np.bool_) else operator.index(x)
+    except TypeError:
+        raise TypeError(f"{p['name']}: a whole number is wanted, not {x!r}") from None
+    if _SCALARS[t](n).value != n or (t == "bool" and n not in (0, 1)):
+        raise OverflowError(f"{p['name']}: {n} is no {t}")
+    return n
+
+
 def _is_float(p):
     return any(t in ("f16", "bf16", "f32", "f64") for t in ([p["type"]] if p["kind"] == "scalar" else [t for t, _ in p["leaves"]]))
 
@@ -139,15 +159,16 @@ class Function:
         self._call.restype = ctypes.c_int
         self.derivatives = {}
 
-    def __call__(self, *arguments, domain=None):
+    def _count(self, arguments):
         if len(arguments) != len(self.parameters):
             raise TypeError(f"{self.__doc__} takes {len(self.parameters)} arguments, not {len(arguments)}")
+
+    def __call__(self, *arguments, domain=None):
+        self._count(arguments)
         args, keep = self._struct(), []
         for p, x in zip(self.parameters, arguments):
             if p["kind"] == "scalar":
-                if p["type"] in ("f16", "bf16"):
-                    x = np.float16(x).view(np.uint16) if p["type"] == "f16" else np.float32(x).view(np.uint32) >> 16
-                setattr(args, p["name"], x if p["type"] in ("f32", "f64") else int(x))
+                setattr(args, p["name"], _number(p, x))
                 continue
             x = _array(p, x)
             keep.append(x)
@@ -173,6 +194,7 @@ class Function:
 
     def value(self, *arguments, domain=None):
         """Leaves the arguments as they are, and gives what the kernel makes of those that it writes."""
+        self._count(arguments)
         arguments = list(arguments)
         for k in self._written():
             arguments[k] = np.array(_array(dict(self.parameters[k], role="in"), arguments[k]), copy=True)
@@ -184,7 +206,16 @@ class Function:
         if "vjp" not in self.derivatives:
             raise TypeError(f"{self.name} was exported without its derivative; export it with {{.vjp = true}}")
         vjp, of = self.derivatives["vjp"], {p["name"]: k for k, p in enumerate(self.parameters)}
-        bar = {k: c for k, c in zip(self._written(), cotangents)}
+        self._count(arguments)
+        written = self._written()
+        if len(cotangents) != len(written):
+            names = ", ".join(self.parameters[k]["name"] for k in written)
+            raise TypeError(f"{self.name}: {len(written)} cotangents are wanted, of {names}, not {len(cotangents)}")
+        bar = dict(zip(written, cotangents))
+        for k, p in enumerate(self.parameters):
+            if k in bar and _is_float(p) and np.shape(bar[k]) != np.shape(arguments[k]):
+                raise TypeError(f"{self.name}: a cotangent has the shape {np.shape(bar[k])}, but \"{p['name']}\" has "
+                                f"{np.shape(arguments[k])}")
         out, passed = [None] * len(arguments), []
         for k, p in enumerate(self.parameters):
             if k in bar and _is_float(p) and p["role"] == "accum":
@@ -308,7 +339,9 @@ void replace_all(std::string& text, std::string_view what, std::string_view by) 
 std::string python_text(const std::string& name, const std::string& json) {
   std::string text(kModule);
   replace_all(text, "@NAME@", name);
-  replace_all(text, "@JSON@", json);
+  std::string quoted = json;  // ' stands in texts alone
+  replace_all(quoted, "'", "\\u0027");
+  replace_all(text, "@JSON@", quoted);
   return text;
 }
 

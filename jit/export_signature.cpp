@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "export.h"
@@ -10,21 +11,28 @@
 namespace fluxion::detail {
 namespace {
 
-/// "p4_0_bar" as the user called parameter 4, if they did.
-std::string renamed(const std::string& name, const std::vector<std::string>& names) {
+/// Which parameter of the lambda "p4_0_bar" stands for, and where its number ends; none for other names.
+std::optional<std::pair<std::size_t, std::size_t>> place_of(const std::string& name) {
   std::size_t end = 1;
   while (end < name.size() && name[end] >= '0' && name[end] <= '9') ++end;
-  if (name.empty() || name[0] != 'p' || end == 1 || (end < name.size() && name[end] != '_')) return name;
-  const auto k = static_cast<std::size_t>(std::stoul(name.substr(1, end - 1)));
-  return k < names.size() ? names[k] + name.substr(end) : name;
+  if (name.empty() || name[0] != 'p' || end == 1 || (end < name.size() && name[end] != '_')) return std::nullopt;
+  return std::pair{static_cast<std::size_t>(std::stoul(name.substr(1, end - 1))), end};
 }
 
-bool reserved(const std::string& name) {
-  static const std::set<std::string> words = {
-      "domain", "auto",   "break",  "case",   "char",   "const",   "continue", "default",  "do",       "double",   "else",   "enum",
-      "extern", "float",  "for",    "goto",   "if",     "inline",  "int",      "long",     "register", "restrict", "return", "short",
-      "signed", "sizeof", "static", "struct", "switch", "typedef", "union",    "unsigned", "void",     "volatile", "while"};
-  return words.contains(name);
+/// As the user called it, if they did.
+std::string renamed(const std::string& name, const std::vector<std::string>& names) {
+  const auto place = place_of(name);
+  return place && place->first < names.size() ? names[place->first] + name.substr(place->second) : name;
+}
+
+void check_count(const Function& f, const std::vector<std::string>& names) {
+  std::size_t count = 0;
+  for (const Parameter& p : f.parameters) {
+    if (p.name.ends_with("_bar") || p.name.ends_with("_dot")) return;  // a derivative need not have all parameters of its kernel
+    if (const auto place = place_of(p.name)) count = std::max(count, place->first + 1);
+  }
+  if (names.size() > count)
+    throw KernelError(f.loc, fmt::format("export: {} parameters are named, and the kernel has {}", names.size(), count));
 }
 
 std::string list_of(const auto& values) { return fmt::format("[{}]", fmt::join(values, ", ")); }
@@ -41,6 +49,7 @@ int components(LayoutId element) {
 
 ExportSignature make_signature(const Function& f, const KernelFacts& facts, const std::string& name,
                                const std::vector<std::string>& parameters) {
+  check_count(f, parameters);
   ExportSignature s;
   s.name = name;
   s.kernel = f.name;
@@ -53,8 +62,7 @@ ExportSignature make_signature(const Function& f, const KernelFacts& facts, cons
     if (p.kind == Parameter::Kind::memory && f[p.memory].scratch) break;  // scratch comes last
     ExportedParameter q;
     q.name = renamed(p.name, parameters);
-    if (reserved(q.name) || q.name.ends_with("_extent"))
-      throw KernelError(f.loc, fmt::format("export: no parameter can be called \"{}\"", q.name));
+    check_parameter_name(q.name, f.loc);
     if (!taken.insert(q.name).second) throw KernelError(f.loc, fmt::format("export: two parameters are called \"{}\"", q.name));
     q.role = p.role;
     if (p.kind == Parameter::Kind::memory) {

@@ -63,6 +63,8 @@ class Driver {
   /// snprintf to the message; `values`: i64, double or ptr.
   void say(const std::string& format, llvm::ArrayRef<Node*> values);
   std::string place(Loc at) const;
+  /// What a message about the whole kernel begins with, as a format of printf.
+  std::string about() const;
   /// A text of the language as a format of printf, and its values, which lie in memory as words.
   std::string format_of(std::string_view text, const std::vector<DType>& types, Node* words, llvm::SmallVectorImpl<Node*>& values);
   Node* shown(DType t, Node* bits);

@@ -34,7 +34,7 @@ void Driver::require(Node* ok, const std::string& format, llvm::ArrayRef<Node*> 
   llvm::BasicBlock *bad = block("misfit"), *go = block("fits");
   b.CreateCondBr(ok, go, bad);
   b.SetInsertPoint(bad);
-  say(place(s.loc) + "kernel \"" + s.kernel + "\": " + format, values);
+  say(about() + format, values);
   b.CreateRet(b.getInt32(static_cast<int>(ExportStatus::misfit)));
   b.SetInsertPoint(go);
 }
@@ -147,7 +147,7 @@ void Driver::make_scratch(llvm::BasicBlock* leave) {
     llvm::BasicBlock *none = block("none"), *some = block("some");
     b.CreateCondBr(b.CreateICmpEQ(b.CreatePtrToInt(a.data, w), i64(0)), none, some);
     b.SetInsertPoint(none);
-    say(place(s.loc) + "kernel \"" + s.kernel + "\": no memory for %lld bytes of scratch", {a.bytes});
+    say(about() + "no memory for %lld bytes of scratch", {a.bytes});
     leave_with(ExportStatus::no_memory, leave);
     b.SetInsertPoint(some);
     if (f.parameters[list[k]].role != Role::inout) continue;
@@ -198,8 +198,7 @@ void Driver::make_arena(llvm::BasicBlock* leave) {
   llvm::BasicBlock *bad = block("no_arena"), *go = block("arena");
   b.CreateCondBr(b.CreateICmpEQ(b.CreatePtrToInt(base, w), i64(-1)), bad, go);
   b.SetInsertPoint(bad);
-  say(place(s.loc) + "kernel \"" + s.kernel + "\": no address space for a tape of %lld bytes; export it with fewer tape_bytes",
-      {i64(tape_bytes_)});
+  say(about() + "no address space for a tape of %lld bytes; export it with fewer tape_bytes", {i64(tape_bytes_)});
   leave_with(ExportStatus::no_memory, leave);
   b.SetInsertPoint(go);
   put(base, state_, 0);
@@ -231,7 +230,7 @@ void Driver::restore_control(Node* saved) {
 llvm::Function* Driver::define_run(const std::vector<llvm::Function*>& kernels, const std::vector<llvm::Function*>& wide) {
   llvm::Function* guard = define_guard();
   llvm::Type *p8 = b.getPtrTy(), *w = b.getInt64Ty(), *i32 = b.getInt32Ty();
-  begin_function("run", i32, {p8, i32, i32, w, w, p8, w}, false);
+  begin_function(s.name + ".run", i32, {p8, i32, i32, w, w, p8, w}, false);
   args_ = fn_->getArg(0);
   Node *first = fn_->getArg(1), *last = fn_->getArg(2), *begin = fn_->getArg(3), *end = fn_->getArg(4);
   message_ = fn_->getArg(5);

@@ -41,6 +41,8 @@ std::string Driver::place(Loc at) const {
   return where.empty() ? where : where + ": ";
 }
 
+std::string Driver::about() const { return escaped(place(s.loc) + "kernel \"" + s.kernel + "\": "); }
+
 void Driver::say(const std::string& format, llvm::ArrayRef<Node*> values) {
   llvm::SmallVector<Node*> all = {message_, size_, text(format)};
   all.append(values.begin(), values.end());
@@ -198,7 +200,7 @@ void Driver::define_runtime() {
 /// lives in a register across the jump.
 llvm::Function* Driver::define_guard() {
   llvm::Type *p = b.getPtrTy(), *w = b.getInt64Ty();
-  begin_function("guard", b.getInt1Ty(), {p, w, w, p, p}, false);
+  begin_function(s.name + ".guard", b.getInt1Ty(), {p, w, w, p, p}, false);
   auto target = libc("_setjmp", b.getInt32Ty(), {p});
   llvm::cast<llvm::Function>(target.getCallee())->addFnAttr(llvm::Attribute::ReturnsTwice);
   auto* first = b.CreateCall(target, {at(fn_->getArg(4), kEscapeAt)});

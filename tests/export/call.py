@@ -8,6 +8,7 @@ sys.path.insert(0, folder)
 import numpy as np
 
 import blur
+import plain
 import relax
 
 N, ROWS, COLUMNS = 37, 9, 21
@@ -87,6 +88,22 @@ refused(relax.Error, "of \"y\" is reached", relax.relax, x, y[:5].copy(), a, e, 
 x[20] = 1000
 refused(relax.Error, "export.cpp:", relax.relax, x, y0.copy(), a, e, trips)
 x[20] = 0.5 + 0.03125 * 20
+e = np.full(1, 0.25)
+refused(TypeError, "5 arguments", relax.relax.value, x, y0, a)
+refused(TypeError, "5 arguments", relax.relax.gradient, [x, y0, a], [y_bar, e_bar])
+refused(TypeError, "2 cotangents", relax.relax.gradient, [x, y0, a, e, trips], [y_bar])
+refused(TypeError, "2 cotangents", relax.relax.gradient, [x, y0, a, e, trips], [y_bar, e_bar, e_bar])
+refused(TypeError, "(2,), but \"e\" has (1,)", relax.relax.gradient, [x, y0, a, e, trips], [y_bar, np.full(2, 0.5)])
+
+# ---- numbers: none is cut off
+made = np.zeros(1, np.float32)
+plain.plain(made, np.bool_(True), np.int8(-3), 0.0)
+assert made[0] == 997
+plain.plain(made, False, 0, 0.1)
+assert made[0] == 0.10009765625, "the bf16 next to 0.1"
+refused(TypeError, "i: ", plain.plain, made, True, 2.7, 0.0)
+refused(OverflowError, "i: ", plain.plain, made, True, 2**32 + 5, 0.0)
+refused(OverflowError, "b: ", plain.plain, made, 2, 0, 0.0)
 
 # ---- the other libraries
 if relax.torch is None:

@@ -244,6 +244,10 @@ TEST_CASE("Python calls exported kernels and gradients on NumPy arrays", "[expor
   const Folder folder;
   relax_kernel().export_to(folder.path.string(), {"python", "x86-64"}, kRelax);
   blur_kernel().export_to(folder.path.string(), {"python"}, kBlur);
+  auto numbers = fx::kernel("the '''numbers'''", [](fx::Out<float> y, fx::Bool b, fx::Int i, fx::BFloat h) {
+    y[fx::index()] = fx::select(b, 1000.f, 0.f) + fx::Float(i) + h;
+  });
+  numbers.export_to(folder.path.string(), {"python"}, {.name = "plain", .parameters = {"y", "b", "i", "h"}});
   const Numbers n = launched();
   const auto raw = [&](const char* name, const auto& v) {
     std::ofstream out(folder / (std::string(name) + ".raw"), std::ios::binary);
@@ -269,7 +273,18 @@ TEST_CASE("what cannot be exported is refused with the line and nothing is writt
   CHECK_THROWS_WITH(k.export_to(to, {}), Contains("no target is given"));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.name = "2nd"}), Contains("\"2nd\" is no identifier of C"));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "x"}}), Contains("two parameters are called \"x\""));
-  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"for"}}), Contains("no parameter can be called \"for\""));
+  for (const char* word : {"for", "class", "bool"})
+    CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {word}}),
+                      Contains("no parameter can be called \"" + std::string(word) + "\""));
+  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "y", "a", "e", "trips", "more"}}),
+                    Contains("6 parameters are named, and the kernel has 5"));
+  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.tape_bytes = 0}), Contains("tape_bytes is 0"));
+  for (const char* word : {"int", "new", "main", "malloc", "exp"})
+    CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.name = word}),
+                      Contains("no function of C can be called \"" + std::string(word) + "\""));
+  for (const char* word : {"lambda", "np", "zip", "_array"})
+    CHECK_THROWS_WITH(k.export_to(to, {"python"}, {.name = word}),
+                      Contains("no function of the Python module can be called \"" + std::string(word) + "\""));
   auto host = fx::external("table", [](double x) { return 2 * x; });
   auto calls = fx::kernel("calls", [=](fx::In<double> x, fx::Out<double> y) { y[fx::index()] = host(x[fx::index()]); });
   CHECK_THROWS_WITH(calls.export_to(to), Contains("calls a host function, \"table\""));
@@ -278,6 +293,20 @@ TEST_CASE("what cannot be exported is refused with the line and nothing is writt
   CHECK_FALSE(fs::exists(to));
   std::ofstream(folder / "file") << "x";
   CHECK_THROWS_AS(k.export_to(folder / "file"), fx::IoError);
+}
+
+TEST_CASE("headers of kernels of any name compile as C and C++ without a warning", "[export]") {
+  const Folder folder;
+  auto k = fx::kernel("a */ b /* c", [](fx::In<fx::half> x, fx::Out<bool> y) { y[fx::index()] = x[fx::index()] > 0.f; });
+  k.export_to(folder.path.string(), {"native"}, {.name = "odd", .vjp = true});
+  for (const char* compiler : {"cc -std=c99 -x c", "c++ -std=c++11 -x c++"}) {
+    int status = 1;
+    const std::string said = run(std::string(compiler) + " -Wall -Wextra -pedantic -Werror -fsyntax-only '" + (folder / "odd.h") +
+                                     "' -include '" + (folder / "odd.h") + "'",
+                                 &status);
+    INFO(said);
+    CHECK(status == 0);
+  }
 }
 
 TEST_CASE("the signature describes every function of the files", "[export]") {

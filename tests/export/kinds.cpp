@@ -283,6 +283,22 @@ TEST_CASE("exported kernels check every index when they are asked to", "[export]
   CHECK(y[2] == x[7]);
 }
 
+TEST_CASE("exported kernels may have any text for a name", "[export]") {
+  for (const char* name : {"run", "guard", "%s %n 100%", "*/ ''' /*"}) {
+    INFO(name);
+    auto k = fx::kernel(name, [](fx::In<float> x, fx::Out<float> y) { y[fx::index()] = 2.f * x[fx::index()]; });
+    Loaded exported(k);
+    std::vector<float> x = {1, 2, 3}, y(3);
+    Packer p({3});
+    p.put(x.data()), p.put(std::int64_t{3}), p.put(y.data()), p.put(std::int64_t{3});
+    CHECK(exported(p.words) == 0);
+    CHECK(y == std::vector<float>{2, 4, 6});
+    p.words[0] = 4;
+    CHECK(exported(p.words) == 2);
+    CHECK_THAT(exported.message, Contains("kernel \"" + std::string(name) + "\": index 3 along axis 0 of "));
+  }
+}
+
 TEST_CASE("exported kernels print to standard output and end where a loop runs nothing", "[export]") {
   auto k = fx::kernel("says", [](fx::In<float> x, fx::Bool on, fx::Out<float> y) {
     auto i = fx::index();

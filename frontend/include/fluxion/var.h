@@ -332,10 +332,10 @@ class [[maybe_unused]] Var : public detail::Operators<detail::compute_t<T>> {
       template <detail::Narrows<T> V> void operator=(const V&) & {
     detail::refuse_narrowing<V>();
   }
-  template <detail::Narrows<T> V> void operator+=(const V&) & { detail::refuse_narrowing<V>(); }
-  template <detail::Narrows<T> V> void operator-=(const V&) & { detail::refuse_narrowing<V>(); }
-  template <detail::Narrows<T> V> void operator*=(const V&) & { detail::refuse_narrowing<V>(); }
-  template <detail::Narrows<T> V> void operator/=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator+=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator-=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator*=(const V&) & { detail::refuse_narrowing<V>(); }
+  template <detail::Narrows<C> V> void operator/=(const V&) & { detail::refuse_narrowing<V>(); }
 
   explicit operator bool() const {
     static_assert(detail::kNever<T>,
