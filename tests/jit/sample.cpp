@@ -195,6 +195,24 @@ TEST_CASE("a coordinate that is no number or very large is no wild read", "[jit]
   }
 }
 
+TEST_CASE("outside of a zero border no element counts whatever it holds", "[jit][sample]") {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  auto k = fx::kernel("k", [](fx::In<float> a, fx::In<float> x, fx::Out<float> y) {
+    auto i = fx::index();
+    y[i] = fx::sample(a, x[i], {Border::zero});
+  });
+  const std::vector<float> x = {-1.25f, -2.f, -2.5f, -100.f, 3.f, 3.5f, 100.f};
+  const auto n = static_cast<std::int64_t>(x.size());
+  for (const fx::Device& dev : devices()) {
+    auto a = dev.upload({nan, 1.f, nan}), y = dev.zeros<float>(n), ga = dev.zeros<float>(3), gx = dev.zeros<float>(n);
+    k.over(n)(a, dev.upload(x), y);
+    CHECK(y.host() == std::vector<float>(x.size()));
+    fx::vjp(k).over(n)(a, dev.upload(x), dev.full(1.f, n), ga, gx);
+    CHECK(gx.host() == std::vector<float>(x.size()));
+    CHECK(ga.host() == std::vector<float>(3));
+  }
+}
+
 TEST_CASE("the element just below a half is the nearest one", "[jit][sample]") {
   auto k = fx::kernel("k", [](fx::In<float> a, fx::In<float> x, fx::Out<float> y) {
     auto i = fx::index();

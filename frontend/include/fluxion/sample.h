@@ -52,7 +52,7 @@ template <class C> Position<C> position(Var<C> x, const Var<int>& n, Sampling ho
   if (!wraps) {  // so that what lies far outside stays an integer; a NaN stays one
     const Var<C> last(n, at);
     x = select(x > last, last, x);
-    x = select(x < C(-1), Var<C>(C(-1), at), x);
+    x = select(x < C(-2), Var<C>(C(-2), at), x);  // at -1 element 0 would still be one of the two
   }
   const Var<C> whole = floor(x, at);
   Position<C> p{{}, {}, x - whole};
@@ -128,7 +128,8 @@ template <class A, class... C> auto sample_at(const A& a, Sampling how, Loc at, 
 
 /// `a` between its elements, at coordinates that are counted in elements, one for each axis in the order of the axes.
 /// Differentiable  in `a` and, with Filter::linear, in the coordinates: at whole numbers towards larger ones; nearest has derivative 0
-/// Limits          a NaN gives NaN (nearest: the element at 0); with Border::wrap coordinates are cut off at 2^31
+/// Limits          a NaN gives NaN (nearest: the element at 0), and so does an infinity with Border::wrap, where coordinates are cut off
+///                 at 2^31; the second element of a cell counts with weight 0 at whole numbers, so an infinity in it gives NaN
 /// Cost            2, 4 or 8 loads; the derivative in `a` adds to as many elements
 template <detail::Sampled A, detail::ScalarOperand X> auto sample(const A& a, X&& x, Sampling how = {}, Loc at = Loc::here()) {
   return detail::sample_at(a, how, at, static_cast<X&&>(x));
