@@ -518,24 +518,6 @@ TEST_CASE("half precision values round when they are assigned", "[dsl]") {
   CHECK(y == std::vector<float>{3, 2052});  // 2050 + 1 is a tie, and so is 2052 + 1
   CHECK(static_cast<float>(x[1]) == 4104);
 }
-TEST_CASE("half precision values are updated by integers and floats", "[dsl]") {
-  std::vector<int> n = {3, -2};
-  std::vector<float> y(2);
-  run_over(
-      2,
-      [](fx::In<int> n, fx::InOut<float> y) {
-        auto i = fx::index();
-        fx::Half h = 1.5f;
-        fx::BFloat b = 8.f;
-        h += n[i];
-        h *= fx::Float(0.5f);
-        b -= fx::Int(n[i]);
-        b /= fx::Half(2.f);
-        y[i] = h + b;
-      },
-      n, y);
-  CHECK(y == std::vector<float>{4.75f, 4.75f});
-}
 TEST_CASE("functions are inlined in kernels and evaluated on the host", "[dsl]") {
   auto f = fx::fn([](fx::Float x, fx::Int n) {
     fx::Float r = 1;

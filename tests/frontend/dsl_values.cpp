@@ -333,6 +333,25 @@ TEST_CASE("uniform and normal numbers have their moments", "[dsl]") {
   CHECK(gmean == Approx(0).margin(0.036));
   CHECK(gvar == Approx(1).margin(0.05));
 }
+TEST_CASE("half precision values are updated by integers and floats", "[dsl]") {
+  std::vector<int> n = {3, -2};
+  std::vector<float> y(2);
+  run_over(
+      2,
+      [](fx::In<int> n, fx::InOut<float> y) {
+        auto i = fx::index();
+        fx::Half h = 1.5f;
+        fx::BFloat b = 8.f;
+        h += n[i];
+        h *= fx::Float(0.5f);
+        b -= fx::Int(n[i]);
+        b /= fx::Half(2.f);
+        y[i] = h + b;
+      },
+      n, y);
+  CHECK(y == std::vector<float>{4.75f, 4.75f});
+}
+
 TEST_CASE("print and check reach the host", "[dsl]") {
   std::vector<int> x = {3, -1};
   const auto f = detail::capture_kernel(
