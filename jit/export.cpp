@@ -53,6 +53,7 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
   const std::string name = options.name.empty() ? identifier(function()->name) : options.name;
   check_function_name(name, std::find(targets.begin(), targets.end(), "python") != targets.end(), at);
   for (const std::string& p : options.parameters) check_parameter_name(p, at);
+  check_parameter_count(*function(), options.parameters, at);
   if (options.tape_bytes < 1) throw KernelError(at, fmt::format("export: tape_bytes is {}; it must be positive", options.tape_bytes));
   std::vector<std::string> wanted, gpus;
   bool python = false;

@@ -37,8 +37,10 @@ std::string identifier(std::string_view name);
 /// Throw KernelError for names that have a meaning of their own in C, C++ or the Python module.
 void check_function_name(const std::string& name, bool python, Loc at);
 void check_parameter_name(const std::string& name, Loc at);
+/// Throws KernelError for more names than the kernel `f` has parameters.
+void check_parameter_count(const Function& f, const std::vector<std::string>& names, Loc at);
 
-/// Throws KernelError for two parameters of one name, and for more names than parameters.
+/// Throws KernelError for two parameters of one name.
 ExportSignature make_signature(const Function& f, const KernelFacts& facts, const std::string& name,
                                const std::vector<std::string>& parameters);
 /// Leaves of one type without gaps: their number, else 0.

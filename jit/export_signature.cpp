@@ -25,19 +25,19 @@ std::string renamed(const std::string& name, const std::vector<std::string>& nam
   return place && place->first < names.size() ? names[place->first] + name.substr(place->second) : name;
 }
 
-void check_count(const Function& f, const std::vector<std::string>& names) {
+std::string list_of(const auto& values) { return fmt::format("[{}]", fmt::join(values, ", ")); }
+
+}  // namespace
+
+void check_parameter_count(const Function& f, const std::vector<std::string>& names, Loc at) {
   std::size_t count = 0;
   for (const Parameter& p : f.parameters) {
     if (p.name.ends_with("_bar") || p.name.ends_with("_dot")) return;  // a derivative need not have all parameters of its kernel
     if (const auto place = place_of(p.name)) count = std::max(count, place->first + 1);
   }
   if (names.size() > count)
-    throw KernelError(f.loc, fmt::format("export: {} parameters are named, and the kernel has {}", names.size(), count));
+    throw KernelError(at, fmt::format("export: {} parameters are named, and the kernel has {}", names.size(), count));
 }
-
-std::string list_of(const auto& values) { return fmt::format("[{}]", fmt::join(values, ", ")); }
-
-}  // namespace
 
 int components(LayoutId element) {
   const Layout& layout = layout_of(element);
@@ -49,7 +49,6 @@ int components(LayoutId element) {
 
 ExportSignature make_signature(const Function& f, const KernelFacts& facts, const std::string& name,
                                const std::vector<std::string>& parameters) {
-  check_count(f, parameters);
   ExportSignature s;
   s.name = name;
   s.kernel = f.name;

@@ -278,6 +278,8 @@ TEST_CASE("what cannot be exported is refused with the line and nothing is writt
                       Contains("no parameter can be called \"" + std::string(word) + "\""));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "y", "a", "e", "trips", "more"}}),
                     Contains("6 parameters are named, and the kernel has 5"));
+  auto whole = fx::kernel("whole", [](fx::In<int> n, fx::Out<int> m) { m[fx::index()] = n[fx::index()] + 1; });
+  CHECK_NOTHROW(whole.export_to(folder / "whole", {"native"}, {.parameters = {"n", "m"}, .vjp = true, .jvp = true}));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.tape_bytes = 0}), Contains("tape_bytes is 0"));
   for (const char* word : {"int", "new", "main", "malloc", "exp"})
     CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.name = word}),
