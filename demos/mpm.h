@@ -1,4 +1,4 @@
-// MLS-MPM in two dimensions: an elastic square of 60 by 60 particles on a grid of 120 by 120 cells, thrown with one
+// MLS-MPM in two dimensions: an elastic square of Side by Side particles (60, as 80 stand closer) on a grid of 120 by 120 cells, thrown with one
 // velocity, as kernels and the time step that launches them. The loss is half the squared distance of the centre of
 // mass from a target at the end. After Hu et al. 2018, in the form of DiffTaichi (Hu et al. 2020).
 #pragma once
@@ -14,9 +14,9 @@ struct Parameters {
   double dt = 3e-4, gravity = 9.8, mu = 100, lambda = 100, target_x = 0.3, target_y = 0.6;
 };
 
-template <class T>
+template <class T, int Side = 60>
 struct Throw {
-  static constexpr int n = 120, side = 60, particles = side * side;
+  static constexpr int n = 120, side = Side, particles = side * side;
   using Real = fx::Var<T>;
   using Vec2 = fx::Vec<T, 2>;  // in memory; inside a kernel the value is a vector of Real
   using Mat2 = fx::Mat<T, 2, 2>;
@@ -60,7 +60,8 @@ struct Throw {
   Throw(const Parameters& p, const fx::Device& dev) : device(dev) {
     start = fx::kernel("start", [](fx::In<Vec2> v0, fx::Out<Vec2> x, fx::Out<Vec2> v, fx::Out<Mat2> C, fx::Out<Mat2> F) {
       auto k = fx::index();
-      x[k] = RVec2{(fx::cast<T>(k / side) * T(0.7) + T(10)) / T(n), (fx::cast<T>(k % side) * T(0.7) + T(25)) / T(n)};
+      constexpr T kApart = T(0.7 * 60 / side);
+      x[k] = RVec2{(fx::cast<T>(k / side) * kApart + T(10)) / T(n), (fx::cast<T>(k % side) * kApart + T(25)) / T(n)};
       v[k] = v0[0];
       C[k] = RMat2{0, 0, 0, 0};
       F[k] = RMat2{1, 0, 0, 1};

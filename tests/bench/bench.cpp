@@ -93,6 +93,7 @@ Suite::Suite(int argc, char** argv) {
     if (!std::strcmp(argv[i], "--threads")) threads_ = std::max(1, std::atoi(argv[i + 1]));
     else if (!std::strcmp(argv[i], "--json")) json_ = argv[i + 1];
     else if (!std::strcmp(argv[i], "--only")) only_ = argv[i + 1];
+    else if (!std::strcmp(argv[i], "--device")) device_ = argv[i + 1];
     else if (!std::strcmp(argv[i], "--child")) child_ = argv[i + 1];
     else throw std::runtime_error(std::string("unknown option ") + argv[i]);
   }
@@ -142,6 +143,10 @@ void Suite::row(const std::string& name, const std::vector<std::pair<std::string
   if (std::isfinite(limit)) std::printf("  limit %s %s", human(limit).c_str(), ours <= limit ? "met" : "MISSED");
   std::printf("\n");
   std::fflush(stdout);
+  record(name, seconds, limit);
+}
+
+void Suite::record(const std::string& name, const std::vector<std::pair<std::string, double>>& seconds, double limit, double rate) {
   if (json_.empty()) return;
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(json_.c_str(), "a"), std::fclose);
   if (!file) throw std::runtime_error("cannot write " + json_);
@@ -149,7 +154,9 @@ void Suite::row(const std::string& name, const std::vector<std::pair<std::string
   for (std::size_t k = 0; k < seconds.size(); ++k)
     std::fprintf(file.get(), "%s\"%s\": %.6g", k ? ", " : "", seconds[k].first.c_str(), seconds[k].second);
   if (std::isfinite(limit)) std::fprintf(file.get(), ", \"limit\": %.6g", limit);
-  std::fprintf(file.get(), "}}\n");
+  std::fprintf(file.get(), "}");
+  if (rate > 0) std::fprintf(file.get(), ", \"rate\": %.6g", rate);
+  std::fprintf(file.get(), "}\n");
 }
 
 }  // namespace bench

@@ -22,7 +22,8 @@ class Suite {
   Suite(int argc, char** argv);
   int threads() const { return threads_; }
   const std::string& only() const { return only_; }
-  const std::string& child() const { return child_; }  // --child WHAT: a benchmark that starts itself anew
+  const std::string& device() const { return device_; }  // --device NAME
+  const std::string& child() const { return child_; }    // --child WHAT: a benchmark that starts itself anew
 
   /// Times each contender in turn, `rounds` times, each time repeated until it lasts long enough to be measured,
   /// and keeps the minima, which it returns. `inner`: how many units one call does; seconds are for one unit.
@@ -30,12 +31,14 @@ class Suite {
                               int rounds = 100);
   /// A figure measured elsewhere.
   void row(const std::string& name, const std::vector<std::pair<std::string, double>>& seconds, double limit);
+  /// The row of JSON alone; `rate`: units a second.
+  void record(const std::string& name, const std::vector<std::pair<std::string, double>>& seconds, double limit, double rate = 0);
   /// Splits [0, n) over threads() threads and waits; with one thread a plain call. For the peers.
   void split(int n, const std::function<void(int begin, int end)>& part);
 
  private:
   int threads_ = 1;
-  std::string json_, only_, child_;
+  std::string json_, only_, child_, device_;
 };
 
 /// Seconds of processor time of this process; of its ended children.
