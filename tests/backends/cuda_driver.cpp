@@ -59,7 +59,7 @@ Function writes(int rank, std::array<int, 3> group = {}) {
 
 }  // namespace
 
-TEST_CASE("the newest GPU is taken unless one is asked for", "[backends][cuda]") {
+TEST_CASE("the newest GPU is taken unless one is asked for", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   const auto on = cuda::open_backend();
   CHECK_THAT(on->description(), Contains("Fake New") && Contains("capability 9.0") && Contains("CUDA 12.4") && Contains("1024 MB"));
@@ -73,7 +73,7 @@ TEST_CASE("the newest GPU is taken unless one is asked for", "[backends][cuda]")
   CHECK_THROWS_WITH(cuda::open_backend(), Contains("\"abacus\"") && Contains("Fake Old") && Contains("Fake New"));
 }
 
-TEST_CASE("a driver that is missing or too old or finds nothing is a clear error", "[backends][cuda]") {
+TEST_CASE("a driver that is missing or too old or finds nothing is a clear error", "[backends][cuda][fake_cuda]") {
   {
     const Setting library("FLUXION_CUDA_LIBRARY", "libno_such_cuda.so.1");
     CHECK_THROWS_WITH(cuda::open_backend(), Contains("libno_such_cuda.so.1 is not there") && Contains("install NVIDIA's driver"));
@@ -95,7 +95,7 @@ TEST_CASE("a driver that is missing or too old or finds nothing is a clear error
   CHECK_THROWS_WITH(cuda::open_backend(), Contains("found no GPU"));
 }
 
-TEST_CASE("arrays go to a CUDA device and come back with and without pinned memory", "[backends][cuda]") {
+TEST_CASE("arrays go to a CUDA device and come back with and without pinned memory", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   for (const char* failing : {"", "cuMemHostAlloc"}) {
     const Setting fail("FAKE_CUDA_FAIL", failing);
@@ -126,7 +126,7 @@ TEST_CASE("arrays go to a CUDA device and come back with and without pinned memo
   CHECK(left("fakeBlocks") == 0);
 }
 
-TEST_CASE("launches on a CUDA device have blocks that fill it and reach every point", "[backends][cuda]") {
+TEST_CASE("launches on a CUDA device have blocks that fill it and reach every point", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   const auto on = cuda::open_backend();
   const auto one = on->compile(writes(1), {}), three = on->compile(writes(3), {}), groups = on->compile(writes(1, {64, 0, 0}), {});
@@ -142,7 +142,7 @@ TEST_CASE("launches on a CUDA device have blocks that fill it and reach every po
   CHECK(left("fakeModules") == 5);  // with indices of 64 bits
 }
 
-TEST_CASE("memory that runs out on a CUDA device is said with sizes and nothing is left behind", "[backends][cuda]") {
+TEST_CASE("memory that runs out on a CUDA device is said with sizes and nothing is left behind", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   const Setting bytes("FAKE_CUDA_BYTES", "1000000");
   const auto on = cuda::open_backend();
@@ -178,7 +178,7 @@ TEST_CASE("memory that runs out on a CUDA device is said with sizes and nothing 
   CHECK(left("fakeBlocks") == 0);
 }
 
-TEST_CASE("what the driver says of code that it does not compile is told", "[backends][cuda]") {
+TEST_CASE("what the driver says of code that it does not compile is told", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   const auto on = cuda::open_backend();
   const Setting fail("FAKE_CUDA_FAIL", "cuModuleLoadDataEx");
@@ -187,7 +187,7 @@ TEST_CASE("what the driver says of code that it does not compile is told", "[bac
   CHECK(launched(*on, *on->compile(writes(1), {}), {1, 1, 1}, 8).size() == 5);
 }
 
-TEST_CASE("work that does not end or fails on a CUDA device ends the device and not the process", "[backends][cuda]") {
+TEST_CASE("work that does not end or fails on a CUDA device ends the device and not the process", "[backends][cuda][fake_cuda]") {
   const Fake fake;
   {
     const auto on = cuda::open_backend();
