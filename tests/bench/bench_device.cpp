@@ -207,7 +207,7 @@ void simulations(Table& table, const fx::Device& dev, const Sizes& size) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   bench::Suite suite(argc, argv);
   const fx::Device dev = suite.device().empty() ? fx::Device::best() : fx::Device::named(suite.device());
   const bool real = dev.name() != "cpu" && dev.name() != "reference" && dev.description().find("llvmpipe") == std::string::npos;
@@ -220,4 +220,7 @@ int main(int argc, char** argv) {
   sgemm(table, dev, size, flops);
   nbody(table, dev, size, flops);
   simulations(table, dev, size);
+} catch (const std::exception& e) {
+  std::fprintf(stderr, "%s\n", e.what());
+  return 1;
 }
