@@ -273,8 +273,8 @@ Function tidy(const Function& f) { return dce(licm(contract_rest(cse(fold(f)))))
 
 }  // namespace
 
-std::vector<Function> gather_sums(const Function& f, bool always) {
-  const std::vector<Gatherable> found = find_gatherable(f, always);
+std::vector<Function> gather_sums(const Function& f, AddCost cost) {
+  const std::vector<Gatherable> found = find_gatherable(f, cost);
   if (found.empty()) return {};
   std::vector<char> turned(f.memories.size());
   for (const Gatherable& g : found) turned[g.memory.index] = 1;

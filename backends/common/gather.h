@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "access.h"
+#include "fluxion/gather_sums.h"
 
 namespace fluxion {
 
@@ -32,7 +33,7 @@ struct Gatherable {
   std::array<int, 3> least{}, most{};  // of the offsets, by axis of the domain
 };
 
-/// The memories whose accumulates can be turned around and, unless `always`, those where it pays.
-std::vector<Gatherable> find_gatherable(const Function& kernel, bool always);
+/// The memories whose accumulates can be turned around where that pays.
+std::vector<Gatherable> find_gatherable(const Function& kernel, AddCost cost);
 
 }  // namespace fluxion

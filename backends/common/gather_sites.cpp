@@ -18,11 +18,12 @@ constexpr double kShift = 0.05;    // a further site of a row, which is added up
 constexpr int kRegister = 8;       // places that may lie between them
 constexpr double kOverlap = 0.35;  // where lanes have just written their neighbours' elements
 constexpr double kByLane = 2;      // the same lane by lane
+constexpr double kByThread = 3;    // by threads of the hardware: exact, in limbs (backends/gpu/sums.h)
 constexpr double kFrame = 0.15;    // finding out whether a thread is at the border, once a memory
 
 class Finder {
  public:
-  Finder(const Function& f, bool always) : f_(f), u_(f), always_(always), order_(f.ops.size()), writes_(f.memories.size()) {
+  Finder(const Function& f, AddCost cost) : f_(f), u_(f), cost_(cost), order_(f.ops.size()), writes_(f.memories.size()) {
     std::uint32_t next = 0;
     number(f.body, next);
   }
@@ -34,7 +35,7 @@ class Finder {
       if (op.code == Opcode::barrier || op.code == Opcode::subgroup) return out;
     for (std::uint32_t m = 0; m < f_.memories.size(); ++m) {
       auto g = memory(MemoryId{m});
-      if (g && (always_ || pays(*g))) out.push_back(std::move(*g));
+      if (g && (cost_ == AddCost::endless || pays(*g))) out.push_back(std::move(*g));
     }
     return out;
   }
@@ -42,7 +43,7 @@ class Finder {
  private:
   const Function& f_;
   const Uniformity u_;
-  const bool always_;
+  const AddCost cost_;
   std::vector<std::uint32_t> order_;       // by op: when it comes, regions inside their op
   std::vector<std::vector<OpId>> writes_;  // by memory
 
@@ -264,7 +265,11 @@ class Finder {
         for (int a = 0; a + 1 < f_.domain_rank; ++a) row &= t.offset[static_cast<std::size_t>(a)] == s.offset[static_cast<std::size_t>(a)];
         beside |= row;
       }
-      scatter += !near ? kByLane : later ? kShift : beside && !in_registers(g, s) ? kOverlap : kAdd;
+      scatter += cost_ == AddCost::of_threads    ? kByThread
+                 : !near                         ? kByLane
+                 : later                         ? kShift
+                 : beside && !in_registers(g, s) ? kOverlap
+                                                 : kAdd;
     }
     gather += kAdd * static_cast<double>(g.keys.size());
     return gather < scatter;
@@ -273,6 +278,6 @@ class Finder {
 
 }  // namespace
 
-std::vector<Gatherable> find_gatherable(const Function& kernel, bool always) { return Finder(kernel, always).run(); }
+std::vector<Gatherable> find_gatherable(const Function& kernel, AddCost cost) { return Finder(kernel, cost).run(); }
 
 }  // namespace fluxion

@@ -30,7 +30,7 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
   Function f = inline_all(kernel);
   if (options.bounds) f = check_bounds(f);
   f = atomic_sums(std::move(f));
-  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(f);
+  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(f, AddCost::of_threads);
   if (phases.empty()) phases.push_back(std::move(f));
   int arrays = 0;
   for (const Parameter& p : kernel.parameters) arrays += p.kind == Parameter::Kind::memory;

@@ -191,7 +191,7 @@ void same(const Arguments& expected, const Arguments& mine, double tolerance) {
 /// True when something was turned around.
 bool check_gathered(const Function& derivative, const Arguments& arguments, const Extents& domain, bool native) {
   const Function f = run_passes(derivative, derived_pipeline());
-  const std::vector<Function> phases = gather_sums(f, true);
+  const std::vector<Function> phases = gather_sums(f, AddCost::endless);
   if (phases.empty()) return false;
   for (const Function& phase : phases) verify(phase);
   INFO(print(f) << "\nbecomes\n" << print(phases[0]) << (phases.size() > 1 ? print(phases[1]) : ""));
@@ -228,7 +228,7 @@ TEST_CASE("what another thread could not compute before the launch writes is not
     M x = k.in(), y = k.inout(), sum = k.accum();
     body(k, x, y, sum, k.index());
     INFO(what);
-    CHECK(gather_sums(k.done(), true).empty());
+    CHECK(gather_sums(k.done(), AddCost::endless).empty());
   };
   refused("a load after a store", [](Kernel&, M x, M y, M sum, V t) {
     y.set(t, x[t] * 2.0);
@@ -279,7 +279,7 @@ TEST_CASE("a sum that reads what its kernel overwrites runs before the rest", "[
   sum.add(t + i(1), v * 3.0);
   bar.set(t, v * -1.0);
   const Function f = k.done();
-  const std::vector<Function> phases = gather_sums(f, true);
+  const std::vector<Function> phases = gather_sums(f, AddCost::endless);
   REQUIRE(phases.size() == 2);
   for (const Region& r : phases[0].regions)
     for (OpId o : r.ops) CHECK(phases[0][o].code != Opcode::store);
@@ -301,6 +301,7 @@ TEST_CASE("a linear stencil across rows is gathered because it pays and a costly
   CHECK(gather_sums(adjoint(true, linear)).size() == 1);
   // In a row, a point's neighbours are in the registers beside it.
   CHECK(gather_sums(adjoint(false, linear)).empty());
+  CHECK(gather_sums(adjoint(false, linear), AddCost::of_threads).size() == 1);  // where each point is a thread
   // Of each neighbour the same number is needed, x at the own place.
   CHECK(gather_sums(adjoint(true, [](const std::vector<V>& t) {
           return sin(t[0]) + sin(t[1]) + sin(t[2]) + sin(t[3]) + sin(t[4]);
