@@ -8,6 +8,8 @@
 #include <array>
 #include <cstdlib>
 
+#include "tour.h"
+
 namespace fluxion::console {
 namespace {
 
@@ -23,7 +25,7 @@ struct Command {
   const char* what;
   bool (*run)(Session&, Use);
 };
-extern const std::array<Command, 20> kCommands;
+extern const std::array<Command, 21> kCommands;
 
 std::string trimmed(std::string t) {
   while (!t.empty() && std::isspace(static_cast<unsigned char>(t.back()))) t.pop_back();
@@ -226,10 +228,26 @@ bool quit(Session& s, Use u) {
   s.quit(u.text.empty() ? 0 : std::atoi(u.text.c_str()));
   return true;
 }
+bool tour(Session& s, Use u) {
+  const std::vector<TourStep> steps = tour_steps(kTour);
+  const int count = static_cast<int>(steps.size());
+  const int n = u.text.empty() ? s.tour_step + 1 : std::atoi(u.text.c_str());
+  if (n < 1 || n > count) {
+    s.tour_step = 0;
+    return u.text.empty() ? (s.say("that was the tour; :tour starts again, docs/guide.md goes on"), true)
+                          : s.refuse(fmt::format("the tour has the steps 1 to {}", count), u.at);
+  }
+  const TourStep& step = steps[static_cast<std::size_t>(n - 1)];
+  s.say(step.title + "\n" + step.text);
+  s.tour_step = n;
+  if (!s.type(step.code, fmt::format("tour {}", n))) return false;
+  s.say(n < count ? "(:tour for the next step)" : "(the end of the tour)");
+  return true;
+}
 bool help(Session& s, Use u);
 
 // Sorted as :help shows them.
-const std::array<Command, 20> kCommands = {{
+const std::array<Command, 21> kCommands = {{
     {"ir", "k [--stage NAME]", "the text form; --stage: after a pass, or after each", ir},
     {"grad", "k [--stage NAME]", "the text form of the reverse-mode derivative", grad},
     {"lowered", "k", "the text form as the device's compiler gets it", look},
@@ -248,6 +266,7 @@ const std::array<Command, 20> kCommands = {{
     {"load", "FILE", "run the inputs of a file", load},
     {"save", "FILE", "write what has run so far, to be loaded again", save},
     {"reset", "", "forget everything", reset},
+    {"tour", "[N]", "ten steps, typed for you: from a first kernel to the derivative of a simulation", tour},
     {"help", "[COMMAND]", "this list", help},
     {"quit", "[STATUS]", "leave (or Ctrl-D)", quit},
 }};

@@ -220,17 +220,25 @@ bool replaces(clang::ASTContext& context, clang::NamedDecl* later, clang::NamedD
 
 }  // namespace
 
-/// "Symbols not found: [ _Z6nolinkv, ... ]" in the user's words.
-std::string link_message(const std::string& what) {
+std::vector<std::string> missing_symbols(const std::string& what) {
+  // "Symbols not found: [ _Z6nolinkv, ... ]"
+  std::vector<std::string> names;
   const std::size_t open = what.find("[ "), close = what.rfind(" ]");
-  if (what.find("Symbols not found") == what.npos || open == what.npos || close == what.npos) return what;
-  std::string names;
+  if (what.find("Symbols not found") == what.npos || open == what.npos || close == what.npos) return names;
   for (std::size_t at = open + 2; at < close;) {
     const std::size_t end = std::min(what.find(", ", at), close);
-    names += (names.empty() ? "" : ", ") + llvm::demangle(what.substr(at, end - at));
+    names.push_back(what.substr(at, end - at));
     at = end + 2;
   }
-  return "declared but nowhere defined: " + names;
+  return names;
+}
+
+std::string link_message(const std::string& what) {
+  std::string names;
+  for (const std::string& name : missing_symbols(what)) names += (names.empty() ? "" : ", ") + llvm::demangle(name);
+  // The namespaces around inputs are nobody's business.
+  for (std::size_t at = 0; (at = names.find("fluxion_input_", at)) != names.npos;) names.erase(at, names.find("::", at) + 2 - at);
+  return names.empty() ? what : "declared but nowhere defined: " + names;
 }
 
 clang::PartialTranslationUnit* Interpreter::State::parse(const std::string& code, std::vector<Message>& said) {
@@ -251,9 +259,37 @@ clang::PartialTranslationUnit* Interpreter::State::parse(const std::string& code
   return nullptr;
 }
 
+bool Interpreter::provide(const std::vector<std::string>& symbols) {
+  State& s = *state_;
+  std::string code;
+  for (const std::string& symbol : symbols) {
+    const std::string name = llvm::demangle(symbol);
+    if (name == symbol || name.find_first_of("( ") != name.npos || name.find("fluxion_input_") != name.npos ||
+        !s.provided.insert(symbol).second)
+      return false;
+    code += "extern const __typeof__(::" + name + ") fluxion_provided_" + std::to_string(s.provided.size()) + " __asm__(\"" + symbol +
+            "\") = ::" + name + ";\n";
+  }
+  if (code.empty()) return false;
+  std::vector<Message> said;
+  clang::PartialTranslationUnit* unit = s.parse(code, said);
+  if (!unit || !unit->TheModule) return false;
+  if (auto error = s.session->Execute(*unit)) {
+    llvm::consumeError(std::move(error));
+    return false;
+  }
+  return true;
+}
+
 void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
   State& s = *state_;
-  const std::size_t chosen = try_out(codes, reply);
+  std::vector<std::string> missing;
+  std::size_t chosen = try_out(codes, reply, missing);
+  // Variables of headers, such as std::ranges::sort, are neither in the prelude's library nor emitted by those who use them.
+  for (int k = 0; k < 8 && reply.failure == "link" && provide(missing); ++k) {
+    reply.failure.clear(), reply.messages.clear();
+    chosen = try_out(codes, reply, missing);
+  }
   if (chosen >= codes.size()) return;
   std::vector<Message> said;
   clang::PartialTranslationUnit* unit = s.parse(codes[chosen], said);

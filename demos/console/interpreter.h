@@ -31,7 +31,10 @@ class Interpreter {
 
  private:
   /// Which of `codes` compiles and links, tried in a copy of the process; codes.size() where none does, with the reason in `reply`.
-  std::size_t try_out(const std::vector<std::string>& codes, Reply& reply);
+  /// `missing`: the symbols that the linker did not find.
+  std::size_t try_out(const std::vector<std::string>& codes, Reply& reply, std::vector<std::string>& missing);
+  /// Makes inline variables of headers with these symbols; false where they are something else.
+  bool provide(const std::vector<std::string>& symbols);
   std::unique_ptr<State> state_;
 };
 

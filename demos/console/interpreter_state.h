@@ -12,7 +12,7 @@
 #include <clang/Sema/Sema.h>
 #pragma GCC diagnostic pop
 
-#include <map>
+#include <set>
 
 #include "interpreter.h"
 
@@ -25,6 +25,7 @@ struct Interpreter::State {
   std::unique_ptr<clang::Interpreter> session;
   std::vector<std::string> link_errors;
   std::vector<clang::NamedDecl*> defined;  // by the user, in order; those that are hidden are gone
+  std::set<std::string> provided;          // symbols of variables of headers that were made here
   int inputs = 0;                          // for names of functions and namespaces around them
 
   /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors.
@@ -36,6 +37,8 @@ struct Interpreter::State {
   std::string type_name(clang::QualType type) const;
 };
 
+/// The symbols that the linker says it did not find.
+std::vector<std::string> missing_symbols(const std::string& what);
 /// What the linker says, in the user's words.
 std::string link_message(const std::string& what);
 

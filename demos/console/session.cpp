@@ -97,7 +97,8 @@ bool Session::item(const Item& item, const std::string& file) {
   if (item.kind == Item::Kind::command) {
     const std::size_t before = current_.steps.size();
     const bool good = run_command(*this, item.text, at);
-    if (good && current_.steps.size() > before && !item.text.starts_with(":load")) current_.source += item.text + "\n";
+    if (good && current_.steps.size() > before && !item.text.starts_with(":load") && !item.text.starts_with(":tour"))
+      current_.source += item.text + "\n";
     return good;
   }
   Request request;
@@ -203,6 +204,23 @@ bool Session::load(const std::string& path, const Place& at) {
   const bool good = input(text, path, 1);
   --loading_;
   return good;
+}
+
+bool Session::type(const std::string& text, const std::string& name) {
+  // Item by item, so that each answer stands below what asked for it.
+  sources_.add(name, 1, text);
+  std::vector<std::string> lines;
+  for (std::size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) lines.push_back(text.substr(at, text.find('\n', at) - at));
+  std::size_t shown = 0;
+  const std::vector<Item> items = scan(text).items;
+  const Style s = style(options_.colours);
+  for (std::size_t k = 0; k < items.size(); ++k) {
+    const std::size_t until = k + 1 < items.size() ? static_cast<std::size_t>(items[k + 1].line) - 1 : lines.size();
+    for (bool first = true; shown < until; ++shown, first = false)
+      print((first ? s.green + ">>> " : s.yellow + "... ") + s.off + lines[shown], false);
+    if (!item(items[k], name)) return false;
+  }
+  return true;
 }
 
 bool Session::save(const std::string& path, const Place& at) {

@@ -54,12 +54,15 @@ class Session {
   /// An answer of the engine that is no code's; empty names where it failed.
   std::vector<std::string> query(const Request& request);
   bool load(const std::string& path, const Place& at);
+  /// As if somebody typed it: shown with a prompt, then run.
+  bool type(const std::string& text, const std::string& name);
   bool save(const std::string& path, const Place& at);
   bool undo(int count, const Place& at);
   void reset();
   void quit(int status) { done_ = true, status_ = status; }
   SessionOptions& options() { return options_; }
   bool show_time = false;
+  int tour_step = 0;                                          // the next one
   std::vector<std::pair<std::string, std::string>> settings;  // of the environment, in order
 
  private:

@@ -45,7 +45,7 @@ std::string link(Interpreter::State& s, clang::PartialTranslationUnit& unit) {
 
 }  // namespace
 
-std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& reply) {
+std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& reply, std::vector<std::string>& missing) {
   State& s = *state_;
   int ends[2];
   if (pipe(ends) != 0) throw std::runtime_error("no pipe");
@@ -69,9 +69,10 @@ std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& r
     found.names.push_back(std::to_string(chosen));
     if (!unit) {
       found.failure = "compile";
-    } else if (const std::string missing = link(s, *unit); !missing.empty()) {
+    } else if (const std::string what = link(s, *unit); !what.empty()) {
       found.failure = "link";
-      found.messages = {{"error", link_message(missing), {}, 0, 0, 0}};
+      found.messages = {{"error", link_message(what), {}, 0, 0, 0}};
+      for (const std::string& name : missing_symbols(what)) found.names.push_back(name);
     }
     send(ends[1], pack(found));
     _exit(0);
@@ -89,6 +90,7 @@ std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& r
         {"error", std::string("the compiler crashed on this input (") + strsignal(signal) + "); the session is as before", {}, 0, 0, 0});
     return codes.size();
   }
+  missing.assign(found->names.begin() + std::min<std::ptrdiff_t>(1, std::ssize(found->names)), found->names.end());
   reply.failure = found->failure;
   reply.messages = found->messages;
   return found->failure.empty() && !found->names.empty() ? static_cast<std::size_t>(std::stoul(found->names[0])) : codes.size();

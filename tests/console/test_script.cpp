@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "driver.h"
+#include "tour.h"
 
 using namespace console_test;
 
@@ -232,4 +233,39 @@ TEST_CASE("words are completed from the session's own names", "[console]") {
   const Outcome o = run({"--json"}, in);
   for (const char* expected : {"[\"sine\"]", "[\"Device\",\"DeviceError\"]", "[\"host\"]", "[\"best\"]", "[\":undo\"]", "[\"upload\"]"})
     CHECK(o.out.find(expected) != std::string::npos);
+}
+
+TEST_CASE("every step of the tour shows what its page says", "[console]") {
+  const std::string page = [] {
+    std::ifstream in(FLUXION_SOURCE_DIR "/docs/tour.md");
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  }();
+  const auto steps = fluxion::console::tour_steps(page);
+  REQUIRE(steps.size() == 10);
+  std::vector<std::string> inputs(steps.size(), ":tour");
+  const auto answers = talk(inputs);
+  for (std::size_t k = 0; k < steps.size(); ++k) {
+    std::string seen = answers[k]["output"].get<std::string>();
+    for (const auto& v : answers[k]["values"]) seen += v["text"].get<std::string>() + "\n";
+    INFO(steps[k].title << "\n" << answers[k].dump(1));
+    CHECK(answers[k]["ok"] == true);
+    CHECK(!steps[k].expected.empty());
+    for (const std::string& part : steps[k].expected) CHECK(seen.find(part) != std::string::npos);
+  }
+}
+
+TEST_CASE("PTX and SPIR-V are shown without a GPU", "[console]") {
+  const auto a = talk({kKernel, ":ptx square", ":spirv square"});
+  CHECK(value(a[1]).find(".visible .entry") != std::string::npos);
+  // Vulkan or spirv-dis may be missing; then the message says so.
+  CHECK((value(a[2]).find("OpEntryPoint") != std::string::npos || (a[2]["ok"] == false && a[2]["error"]["message"] != "")));
+}
+
+TEST_CASE("variables of headers that the prelude holds no code for are made when they are used", "[console]") {
+  const auto a =
+      talk({"std::vector<int> v{3, 1, 2}; std::ranges::sort(v, std::greater<>()); v",
+            "for (int a : v | std::views::transform([](int b) { return b * b; })) std::cout << a << ' ';", "std::ranges::max(v)"});
+  CHECK(value(a[0]) == "{3, 2, 1}");
+  CHECK(a[1]["output"] == "9 4 1 ");
+  CHECK(value(a[2]) == "3");
 }

@@ -1,5 +1,11 @@
 // The text of a kernel, function or program at its stages: captured, after each pass, and what the devices make of it.
 #include <fmt/format.h>
+#include <stdlib.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "fluxion/backend.h"
 #include "fluxion/console/host.h"
@@ -9,9 +15,49 @@
 namespace fluxion::console {
 namespace {
 
-/// The device that has this kind of text: ptx is CUDA's, spirv Vulkan's.
+/// A folder of its own, gone with it.
+struct Folder {
+  std::string path = (std::filesystem::temp_directory_path() / "fluxion-code-XXXXXX").string();
+  Folder() {
+    if (!mkdtemp(path.data())) throw IoError({}, "no folder for the code in " + std::filesystem::temp_directory_path().string());
+  }
+  Folder(const Folder&) = delete;
+  ~Folder() {
+    std::error_code none;
+    std::filesystem::remove_all(path, none);
+  }
+};
+
+/// PTX is made without a GPU too: what the library exports.
+std::string exported_ptx(const detail::KernelHandle& k) {
+  const Folder folder;
+  std::string out;
+  k.export_to(folder.path, {"ptx"}, {}, {});
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path)) {
+    if (entry.path().extension() != ".ptx") continue;
+    std::ifstream in(entry.path());
+    out += std::string(std::istreambuf_iterator<char>(in), {});
+  }
+  return out;
+}
+
+/// SPIR-V is words of a binary; spirv-dis makes text of them.
+std::string disassembled(const std::string& module, Loc at) {
+  const Folder folder;
+  const std::string file = folder.path + "/module.spv";
+  std::ofstream(file, std::ios::binary) << module;
+  std::string out;
+  if (std::FILE* pipe = popen(("spirv-dis --no-color '" + file + "' 2>/dev/null").c_str(), "r")) {
+    char part[4096];
+    for (std::size_t n; (n = std::fread(part, 1, sizeof part, pipe)) > 0;) out.append(part, n);
+    pclose(pipe);
+  }
+  if (out.empty()) throw IoError(at, ":spirv needs the program spirv-dis (package spirv-tools) to make text of the module");
+  return out;
+}
+
+/// The device that has this kind of text: spirv is Vulkan's.
 Device device_of(std::string_view what) {
-  if (what == "ptx") return Device::named("cuda");
   if (what == "spirv") return Device::named("vulkan");
   return Device::best();
 }
@@ -38,7 +84,9 @@ std::string staged(const Function& f, std::string_view stage) {
 
 std::string look(std::string_view what, std::string_view stage, const detail::KernelHandle& k) {
   if (what == "ir") return staged(*k.function(), stage);
-  return k.dump(what, device_of(what));
+  if (what == "ptx") return exported_ptx(k);
+  std::string text = k.dump(what, device_of(what));
+  return what == "spirv" ? disassembled(text, k.function()->loc) : text;
 }
 
 std::string look(std::string_view what, std::string_view stage, const Function& f) {
