@@ -32,6 +32,7 @@
 #include <map>
 #include <mutex>
 
+#include "common/llvm_analyses.h"
 #include "fluxion/error.h"
 #include "symbols.h"
 
@@ -150,22 +151,7 @@ std::unique_ptr<llvm::TargetMachine> make_machine(const Target& target) {
 }
 
 void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
-  llvm::PassBuilder builder(&machine);
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager graphs;
-  llvm::ModuleAnalysisManager modules;
-  functions.registerPass([] {
-    llvm::AAManager aliases;
-    aliases.registerFunctionAnalysis<llvm::BasicAA>();
-    aliases.registerFunctionAnalysis<llvm::ScopedNoAliasAA>();
-    return aliases;
-  });
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
+  LlvmAnalyses analyses(machine);
   llvm::FunctionPassManager passes;
   passes.addPass(llvm::SROAPass(llvm::SROAOptions::PreserveCFG));
   passes.addPass(llvm::EarlyCSEPass());
@@ -175,7 +161,7 @@ void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
   passes.addPass(llvm::EarlyCSEPass(true));
   passes.addPass(llvm::DCEPass());
   for (llvm::Function& f : module)
-    if (!f.isDeclaration()) passes.run(f, functions);
+    if (!f.isDeclaration()) passes.run(f, analyses.functions);
 }
 
 std::string emit(llvm::Module& module, llvm::TargetMachine& machine, llvm::CodeGenFileType kind) {

@@ -232,6 +232,17 @@ void Emitter::if_op(const Op& op) {
 }
 
 // Rounds are counted from 0, since lo .. hi may be longer than what an i32 counts.
+/// The body of a loop and the way back to its head, where the counter and the carries are.
+void Emitter::loop_body(RegionId body, llvm::PHINode* round, const std::vector<llvm::PHINode*>& carries, BasicBlock* head) {
+  region(body);
+  const Values& yields = f_.terminator(body).operands;
+  Node* next = b_.CreateAdd(round, b_.getInt32(1));
+  BasicBlock* latch = b_.GetInsertBlock();
+  round->addIncoming(next, latch);
+  for (std::size_t k = 0; k < carries.size(); ++k) carries[k]->addIncoming(value(yields[k]), latch);
+  b_.CreateBr(head);
+}
+
 void Emitter::for_op(const Op& op) {
   Node *lo = value(op.operands[0]), *hi = value(op.operands[1]);
   Node* trips = b_.CreateSelect(b_.CreateICmpSLT(lo, hi), b_.CreateSub(hi, lo), b_.getInt32(0));
@@ -252,13 +263,7 @@ void Emitter::for_op(const Op& op) {
   b_.CreateCondBr(b_.CreateICmpULT(round, trips), body, after);
   b_.SetInsertPoint(body);
   values_[arguments[0].index] = op.down ? b_.CreateSub(b_.CreateSub(hi, b_.getInt32(1)), round) : b_.CreateAdd(lo, round);
-  region(op.regions[0]);
-  const Values& yields = f_.terminator(op.regions[0]).operands;
-  Node* next = b_.CreateAdd(round, b_.getInt32(1));
-  BasicBlock* latch = b_.GetInsertBlock();
-  round->addIncoming(next, latch);
-  for (std::size_t k = 0; k < init.size(); ++k) carries[k]->addIncoming(value(yields[k]), latch);
-  b_.CreateBr(head);
+  loop_body(op.regions[0], round, carries, head);
   b_.SetInsertPoint(after);
 }
 
@@ -283,13 +288,7 @@ void Emitter::while_op(const Op& op) {
   values_[op.results.back().index] = round;
   b_.CreateCondBr(value(tested[0]), body, after);
   b_.SetInsertPoint(body);
-  region(op.regions[1]);
-  const Values& yields = f_.terminator(op.regions[1]).operands;
-  Node* next = b_.CreateAdd(round, b_.getInt32(1));
-  BasicBlock* latch = b_.GetInsertBlock();
-  round->addIncoming(next, latch);
-  for (std::size_t k = 0; k < init.size(); ++k) carries[k]->addIncoming(value(yields[k]), latch);
-  b_.CreateBr(head);
+  loop_body(op.regions[1], round, carries, head);
   b_.SetInsertPoint(after);
 }
 

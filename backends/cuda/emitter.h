@@ -49,6 +49,7 @@ class Emitter {
   void region(RegionId r);
   void op(OpId o);
   void if_op(const Op& op);
+  void loop_body(RegionId body, llvm::PHINode* round, const std::vector<llvm::PHINode*>& carries, BasicBlock* head);
   void for_op(const Op& op);
   void while_op(const Op& op);
   void check_op(const Op& op);

@@ -23,6 +23,7 @@
 #include <llvm/Transforms/Scalar/SROA.h>
 #include <llvm/Transforms/Scalar/SimplifyCFG.h>
 
+#include "common/llvm_analyses.h"
 #include "common/uniformity.h"
 #include "emit.h"
 #include "fluxion/error.h"
@@ -70,22 +71,7 @@ std::unique_ptr<llvm::TargetMachine> make_machine(const PtxOptions& options) {
 }
 
 void optimise(llvm::Function& f, llvm::TargetMachine& machine) {
-  llvm::PassBuilder builder(&machine);
-  llvm::LoopAnalysisManager loops;
-  llvm::FunctionAnalysisManager functions;
-  llvm::CGSCCAnalysisManager graphs;
-  llvm::ModuleAnalysisManager modules;
-  functions.registerPass([] {
-    llvm::AAManager aliases;
-    aliases.registerFunctionAnalysis<llvm::BasicAA>();
-    aliases.registerFunctionAnalysis<llvm::ScopedNoAliasAA>();
-    return aliases;
-  });
-  builder.registerModuleAnalyses(modules);
-  builder.registerCGSCCAnalyses(graphs);
-  builder.registerFunctionAnalyses(functions);
-  builder.registerLoopAnalyses(loops);
-  builder.crossRegisterProxies(loops, functions, graphs, modules);
+  LlvmAnalyses analyses(machine);
   llvm::FunctionPassManager passes;
   const auto on_loops = [](auto... pass) {
     llvm::LoopPassManager loop;
@@ -104,7 +90,7 @@ void optimise(llvm::Function& f, llvm::TargetMachine& machine) {
   passes.addPass(llvm::InstCombinePass());
   passes.addPass(llvm::SimplifyCFGPass());
   passes.addPass(llvm::DCEPass());
-  passes.run(f, functions);
+  passes.run(f, analyses.functions);
 }
 
 void visit_sites(const Function& f, RegionId r, std::vector<gpu::Site>& out, int& values) {
