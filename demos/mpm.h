@@ -1,6 +1,6 @@
-// MLS-MPM in two dimensions: an elastic square of Side by Side particles (the more, the closer they stand) on a grid of 120 by 120 cells, thrown with one
-// velocity, as kernels and the time step that launches them. The loss is half the squared distance of the centre of
-// mass from a target at the end. After Hu et al. 2018, in the form of DiffTaichi (Hu et al. 2020).
+// MLS-MPM in two dimensions: an elastic square of Side by Side particles (the more, the closer they stand) on a grid of
+// 120 by 120 cells, thrown with one velocity, as kernels and the time step that launches them. The loss is half the squared
+// distance of the centre of mass from a target at the end. After Hu et al. 2018, in the form of DiffTaichi (Hu et al. 2020).
 #pragma once
 #include <fluxion/fluxion.h>
 
