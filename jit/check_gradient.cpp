@@ -13,6 +13,7 @@
 #include <random>
 
 #include "fluxion/ad.h"
+#include "fluxion/cancel.h"
 #include "fluxion/error.h"
 #include "fluxion/evaluate.h"
 #include "runtime.h"
@@ -255,7 +256,7 @@ Items run(const Function& f, std::array<std::int64_t, 3> domain, Items x) {
   }
   EvalOptions options;
   options.print = [](std::string_view) {};
-  evaluate_kernel(f, domain, memories, scalars, options);
+  detail::meeting_requests([&] { evaluate_kernel(f, domain, memories, scalars, options); });
   for (std::size_t p = 0; p < x.size(); ++p) {
     if (!is_scratch(f, f.parameters[p]) || f[f.parameters[p].memory].into < 0) continue;
     Item& sum = x[static_cast<std::size_t>(f[f.parameters[p].memory].into)];

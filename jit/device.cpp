@@ -111,6 +111,8 @@ std::shared_ptr<Storage> allocate(const Device& device, std::size_t bytes, bool 
 
 DebugFlags debug_flags() {
   DebugFlags f;
+  const char* interrupt = std::getenv("FLUXION_INTERRUPT");
+  f.interrupt = interrupt && std::string_view(interrupt) == "1";
   const char* text = std::getenv("FLUXION_DEBUG");
   std::string_view rest = text ? text : "";
   while (!rest.empty()) {

@@ -71,7 +71,8 @@ std::vector<std::string> KernelHandle::export_to(const std::string& directory, c
 
   std::vector<ExportedKernel> kernels;
   const auto add = [&](const KernelHandle& k, const char* derivative) {
-    const KernelFacts facts = k.facts();
+    KernelFacts facts = k.facts();
+    facts.options.interrupt = false;  // nobody there could ask
     const std::string full = *derivative ? fmt::format("{}_{}", name, derivative) : name;
     kernels.push_back(
         {{lower(*k.function(), "cpu"), make_signature(*k.function(), facts, full, options.parameters), facts.options}, derivative, {}});

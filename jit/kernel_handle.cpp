@@ -13,6 +13,7 @@
 #include "fluxion/ad.h"
 #include "fluxion/batch.h"
 #include "fluxion/buffer.h"
+#include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/host_arrays.h"
 #include "fluxion/pipeline.h"
@@ -204,6 +205,7 @@ KernelHandle::KernelHandle(std::shared_ptr<const Function> f, int domain_paramet
   state_->options.nan = debug.nan;
   state_->options.inf = debug.inf;
   state_->options.race = debug.race;
+  state_->options.interrupt = debug.interrupt;
   if (domain_parameter == -1) {
     const auto& parameters = f->parameters;
     for (std::size_t p = 0; p < passed_parameters(*f) && domain_parameter < 0; ++p)
@@ -469,7 +471,7 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
     evaluate.nan = state_->options.nan || state_->options.inf;
     evaluate.inf = state_->options.inf;
     const auto after = additions(work, *v->function, arguments);
-    evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate);
+    meeting_requests([&] { evaluate_kernel(*v->function, domain, memories, work.scalars, evaluate); });
     on_host.give_back();
     return add_all(after, at);
   }
@@ -482,7 +484,7 @@ void KernelHandle::launch(std::array<std::int64_t, 3> domain, int rank, std::spa
   fill_work(work, *v->function, arguments, *device, before);
   work.cost = v->cost * static_cast<double>(points);
   const auto after = additions(work, *v->function, arguments);
-  enqueue(*device, std::move(work));
+  enqueue(*device, std::move(work), at);
   add_all(after, at);
 }
 

@@ -105,6 +105,7 @@ ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> par
   state_->options.nan = debug.nan;
   state_->options.inf = debug.inf;
   state_->options.race = debug.race;
+  state_->options.interrupt = debug.interrupt;
 }
 
 namespace {
@@ -436,7 +437,7 @@ std::vector<Array> ProgramHandle::call(std::span<const Argument> arguments, Loc 
     work.arrays.push_back({storage->data, results.back().state().extent});
     work.keep.push_back(storage);
   }
-  enqueue(s->device, std::move(work));
+  enqueue(s->device, std::move(work), at);
   return results;
 }
 

@@ -55,7 +55,8 @@ struct Work {
   std::vector<Copy> copies;  // made just before the run: scratch that starts as a copy, or (from: null) as zeros
   double cost = 0;           // about how many scalar ops it runs; small work runs at once
 };
-void enqueue(const Device& device, Work work);
+/// `at`: the user's call.
+void enqueue(const Device& device, Work work, Loc at);
 /// Scalar ops of one run of the body, loops counted by their constant bounds or a guess.
 double estimate_cost(const Function& f);
 /// A program whose fx::item check their positions.
@@ -64,6 +65,7 @@ Function item_checks(const Function& program);
 /// What FLUXION_DEBUG says now; kernels and programs look when they are made.
 struct DebugFlags {
   bool bounds = false, nan = false, inf = false, race = false, verify = false;
+  bool interrupt = false;  // FLUXION_INTERRUPT
 };
 DebugFlags debug_flags();
 

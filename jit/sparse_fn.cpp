@@ -3,6 +3,7 @@
 #include <map>
 
 #include "fluxion/ad.h"
+#include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 #include "sparse.h"
 
@@ -61,7 +62,7 @@ class FnProblem final : public SparseHandle::Problem {
       if (is_float(type(p)))
         for (int t = 0; t < s.n; ++t)
           in.push_back(float_bits(is_half(type(p)) ? DType::f32 : type(p), column_[p] >= 0 && s.slot(column_[p]) == t ? 1 : 0));
-    const auto out = evaluate_fn(*j, in);
+    const auto out = detail::meeting_requests([&] { return evaluate_fn(*j, in); });
     std::size_t next = types_.size(), row = 0;
     for (const DType t : types_) {
       if (!is_float(t)) continue;
@@ -76,7 +77,7 @@ class FnProblem final : public SparseHandle::Problem {
     std::int64_t row = 0;
     for (const DType t : types_)
       if (is_float(t)) in.push_back(float_bits(t, s.slot(row++) == 0 ? 1 : 0));
-    const auto out = evaluate_fn(*adjoint_, in);
+    const auto out = detail::meeting_requests([&] { return evaluate_fn(*adjoint_, in); });
     for (std::size_t k = 0; k < wrt_.size(); ++k) {
       const DType t = type(static_cast<std::size_t>(wrt_[k]));
       product[k] = float_value(is_half(t) ? DType::f32 : t, out[k]);

@@ -7,6 +7,7 @@
 
 #include "disk_cache.h"
 #include "fluxion/cache.h"
+#include "fluxion/cancel.h"
 #include "fluxion/pipeline.h"
 #include "runtime.h"
 
@@ -30,8 +31,8 @@ std::atomic<std::uint64_t> from_memory{0}, from_disk{0}, compiled{0};
 void add_text(std::string& to, const Function& f, const PrintOptions& options) { to += print(f, options); }  // with its callees
 
 std::string text_of(const CompileOptions& o) {
-  return fmt::format("width {} bounds {} nan {} inf {} race {} relaxed {} fast {} features \"{}\"\n", o.width, o.bounds, o.nan, o.inf,
-                     o.race, o.relaxed, o.fast, o.features);
+  return fmt::format("width {} bounds {} nan {} inf {} race {} relaxed {} fast {} interrupt {} features \"{}\"\n", o.width, o.bounds, o.nan,
+                     o.inf, o.race, o.relaxed, o.fast, o.interrupt, o.features);
 }
 
 std::shared_ptr<Executable> make(const Function& f, const CompileOptions& options, const Device& device) {
@@ -108,7 +109,7 @@ std::shared_ptr<Executable> specialise(const Function& f, const CompileOptions& 
   return entry->code;
 }
 
-void enqueue(const Device& device, Work work) {
+void enqueue(const Device& device, Work work, Loc at) {
   constexpr double kSmall = 4e6;  // scalar ops: some tens of microseconds of SIMD code; waking a thread costs about five
   // Whoever asks for one thread gets it: a second one that waits for work costs several microseconds a launch.
   const bool small = work.cost < kSmall || cpu_threads() == 1;
@@ -121,6 +122,7 @@ void enqueue(const Device& device, Work work) {
     w.code->run({w.domain, w.arrays, w.scalars}, failure);
   };
   Stream& stream = device.state().stream;
+  if (cancelled()) stream.wait(at, name);  // throws
   if (small && stream.try_inline(name, [&](FailureSlot& failure) { run(work, failure); })) return;
   stream.submit(name, [run, work = std::move(work)](FailureSlot& failure) { run(work, failure); }, small);
 }

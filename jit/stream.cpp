@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "fluxion/cancel.h"
 #include "fluxion/external_code.h"
 
 namespace fluxion::detail {
@@ -29,9 +30,9 @@ void call_guarded(void (*call)(void*, FailureSlot&), void* f, FailureSlot& slot)
     call(f, slot);
   } catch (const ShapeError& e) { slot.set(Kind::shape, e.where(), text(e)); } catch (const DeviceError& e) {
     slot.set(Kind::device, e.where(), text(e));
-  } catch (const Error& e) { slot.set(Kind::kernel, e.where(), text(e)); } catch (const std::exception& e) {
-    slot.set(Kind::device, Loc{}, e.what());
-  }
+  } catch (const Cancelled& e) { slot.set(Kind::cancelled, e.where(), text(e)); } catch (const Error& e) {
+    slot.set(Kind::kernel, e.where(), text(e));
+  } catch (const std::exception& e) { slot.set(Kind::device, Loc{}, e.what()); }
 }
 
 }  // namespace
@@ -49,6 +50,9 @@ void Stream::finish() {
 }
 
 void Stream::run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f) {
+  if (failure_.empty() && cancelled())
+    failure_.set(FailureSlot::Kind::cancelled, {},
+                 fmt::format("{} was cancelled before it started", name.empty() ? "what was queued" : name));
   if (!failure_.empty()) return;
   busy_ = true;
   lock.unlock();
@@ -93,21 +97,28 @@ void Stream::loop() {
 }
 
 // The waiting thread runs pending tasks itself rather than sleep while another wakes up.
-void Stream::wait() {
+void Stream::wait(Loc at, const std::string& next) {
   refuse_inside();
   std::unique_lock lock(mutex_);
   while (busy_ || !queue_.empty()) {
     if (busy_) changed_.wait(lock);
     else run_front(lock);
   }
-  if (failure_.empty()) return;
+  if (failure_.empty()) {
+    if (!cancelled()) return;
+    resume();
+    throw Cancelled(at, next.empty() ? "cancelled" : fmt::format("{} was cancelled before it started", next));
+  }
   const std::string name = std::move(failed_);
   failed_.clear();
   try {
     failure_.rethrow();
   } catch (const KernelError& e) { throw_named(e, name); } catch (const ShapeError& e) {
     throw_named(e, name);
-  } catch (const DeviceError& e) { throw_named(e, name); }
+  } catch (const DeviceError& e) { throw_named(e, name); } catch (const Cancelled& e) {
+    resume();
+    throw_named(e, name);
+  }
 }
 
 }  // namespace fluxion::detail

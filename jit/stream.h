@@ -28,8 +28,9 @@ class Stream {
     run_here(lock, name, [](void* f, FailureSlot& slot) { (*static_cast<std::remove_reference_t<F>*>(f))(slot); }, &task);
     return true;
   }
-  /// Returns when everything submitted so far has run; throws the first failure and clears it.
-  void wait();
+  /// Returns when everything submitted so far has run; throws the first failure and clears it, or Cancelled when there is a request
+  /// (cancel.h). That was before `next`, at this place of the user's, if anything.
+  void wait(Loc at = {}, const std::string& next = {});
   /// Stops the thread after the pending tasks; for the end of the process.
   void finish();
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fluxion/backend.h"
+#include "fluxion/cancel.h"
 
 namespace fluxion {
 
@@ -27,6 +28,7 @@ void FailureSlot::rethrow() {
     case Kind::kernel: throw KernelError(f->at, f->message);
     case Kind::shape: throw ShapeError(f->at, f->message);
     case Kind::device: throw DeviceError(f->at, f->message);
+    case Kind::cancelled: throw Cancelled(f->at, f->message);
   }
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "fluxion/backend.h"
+#include "fluxion/cancel.h"
 #include "fluxion/races.h"
 
 namespace fluxion::cpu {
@@ -47,16 +48,18 @@ struct Site {
 struct ThreadContext {
   char* top = nullptr;  // first free byte of the arena; generated code bumps it
   char* end = nullptr;
+  const int* cancel = detail::cancel_word();  // not 0: leave
   char* base = nullptr;
   FailureSlot* failure = nullptr;
   const std::vector<Site>* sites = nullptr;
   const char* kernel = "";
+  Loc loc;                                  // of the kernel
   struct RaceState* races = nullptr;        // of the launch, while races are looked for
   const struct KernelPlan* plan = nullptr;  // the same
   const KernelArray* arrays = nullptr;
   std::jmp_buf escape;  // a failure leaves the kernel through here
 };
-static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) == 8);
+static_assert(offsetof(ThreadContext, top) == 0 && offsetof(ThreadContext, end) == 8 && offsetof(ThreadContext, cancel) == 16);
 
 /// What emit_kernel() makes.
 using KernelFn = void (*)(const KernelArgs*, std::int64_t begin, std::int64_t end, ThreadContext*);
@@ -147,6 +150,8 @@ int fluxion_cpu_launch(ThreadContext* context, const KernelPlan* plan, KernelFn 
                        const KernelArray* arrays, const std::uint64_t* scalars);
 /// Reports a failed check, an index outside its memory (values: index, extent) and leaves the kernel.
 [[noreturn]] void fluxion_cpu_fail(ThreadContext* context, std::int32_t site, const std::uint64_t* values);
+/// Somebody has called cancel(); leaves the kernel. `site`: the loop that was stopped, or -1.
+[[noreturn]] void fluxion_cpu_cancelled(ThreadContext* context, std::int32_t site);
 /// The arena is full; leaves the kernel.
 [[noreturn]] void fluxion_cpu_exhausted(ThreadContext* context, std::int32_t site, std::uint64_t bytes);
 /// Accesses of `lanes` threads to elements of a watched memory: their linear elements and threads, and which of them are active

@@ -220,6 +220,7 @@ void Emitter::emit_units() {
   b.SetInsertPoint(head);
   PHINode* unit = phi(i64, "unit");
   unit->addIncoming(begin, before);
+  look_for_requests(OpId{});
   Node *row = b.getInt64(0), *part = unit;
   if (rank > 1) {
     row = b.CreateUDiv(unit, segments);
@@ -267,6 +268,7 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
     b.SetInsertPoint(loop);
     PHINode* i = phi(i32, "i");
     i->addIncoming(lo, before);
+    if (copies == 1) look_for_requests(OpId{});  // tiny bodies are through with any row in a moment
     for (unsigned k = 0; k < copies; ++k) {
       copy_ = k;
       emit_body(k ? b.CreateAdd(i, b.getInt32(k * W), "", false, true) : i, nullptr);
@@ -293,6 +295,7 @@ void Emitter::emit_lanes(Node* lo, Node* hi) {
     i = phi(i32, "i");
     i->addIncoming(start, before);
     start = i;
+    if (!plain) look_for_requests(OpId{});
   }
   Node* left = left_ = b.CreateSub(hi, start);
   if (planted(testing::Mutant::tail_short)) left = b.CreateSub(left, b.getInt32(1));

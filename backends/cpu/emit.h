@@ -21,8 +21,9 @@ struct EmitOptions {
   bool masks_in_k = false;  // the target has mask registers (AVX-512)
   bool f16c = false;        // the target converts f16
   bool fma = false;
-  bool relaxed = false;  // the order of the threads may show
-  bool race = false;     // accesses are told to the race checker
+  bool relaxed = false;    // the order of the threads may show
+  bool race = false;       // accesses are told to the race checker
+  bool interrupt = false;  // loops look for requests to stop
 };
 
 /// Adds a function of type KernelFn named `symbol` to `module`. `f` has been through math_lowering.

@@ -184,6 +184,7 @@ void Emitter::emit_for(OpId o) {
     set(args[1 + k], Held{slots[k].v, slots[k].length});
   }
   set(args[0], i);
+  look_for_requests(o);
   const bool reset = resets(op, body);
   Node* top = reset ? arena_top() : nullptr;
   emit_region(body);
@@ -254,6 +255,7 @@ void Emitter::emit_for_divergent(OpId o) {
   Node* active = both(outer, planted(testing::Mutant::for_extra) ? b.CreateICmpULE(splat(t), trips) : b.CreateICmpULT(splat(t), trips));
   mask_ = active;
   set(args[0], b.CreateAdd(base, base->getType()->isVectorTy() ? splat(t) : t));
+  look_for_requests(o);
   const bool reset = resets(op, body);
   Node* top = reset ? arena_top() : nullptr;
   emit_region(body);
@@ -363,6 +365,7 @@ void Emitter::emit_while(OpId o) {
     b.CreateCondBr(scalar(passed.operands[0]), loop, after);
   }
   b.SetInsertPoint(loop);
+  look_for_requests(o);
   for (std::size_t k = 0; k < n; ++k) set(args[k], held_as(passed.operands[1 + k], args[k]));
   emit_region(body);
   std::vector<Held> next(n);

@@ -44,6 +44,7 @@ void Emitter::emit_groups() {
   b.SetInsertPoint(head);
   PHINode* unit = phi(i64, "group");
   unit->addIncoming(begin, before);
+  look_for_requests(OpId{});
   Node* rest = unit;
   for (int k = f.domain_rank - 1; k >= 0; --k) {  // the last axis is the fastest
     Node* next = k ? b.CreateUDiv(rest, grid[k]) : nullptr;

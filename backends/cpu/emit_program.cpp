@@ -15,8 +15,13 @@ namespace {
 class ProgramEmitter final : public Emitter {
  public:
   ProgramEmitter(llvm::Module& module, const Function& f, const EmitOptions& options, std::span<llvm::Function* const> kernels,
-                 bool watched)
-      : Emitter(module, f, options, nullptr), kernels_(kernels), numbers_(number_program_sites(f)), own_calls_(f), watched_(watched) {
+                 ProgramEmission how)
+      : Emitter(module, f, options, nullptr),
+        kernels_(kernels),
+        numbers_(number_program_sites(f)),
+        own_calls_(f),
+        watched_(how.watched),
+        interrupt_(how.interrupt) {
     calls_ = &own_calls_;
     for (std::uint32_t o = 0; o < f.ops.size(); ++o)
       if (f.ops[o].code == Opcode::for_ || f.ops[o].code == Opcode::while_) loop_of_[f.ops[o].regions.back().index] = OpId{o};
@@ -64,6 +69,17 @@ class ProgramEmitter final : public Emitter {
       emit_op(o);
       if (loop) tell(o, 2, b.getInt32(0));
     }
+  }
+
+  /// A program leaves by its own exit, not by that of the kernels.
+  void look_for_requests(OpId loop) override {
+    if (!interrupt_) return;
+    BasicBlock *stop = block("stop"), *on = block("on");
+    b.CreateCondBr(requested(), stop, on, llvm::MDBuilder(c).createBranchWeights(1, 1u << 20));
+    b.SetInsertPoint(stop);
+    b.CreateCall(runtime("fluxion_cpu_program_cancelled", b.getVoidTy(), {b.getPtrTy(), b.getInt32Ty()}), {state_, site_number(loop)});
+    b.CreateBr(failed_);
+    b.SetInsertPoint(on);
   }
 
   void emit_op(OpId o) override {
@@ -122,7 +138,7 @@ class ProgramEmitter final : public Emitter {
   std::span<llvm::Function* const> kernels_;
   std::vector<int> numbers_;
   Calls own_calls_;
-  const bool watched_;
+  const bool watched_, interrupt_;
   std::map<std::uint32_t, OpId> loop_of_;  // by body
   BasicBlock* failed_ = nullptr;
   Node *state_ = nullptr, *arrays_ = nullptr, *scalars_ = nullptr, *counts_ = nullptr, *plans_ = nullptr, *context_ = nullptr;
@@ -271,10 +287,10 @@ class ProgramEmitter final : public Emitter {
 }  // namespace
 
 void emit_program(llvm::Module& module, const Function& f, const std::string& symbol, std::span<llvm::Function* const> kernels,
-                  bool watched) {
+                  ProgramEmission how) {
   EmitOptions options;
   options.width = 1;
-  ProgramEmitter(module, f, options, kernels, watched).run_program(symbol);
+  ProgramEmitter(module, f, options, kernels, how).run_program(symbol);
 }
 
 }  // namespace fluxion::cpu

@@ -188,6 +188,12 @@ class Emitter {
   void add_vector(const Op& op, Node* p, Node* v, Node* mask);
   void finish_stencils(Node* next, Node* left);
 
+  // ---- emit_interrupt.cpp
+  /// Leaves the code where somebody has called cancel(). An OpId{} is no loop: the kernel's own way over its points.
+  virtual void look_for_requests(OpId loop);
+  Node* requested();  // i1
+  bool may_take_long(OpId loop) const;
+
   // ---- emit_control.cpp
   void emit_if(OpId o);
   void emit_for(OpId o);

@@ -78,12 +78,21 @@ Cut cut(const KernelPlan& plan, const std::int64_t* domain, const KernelArray* a
   return c;
 }
 
+/// True, and said in the slot, where somebody wants all to stop.
+bool stopped(const KernelPlan& plan, ThreadContext* context) {
+  if (!cancelled()) return false;
+  context->failure->set(FailureSlot::Kind::cancelled, plan.loc, fmt::format("kernel \"{}\" was cancelled", plan.name));
+  return true;
+}
+
 bool run_chunk(const KernelPlan& plan, KernelFn kernel, const KernelArgs* args, std::int64_t begin, std::int64_t end,
                ThreadContext* context) {
+  if (stopped(plan, context)) return false;
   context->top = context->base;
   if (plan.may_fail) {
     context->sites = &plan.sites;
     context->kernel = plan.name.c_str();
+    context->loc = plan.loc;
     // Generated code owns nothing, so leaving it by a jump is safe.
     if (_setjmp(context->escape)) return false;
   }
@@ -388,6 +397,15 @@ void fluxion_cpu_fail(ThreadContext* context, std::int32_t number, const std::ui
     }
     context->failure->set(FailureSlot::Kind::kernel, site.loc, std::move(message));
     _mm_setcsr(control);
+  }
+  std::longjmp(context->escape, 1);
+}
+
+void fluxion_cpu_cancelled(ThreadContext* context, std::int32_t number) {
+  {
+    const Loc at = number >= 0 ? (*context->sites)[static_cast<std::size_t>(number)].loc : context->loc;
+    context->failure->set(FailureSlot::Kind::cancelled, at,
+                          fmt::format("kernel \"{}\" was cancelled{}", context->kernel, number >= 0 ? " in this loop" : ""));
   }
   std::longjmp(context->escape, 1);
 }

@@ -207,6 +207,7 @@ EmitOptions emit_options(const CompileOptions& options, const Target& t, int wid
   e.race = options.race;
   e.fast = options.fast;
   e.relaxed = options.relaxed;
+  e.interrupt = options.interrupt;
   e.masks_in_k = t.avx512;
   e.f16c = t.f16c;
   e.fma = t.fma;

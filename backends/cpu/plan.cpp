@@ -168,7 +168,7 @@ KernelPlan make_plan(const Function& f, const CompileOptions& options, int width
   plan.cost = e.cost;
   plan.adds = e.adds;
   plan.relaxed = options.relaxed;
-  plan.may_fail = options.bounds || options.race;
+  plan.may_fail = options.bounds || options.race || options.interrupt;
   plan.race = options.race;
   plan.ordered |= options.race;
   plan.group = f.group;

@@ -254,7 +254,7 @@ CompiledObject build(const Function& f, const CompileOptions& options, bool text
       emit.wide = wide[k];
       kernels.push_back(emit_kernel(module, math_lowering(*f.callees[k]), fmt::format("kernel{}", k), emit));
     }
-    emit_program(module, f, "program", kernels, watched(options));
+    emit_program(module, f, "program", kernels, {watched(options), options.interrupt});
   });
 }
 
@@ -352,6 +352,12 @@ std::int32_t fluxion_cpu_program_external(ProgramState* state, std::int32_t site
 
 std::int32_t fluxion_cpu_program_host(ProgramState* state, std::int32_t callee, const KernelArray* arrays, const std::uint64_t* scalars) {
   return launch_host(static_cast<const ProgramExecutable*>(state->owner)->callee(callee), arrays, scalars, *state->failure) ? 0 : 1;
+}
+
+void fluxion_cpu_program_cancelled(ProgramState* state, std::int32_t site) {
+  const std::string& name = static_cast<const ProgramExecutable*>(state->owner)->function().name;
+  state->failure->set(FailureSlot::Kind::cancelled, (*state->sites)[static_cast<std::size_t>(site)].loc,
+                      fmt::format("program \"{}\" was cancelled in this loop", name));
 }
 
 void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values) {

@@ -7,9 +7,12 @@
 
 namespace fluxion::cpu {
 
+struct ProgramEmission {
+  bool watched = false;    // launches are looked at, and the turns of loops are told
+  bool interrupt = false;  // loops look for requests to stop
+};
 /// Adds a function of type ProgramFn named `symbol`; `kernels` are the emitted callees of `f`, in order.
-/// `watched`: launches are looked at (program_watch.cpp), and the turns of loops are told.
 void emit_program(llvm::Module& module, const Function& f, const std::string& symbol, std::span<llvm::Function* const> kernels,
-                  bool watched);
+                  ProgramEmission how);
 
 }  // namespace fluxion::cpu

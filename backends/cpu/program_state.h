@@ -46,6 +46,8 @@ void fluxion_cpu_loop(ProgramState* state, std::int32_t site, std::int32_t what,
 std::int32_t fluxion_cpu_program_external(ProgramState* state, std::int32_t site, const std::uint64_t* in, std::uint64_t* out);
 /// Calls the host function that a kernel stands for; nonzero after a failure.
 std::int32_t fluxion_cpu_program_host(ProgramState* state, std::int32_t callee, const KernelArray* arrays, const std::uint64_t* scalars);
+/// A loop has seen that somebody called cancel(): notes it.
+void fluxion_cpu_program_cancelled(ProgramState* state, std::int32_t site);
 /// print, or a check that did not hold.
 void fluxion_cpu_program_report(ProgramState* state, std::int32_t site, const std::uint64_t* values);
 }

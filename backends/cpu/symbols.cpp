@@ -32,6 +32,8 @@ const std::vector<Symbol>& runtime_symbols() {
       {"fluxion_cpu_touch", reinterpret_cast<void*>(&fluxion_cpu_touch)},
       {"fluxion_cpu_phase", reinterpret_cast<void*>(&fluxion_cpu_phase)},
       {"fluxion_cpu_fail", reinterpret_cast<void*>(&fluxion_cpu_fail)},
+      {"fluxion_cpu_cancelled", reinterpret_cast<void*>(&fluxion_cpu_cancelled)},
+      {"fluxion_cpu_program_cancelled", reinterpret_cast<void*>(&fluxion_cpu_program_cancelled)},
       {"fluxion_cpu_exhausted", reinterpret_cast<void*>(&fluxion_cpu_exhausted)},
       {"fluxion_cpu_print", reinterpret_cast<void*>(&fluxion_cpu_print)},
       {"fluxion_cpu_external", reinterpret_cast<void*>(&fluxion_cpu_external)},

@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "common/uniformity.h"
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/host_arrays.h"
 
@@ -286,6 +286,8 @@ void KernelCode::dispatch(Code& code, const Function& kernel, const std::array<s
   for (piece.row = 0; piece.row < piece.units[0]; piece.row += rows_at_once) {
     const std::int64_t all = std::min(rows_at_once, piece.units[0] - piece.row) * slab;
     for (piece.first = 0; piece.first < all; piece.first += step) {
+      if (cancelled())
+        return failure.set(FailureSlot::Kind::cancelled, f_.loc, fmt::format("kernel \"{}\" was cancelled in the middle", f_.name));
       piece.end = std::min(all, piece.first + step);
       if (reports) {
         const std::uint32_t header[4] = {0, room, 0, 0};

@@ -1,6 +1,6 @@
 #include "program.h"
 
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 
 namespace fluxion::gpu {
 
@@ -16,7 +16,9 @@ std::int64_t run_program(const Function& f, const Launch& launch, ProgramMachine
     return run_memory_form(f, arrays, launch.scalars, machine);
   } catch (const KernelError& e) { failure.set(FailureSlot::Kind::kernel, e.where(), text(e)); } catch (const ShapeError& e) {
     failure.set(FailureSlot::Kind::shape, e.where(), text(e));
-  } catch (const DeviceError& e) { failure.set(FailureSlot::Kind::device, e.where(), text(e)); }
+  } catch (const DeviceError& e) { failure.set(FailureSlot::Kind::device, e.where(), text(e)); } catch (const Cancelled& e) {
+    failure.set(FailureSlot::Kind::cancelled, e.where(), text(e));
+  }
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "fluxion/backend.h"
+#include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 
 namespace fluxion {
@@ -24,7 +25,7 @@ class Interpreted final : public Executable {
       else run_program(launch);
     } catch (const KernelError& e) { failure.set(FailureSlot::Kind::kernel, e.where(), text(e)); } catch (const ShapeError& e) {
       failure.set(FailureSlot::Kind::shape, e.where(), text(e));
-    }
+    } catch (const Cancelled& e) { failure.set(FailureSlot::Kind::cancelled, e.where(), text(e)); }
   }
   std::string dump(std::string_view what) const override { return what == "ir" ? print(f_) : std::string(); }
 

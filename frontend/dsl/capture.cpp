@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/external_code.h"
 
@@ -27,7 +27,7 @@ void call_on_host(const Function& f, const std::uint64_t* arguments, int n, std:
             "\"{}\" is or calls an impure external, and with numbers of the host it would be called once, now, while \"{}\" is captured; "
             "pass it captured values",
             f.name, recorded().name));
-  const auto out = evaluate_fn(f, {arguments, static_cast<std::size_t>(n)});
+  const auto out = meeting_requests([&] { return evaluate_fn(f, {arguments, static_cast<std::size_t>(n)}); });
   if (out.size() != static_cast<std::size_t>(m)) throw Bug(f.loc, "a function gives another number of results than its type");
   std::copy(out.begin(), out.end(), results);
 }

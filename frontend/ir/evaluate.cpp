@@ -12,7 +12,7 @@
 #include "evaluate_group.h"
 #include "evaluate_plan.h"
 #include "evaluate_trace.h"
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 #include "fluxion/external_code.h"
 #include "fluxion/races.h"
 
@@ -98,6 +98,7 @@ class Machine {
         if (!index.empty()) bits_[index[a].index] = static_cast<std::uint64_t>(rest % domain_[a]);
         rest /= domain_[a];
       }
+      look_for_requests(f_.loc);
       run(f_.body);
       if (trace) trace->check(written, domain_, t + 1 == threads);
     }
@@ -188,6 +189,9 @@ class Machine {
     if (trace_ && (s.scalar || s.code == Opcode::convert || s.code == Opcode::bitcast) && scalar(f_[s.op].results[0]))
       made_[s.result] = trace_->computed(f_, f_[s.op], bits_, made_);
   }
+  void look_for_requests(Loc at) const {
+    if (cancelled()) throw Cancelled(at, fmt::format("\"{}\" was cancelled here", f_.name));
+  }
   void run(RegionId r) {
     clear_locals(r);
     for (const Step& s : plan_.steps[r.index]) execute(s);
@@ -233,6 +237,7 @@ class Machine {
     assign(trips == 0 ? results : args, id, 2);
     for (std::int64_t t = 0; t < trips; ++t) {
       const std::int64_t i = op.down ? hi - 1 - t : lo + t;
+      look_for_requests(op.loc);
       bits_[f_[body].arguments[0].index] = static_cast<std::uint32_t>(i);
       const Turns::Scope turn(turns_, op, i);
       run(body);
@@ -253,6 +258,7 @@ class Machine {
     for (;; ++trips) {
       run(cond);
       if (!bits_[f_[cond_yield].operands[0].index]) break;
+      look_for_requests(op.loc);
       assign(f_[body].arguments, cond_yield, 1);
       const Turns::Scope turn(turns_, op, trips);
       run(body);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 #include "fluxion/memory_form.h"
 
 namespace fluxion {
@@ -94,6 +94,7 @@ class Interpreter {
     }
     for (OpId id : f_[r].ops) {
       if (stop_) return;
+      if (cancelled()) throw Cancelled(f_[id].loc, fmt::format("program \"{}\" was cancelled here", f_.name));
       if (f_[id].code != Opcode::yield) op(f_[id]);
     }
   }

@@ -18,7 +18,7 @@ namespace fluxion {
 /// The first failure of work that runs apart from its caller. Later ones are dropped.
 class FLUXION_API FailureSlot {
  public:
-  enum class Kind : std::uint8_t { kernel, shape, device };
+  enum class Kind : std::uint8_t { kernel, shape, device, cancelled };
   void set(Kind kind, Loc at, std::string message);
   bool empty() const;
   /// Throws the stored error as the class its kind names, and clears the slot.
@@ -78,6 +78,7 @@ struct CompileOptions {
   bool race = false;          // threads that meet at an element are an error
   bool relaxed = false;       // permits order-dependent results (atomics)
   bool fast = false;          // permits reassociation and the like
+  bool interrupt = false;     // cpu: loops look whether cancel() was called
   std::string features = {};  // cpu: force a target, "sse2" | "avx2" | "avx512"; "" is this machine
   bool operator==(const CompileOptions&) const = default;
 };

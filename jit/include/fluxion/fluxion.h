@@ -1,6 +1,7 @@
 // All of the language and of what runs it. <fluxion/nn/...> and <fluxion/sci/...> come on top.
 #pragma once
 #include "fluxion/buffer.h"
+#include "fluxion/cancel.h"
 #include "fluxion/capture.h"
 #include "fluxion/check_gradient.h"
 #include "fluxion/complex.h"
