@@ -123,8 +123,8 @@ void enqueue(const Device& device, Work work, Loc at) {
   };
   Stream& stream = device.state().stream;
   if (cancelled()) stream.wait(at, name);  // throws
-  if (small && stream.try_inline(name, [&](FailureSlot& failure) { run(work, failure); })) return;
-  stream.submit(name, [run, work = std::move(work)](FailureSlot& failure) { run(work, failure); }, small);
+  if (small && stream.try_inline(name, [&](FailureSlot& failure) { run(work, failure); }, at)) return;
+  stream.submit(name, [run, work = std::move(work)](FailureSlot& failure) { run(work, failure); }, small, at);
 }
 
 }  // namespace fluxion::detail

@@ -49,9 +49,9 @@ void Stream::finish() {
   thread.join();
 }
 
-void Stream::run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f) {
+void Stream::run_here(std::unique_lock<std::mutex>& lock, const std::string& name, Loc at, void (*call)(void*, FailureSlot&), void* f) {
   if (failure_.empty() && cancelled())
-    failure_.set(FailureSlot::Kind::cancelled, {},
+    failure_.set(FailureSlot::Kind::cancelled, at,
                  fmt::format("{} was cancelled before it started", name.empty() ? "what was queued" : name));
   if (!failure_.empty()) return;
   busy_ = true;
@@ -66,7 +66,7 @@ void Stream::run_here(std::unique_lock<std::mutex>& lock, const std::string& nam
 void Stream::run_front(std::unique_lock<std::mutex>& lock) {
   Entry entry = std::move(queue_.front());
   queue_.pop_front();
-  run_here(lock, entry.name, [](void* f, FailureSlot& slot) { (*static_cast<Task*>(f))(slot); }, &entry.task);
+  run_here(lock, entry.name, entry.at, [](void* f, FailureSlot& slot) { (*static_cast<Task*>(f))(slot); }, &entry.task);
 }
 
 void Stream::refuse_inside() {
@@ -74,15 +74,15 @@ void Stream::refuse_inside() {
     throw KernelError({}, "a host function that kernels call cannot launch, copy or wait on a device; compute in plain C++");
 }
 
-void Stream::submit(const std::string& name, Task task, bool small) {
+void Stream::submit(const std::string& name, Task task, bool small, Loc at) {
   refuse_inside();
   std::unique_lock lock(mutex_);
   if (!failure_.empty()) return;
   if (small && !busy_ && queue_.empty()) {
-    run_here(lock, name, [](void* f, FailureSlot& slot) { (*static_cast<Task*>(f))(slot); }, &task);
+    run_here(lock, name, at, [](void* f, FailureSlot& slot) { (*static_cast<Task*>(f))(slot); }, &task);
     return;
   }
-  queue_.push_back({name, std::move(task)});
+  queue_.push_back({name, std::move(task), at});
   if (!thread_.joinable() && !stopping_) thread_ = std::thread([this] { loop(); });
   changed_.notify_all();
 }

@@ -19,13 +19,13 @@ class Stream {
   ~Stream();
 
   /// `name` is what an error of the task is reported under. Small tasks run at once when nothing is pending.
-  void submit(const std::string& name, Task task, bool small);
+  void submit(const std::string& name, Task task, bool small, Loc at = {});
   /// Runs `task` on this thread if nothing is pending; false when it was not run.
-  template <class F> bool try_inline(const std::string& name, F&& task) {
+  template <class F> bool try_inline(const std::string& name, F&& task, Loc at = {}) {
     refuse_inside();
     std::unique_lock lock(mutex_);
     if (busy_ || !queue_.empty()) return false;
-    run_here(lock, name, [](void* f, FailureSlot& slot) { (*static_cast<std::remove_reference_t<F>*>(f))(slot); }, &task);
+    run_here(lock, name, at, [](void* f, FailureSlot& slot) { (*static_cast<std::remove_reference_t<F>*>(f))(slot); }, &task);
     return true;
   }
   /// Returns when everything submitted so far has run; throws the first failure and clears it, or Cancelled when there is a request
@@ -38,10 +38,11 @@ class Stream {
   struct Entry {
     std::string name;
     Task task;
+    Loc at;  // the user's call, where it is known
   };
   /// Throws KernelError on a thread that is in a host function: what it waits for might be the launch that called it.
   static void refuse_inside();
-  void run_here(std::unique_lock<std::mutex>& lock, const std::string& name, void (*call)(void*, FailureSlot&), void* f);
+  void run_here(std::unique_lock<std::mutex>& lock, const std::string& name, Loc at, void (*call)(void*, FailureSlot&), void* f);
   void run_front(std::unique_lock<std::mutex>& lock);
   void loop();
 

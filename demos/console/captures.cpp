@@ -31,6 +31,43 @@ std::size_t skip(const std::string& t, std::size_t k) {
 
 }  // namespace
 
+std::string without_static(std::string t) {
+  for (std::size_t k = 0; k < t.size();) {
+    if (is_space(t[k])) {
+      ++k;
+      continue;
+    }
+    std::size_t end = k;
+    while (end < t.size() && is_word(t[end])) ++end;
+    const std::string word = t.substr(k, end - k);
+    if (word == "static") t.replace(k, word.size(), word.size(), ' ');
+    else if (word != "inline" && word != "constexpr" && word != "const" && word != "constinit") break;
+    k = end;
+  }
+  return t;
+}
+
+bool names_lambda(const std::string& t) {
+  std::size_t k = 0;
+  const auto blanks = [&] {
+    while (k < t.size() && is_space(t[k])) ++k;
+  };
+  const auto word = [&] {
+    blanks();
+    const std::size_t begin = k;
+    while (k < t.size() && is_word(t[k])) ++k;
+    return t.substr(begin, k - begin);
+  };
+  bool deduced = false;
+  std::string last;
+  while (!(last = word()).empty() && (last == "auto" || last == "const" || last == "constexpr")) deduced |= last == "auto";
+  blanks();
+  if (!deduced || last.empty() || k >= t.size() || t[k] != '=') return false;
+  ++k;
+  blanks();
+  return k < t.size() && t[k] == '[';
+}
+
 std::string without_captures(std::string t) {
   int braces = 0;
   char before = '\0';

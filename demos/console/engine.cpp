@@ -12,6 +12,7 @@
 #include <iostream>
 
 #include "fluxion/backend.h"
+#include "fluxion/cancel.h"
 #include "fluxion/console/host.h"
 #include "host/output.h"
 #include "interpreter.h"
@@ -44,14 +45,12 @@ class Silence {
 
 /// What the code left running on the devices: its errors belong to this input.
 void wait_for_devices(Reply& reply) {
+  const std::string before = reply.failure;
   try {
     Device::best().wait();
-  } catch (const Error& e) {
-    if (reply.failure.empty()) reply.failure = "KernelError";
-    reply.messages.push_back({"error", e.what(), e.where().file, static_cast<int>(e.where().line), 0, 0});
-  } catch (const std::exception& e) {
-    if (reply.failure.empty()) reply.failure = "exception";
-    reply.messages.push_back({"error", e.what(), {}, 0, 0, 0});
+  } catch (...) {
+    take_exception(reply);
+    if (!before.empty()) reply.failure = before;
   }
 }
 
@@ -127,6 +126,8 @@ void serve(int requests, int replies, const EngineOptions& options) {
     std::fclose(f);
   }
   signal(SIGINT, SIG_IGN);  // the front end decides what an interrupt means
+  signal(kStop, [](int) { cancel(); });
+  setenv("FLUXION_INTERRUPT", "1", 0);
   signal(SIGPIPE, SIG_DFL);
   std::unique_ptr<Interpreter> session;
   Reply hello;
@@ -150,8 +151,15 @@ void serve(int requests, int replies, const EngineOptions& options) {
     const auto request = unpack_request(*message);
     if (!request) break;
     Reply reply;
+    resume();  // of an interrupt that came too late
     const auto start = std::chrono::steady_clock::now();
+    const pid_t self = getpid();
     answer(*session, *request, options.direct, reply);
+    if (getpid() != self) {  // a process that the code has forked, and that has come back from it: not ours to go on with
+      std::cout.flush();
+      std::fflush(nullptr);
+      _exit(0);
+    }
     reply.milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
     if (!send(replies, pack(reply))) break;
   }

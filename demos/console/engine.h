@@ -1,9 +1,14 @@
 // The supervised process: owns the C++ session, answers requests until the front end is gone. Whatever the user's code does to it, the
 // front end and what was typed are safe.
 #pragma once
+#include <csignal>
+
 #include "prelude_cache.h"
 
 namespace fluxion::console {
+
+/// The signal by which the front end asks the engine to stop what runs.
+inline constexpr int kStop = SIGUSR1;
 
 struct EngineOptions {
   Prelude prelude;

@@ -13,11 +13,12 @@
 #include <stdexcept>
 #include <typeinfo>
 
-#include "fluxion/error.h"
+#include "fluxion/cancel.h"
 #include "interpreter_state.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
+#include <clang/AST/Mangle.h>
 #include <clang/Lex/Lexer.h>
 #include <llvm/Demangle/Demangle.h>
 #include <llvm/ExecutionEngine/JITLink/EHFrameSupport.h>
@@ -104,6 +105,7 @@ void hide(clang::Sema& sema, clang::NamedDecl* d) {
     if (const auto it = map->find(d->getDeclName()); it != map->end()) it->second.remove(d);
   }
 }
+
 /// All code of a session within 1 GiB: it refers to code of earlier inputs by 32 bits, and the tapes of kernels reserve so much address
 /// space that two allocations in a row may lie further apart than that.
 std::unique_ptr<llvm::orc::LLJITBuilder> near_code() {
@@ -139,7 +141,8 @@ class Clang : public clang::Interpreter {
       : clang::Interpreter(std::move(compiler), error, near_code()) {}
 };
 
-/// What is being thrown, for people.
+}  // namespace
+
 void take_exception(Reply& reply) {
   Message m{"error", {}, {}, 0, 0, 0};
   const auto of_fluxion = [&](const char* kind, const Error& e) {
@@ -152,11 +155,11 @@ void take_exception(Reply& reply) {
     throw;
   } catch (const KernelError& e) { of_fluxion("KernelError", e); } catch (const ShapeError& e) {
     of_fluxion("ShapeError", e);
-  } catch (const DeviceError& e) { of_fluxion("DeviceError", e); } catch (const IoError& e) {
-    of_fluxion("IoError", e);
-  } catch (const Bug& e) { of_fluxion("Bug", e); } catch (const Error& e) {
-    of_fluxion("Error", e);
-  } catch (const std::bad_alloc&) {
+  } catch (const DeviceError& e) { of_fluxion("DeviceError", e); } catch (const Cancelled& e) {
+    of_fluxion("Cancelled", e);
+  } catch (const IoError& e) { of_fluxion("IoError", e); } catch (const Bug& e) {
+    of_fluxion("Bug", e);
+  } catch (const Error& e) { of_fluxion("Error", e); } catch (const std::bad_alloc&) {
     reply.failure = "exception";
     m.text = "out of memory (std::bad_alloc)";
   } catch (const std::exception& e) {
@@ -169,8 +172,6 @@ void take_exception(Reply& reply) {
   }
   reply.messages.push_back(std::move(m));
 }
-
-}  // namespace
 
 Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::string& library) : state_(std::make_unique<State>()) {
   llvm::InitializeNativeTarget();
@@ -204,6 +205,7 @@ namespace {
 /// Whether the later of two declarations of one name takes the place of the earlier: not where functions overload each other.
 bool replaces(clang::ASTContext& context, clang::NamedDecl* later, clang::NamedDecl* earlier) {
   if (later == earlier || later->getDeclName() != earlier->getDeclName()) return false;
+  if (llvm::isa<clang::UsingDirectiveDecl>(later)) return false;  // all of them have one name
   const auto function = [](clang::NamedDecl* d) {
     if (auto* pattern = llvm::dyn_cast<clang::FunctionTemplateDecl>(d)) d = pattern->getTemplatedDecl();
     return llvm::dyn_cast<clang::FunctionDecl>(d);
@@ -235,9 +237,7 @@ std::vector<std::string> missing_symbols(const std::string& what) {
 
 std::string link_message(const std::string& what) {
   std::string names;
-  for (const std::string& name : missing_symbols(what)) names += (names.empty() ? "" : ", ") + llvm::demangle(name);
-  // The namespaces around inputs are nobody's business.
-  for (std::size_t at = 0; (at = names.find("fluxion_input_", at)) != names.npos;) names.erase(at, names.find("::", at) + 2 - at);
+  for (const std::string& name : missing_symbols(what)) names += (names.empty() ? "" : ", ") + user_name(name);
   return names.empty() ? what : "declared but nowhere defined: " + names;
 }
 
@@ -281,12 +281,59 @@ bool Interpreter::provide(const std::vector<std::string>& symbols) {
   return true;
 }
 
+bool Interpreter::promise(const std::vector<std::string>& symbols) {
+  State& s = *state_;
+  auto engine = s.session->getExecutionEngine();
+  if (!engine || symbols.empty()) return false;
+  for (const std::string& symbol : symbols)
+    if (!Promises::may_be_kept(symbol)) return false;
+  for (const std::string& symbol : symbols) {
+    const std::string name = "fluxion_missing_" + std::to_string(s.promises.count());
+    std::vector<Message> said;
+    clang::PartialTranslationUnit* unit = s.parse("extern \"C\" void " + name + "() { throw ::fluxion::Error({}, \"" + user_name(symbol) +
+                                                      " is declared, but not defined yet\"); }\n",
+                                                  said);
+    if (!unit || !unit->TheModule) return false;
+    auto error = s.session->Execute(*unit);
+    auto missing = error ? llvm::Expected<llvm::orc::ExecutorAddr>(std::move(error)) : s.session->getSymbolAddress(name);
+    const std::uint64_t stub = missing ? s.promises.make(symbol, missing->getValue()) : 0;
+    if (!missing) llvm::consumeError(missing.takeError());
+    if (stub == 0) return false;
+    const llvm::orc::ExecutorSymbolDef where(llvm::orc::ExecutorAddr(stub),
+                                             llvm::JITSymbolFlags::Exported | llvm::JITSymbolFlags::Callable);
+    if (auto e = engine->getMainJITDylib().define(llvm::orc::absoluteSymbols({{engine->getExecutionSession().intern(symbol), where}}))) {
+      llvm::consumeError(std::move(e));
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Definitions among what an input has made take the place of the errors that stood for them.
+static void keep_promises(Interpreter::State& s, const std::vector<clang::NamedDecl*>& made) {
+  if (s.promises.count() == 0) return;
+  clang::ASTNameGenerator symbols(s.context());
+  for (clang::NamedDecl* d : made) {
+    auto* f = llvm::dyn_cast<clang::FunctionDecl>(d);
+    if (!f || !f->isThisDeclarationADefinition() || f->isTemplated()) continue;
+    const std::string symbol = symbols.getName(f);
+    auto address = s.session->getSymbolAddressFromLinkerName(symbol);
+    if (!address) {
+      llvm::consumeError(address.takeError());
+      continue;
+    }
+    for (const std::string& promised : s.promises.kept_by(symbol)) s.promises.keep(promised, address->getValue());
+  }
+}
+
 void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
   State& s = *state_;
   std::vector<std::string> missing;
   std::size_t chosen = try_out(codes, reply, missing);
   // Variables of headers, such as std::ranges::sort, are neither in the prelude's library nor emitted by those who use them.
-  for (int k = 0; k < 8 && reply.failure == "link" && provide(missing); ++k) {
+  // Functions may be defined later, unless they are called here and now.
+  const auto mended = [&] { return provide(missing) || (codes[0][0] != kBody && promise(missing)); };
+  for (int k = 0; k < 8 && reply.failure == "link" && mended(); ++k) {
     reply.failure.clear(), reply.messages.clear();
     chosen = try_out(codes, reply, missing);
   }
@@ -321,6 +368,7 @@ void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
     for (clang::NamedDecl* d : made) hide(s.sema(), d);
     return;
   }
+  keep_promises(s, made);
   for (clang::NamedDecl* later : made)
     std::erase_if(s.defined, [&](clang::NamedDecl* earlier) {
       const bool gone = replaces(s.context(), later, earlier);

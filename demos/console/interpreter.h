@@ -8,6 +8,9 @@
 
 namespace fluxion::console {
 
+/// What is being thrown becomes the failure of `reply`; to be called in a handler.
+void take_exception(Reply& reply);
+
 class Interpreter {
  public:
   /// `arguments`: of the compiler, as the prelude was compiled with; `library`: what the precompiled prelude has as code.
@@ -35,6 +38,8 @@ class Interpreter {
   std::size_t try_out(const std::vector<std::string>& codes, Reply& reply, std::vector<std::string>& missing);
   /// Makes inline variables of headers with these symbols; false where they are something else.
   bool provide(const std::vector<std::string>& symbols);
+  /// Lets code that uses functions of the session be linked before these are defined; false where it is something else that misses.
+  bool promise(const std::vector<std::string>& symbols);
   std::unique_ptr<State> state_;
 };
 

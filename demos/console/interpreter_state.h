@@ -12,9 +12,11 @@
 #include <clang/Sema/Sema.h>
 #pragma GCC diagnostic pop
 
+#include <optional>
 #include <set>
 
 #include "interpreter.h"
+#include "promises.h"
 
 namespace fluxion::console {
 
@@ -26,11 +28,15 @@ struct Interpreter::State {
   std::vector<std::string> link_errors;
   std::vector<clang::NamedDecl*> defined;  // by the user, in order; those that are hidden are gone
   std::set<std::string> provided;          // symbols of variables of headers that were made here
-  int inputs = 0;                          // for names of functions and namespaces around them
+  Promises promises;
+  int inputs = 0;  // for names of functions and namespaces around them
 
   /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors.
   clang::PartialTranslationUnit* parse(const std::string& code, std::vector<Message>& said);
   std::string body;  // the function that the latest input is to be called by, or ""
+
+  /// What is wrong with an input whose variables would not be those that later inputs see (internal.cpp).
+  std::optional<Message> not_shared(clang::PartialTranslationUnit& unit) const;
 
   clang::Sema& sema() const { return session->getCompilerInstance()->getSema(); }
   clang::ASTContext& context() const { return session->getASTContext(); }

@@ -14,12 +14,15 @@ std::string to_json(const Record& r, const std::string& id, const std::string& f
   json out = {{"id", json::parse(id)}, {"ok", r.failure.empty()}, {"values", json::array()},
               {"output", r.out},       {"errors", r.error},       {"ms", r.milliseconds}};
   for (const Shown& s : r.values) out["values"].push_back({{"text", s.text}, {"type", s.type}});
+  if (!r.warnings.empty()) out["warnings"] = r.warnings;
+  if (r.replayed > 0) out["replayed"] = r.replayed;
   if (!r.failure.empty()) {
     out["error"] = {{"kind", r.failure}, {"message", r.message}, {"report", r.report}};
     if (!r.place.file.empty()) {
-      // Lines are those of the input; a place in a file that it loaded keeps its own.
-      out["error"]["file"] = r.place.file == file ? json() : json(r.place.file);
-      out["error"]["line"] = r.place.file == file ? r.place.line - line + 1 : r.place.line;
+      // Lines are those of the input; a place in a file that it loaded, or in an earlier input, keeps its own.
+      const bool here = r.place.file == file && r.place.line >= line;
+      out["error"]["file"] = here ? json() : json(r.place.file);
+      out["error"]["line"] = here ? r.place.line - line + 1 : r.place.line;
       if (r.place.column > 0) out["error"]["column"] = r.place.column;
     }
   }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -78,7 +79,15 @@ void talk(Session& session, bool colours) {
 /// A line in, a line out.
 void answer(Session& session) {
   int line = 1;
-  for (std::string text; !session.done() && std::getline(std::cin, text);) {
+  for (std::string text; !session.done();) {
+    if (!std::getline(std::cin, text)) {
+      // An interrupt while nothing runs is of no interest.
+      if (std::cin.eof() || errno != EINTR) return;
+      interrupted();
+      std::cin.clear();
+      std::clearerr(stdin);
+      continue;
+    }
     if (text.find_first_not_of(" \t\r") == text.npos) continue;
     const JsonRequest r = from_json(text);
     if (!r.good) {

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -14,6 +15,9 @@
 #include "commands.h"
 
 namespace fluxion::console {
+namespace {
+constexpr int kInterrupted = 130;  // the status of what Ctrl-C has ended
+}
 
 std::string around(const std::string& before, const std::string& text, const Session::Place& at, const std::string& after) {
   // Blanks keep the columns: what stands before on the line is not part of the text.
@@ -103,11 +107,14 @@ bool Session::item(const Item& item, const std::string& file) {
   }
   Request request;
   const bool global = item.kind == Item::Kind::expression || item.kind == Item::Kind::declaration;
-  const std::string text = global ? without_captures(item.text) : item.text, raw = around("", text, at, "");
+  const std::string text = global ? without_captures(without_static(item.text)) : item.text, raw = around("", text, at, "");
   switch (item.kind) {
     case Item::Kind::expression: request.texts = {kBody + around("(", text, at, "), ::fluxion::console::Printed();")}; break;
     case Item::Kind::statement: request.texts = {kBody + raw}; break;
-    case Item::Kind::declaration: request.texts = {kDeclaration + raw}; break;
+    case Item::Kind::declaration:
+      // A lambda of a variable that is not inline has no name beyond its input: each later one would make it anew.
+      request.texts = {kDeclaration + (names_lambda(text) ? around("[[gnu::used]] inline", text, at, "") : raw)};
+      break;
     default: request.texts = {raw};
   }
   const bool good = run(std::move(request), true);
@@ -121,7 +128,9 @@ bool Session::run(Request request, bool remembered, const std::string& hint, con
   if (answer.end != Answer::End::replied) return lost(answer);
   record_.values.insert(record_.values.end(), answer.reply.shown.begin(), answer.reply.shown.end());
   if (answer.reply.failure.empty()) {
-    print(report(answer.reply.messages, sources_, style(options_.colours)), true);  // warnings
+    const std::string warnings = report(answer.reply.messages, sources_, style(options_.colours));
+    record_.warnings += warnings;
+    print(warnings, true);
     if (remembered) current_.steps.push_back(std::move(request));
     return true;
   }
@@ -131,6 +140,7 @@ bool Session::run(Request request, bool remembered, const std::string& hint, con
     answer.reply.messages = {{"error", hint, at.file, at.line, at.column, 1}};
   }
   failed(answer.reply.failure, answer.reply.messages);
+  if (answer.reply.failure == "Cancelled") status_ = kInterrupted;
   return false;
 }
 
@@ -150,10 +160,10 @@ bool Session::lost(const Answer& answer) {
   switch (answer.end) {
     case Answer::End::crashed: why = fmt::format("the code crashed: {} (signal {})", strsignal(answer.status), answer.status); break;
     case Answer::End::exited: why = fmt::format("the code ended the process with status {}", answer.status), kind = "exit"; break;
-    default: why = "interrupted", kind = "interrupt"; break;
+    default: why = "interrupted: the code did not stop, so its process was ended", kind = "interrupt"; break;
   }
   failed(kind, {{"error", why, {}, 0, 0, 0}});
-  status_ = answer.end == Answer::End::crashed ? 128 + answer.status : answer.end == Answer::End::exited ? answer.status : 130;
+  status_ = answer.end == Answer::End::crashed ? 128 + answer.status : answer.end == Answer::End::exited ? answer.status : kInterrupted;
   if (!options_.interactive && !options_.collect) {
     done_ = true;
     return false;
@@ -167,6 +177,9 @@ void Session::replay() {
   if (!current_.steps.empty()) entries_.push_back(current_);
   const bool kept = !current_.steps.empty();
   const auto start = std::chrono::steady_clock::now();
+  const auto inputs = [](std::size_t n) { return fmt::format("{} input{}", n, n == 1 ? "" : "s"); };
+  // Said before it happens: whoever does not want it twice may press Ctrl-C.
+  if (!entries_.empty()) print(fmt::format("running {} again, with what that does to files", inputs(entries_.size())), true);
   for (bool again = true; again;) {
     again = false;
     worker_.start();
@@ -190,11 +203,13 @@ void Session::replay() {
   }
   const double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const std::size_t n = entries_.size() + (current_.steps.empty() ? 0 : 1);
-  if (n > 0) print(fmt::format("the session goes on: {} input{} run again ({:.1f} s)", n, n == 1 ? "" : "s", s), true);
-  else print("the session goes on", true);
+  record_.replayed += static_cast<int>(n);
+  print(n > 0 ? fmt::format("the session goes on ({:.1f} s)", s) : "the session goes on", true);
 }
 
 bool Session::load(const std::string& path, const Place& at) {
+  std::error_code none;
+  if (std::filesystem::is_directory(path, none)) return refuse(fmt::format("cannot read {}: it is a folder", path), at);
   std::ifstream in(path, std::ios::binary);
   if (!in) return refuse(fmt::format("cannot read {}: {}", path, std::strerror(errno)), at);
   if (loading_ >= 16) return refuse(fmt::format("{} loads itself", path), at);
@@ -240,10 +255,20 @@ bool Session::undo(int count, const Place& at) {
     gone = entries_.back().source + gone;
     entries_.pop_back();
   }
+  // What :set has set is forgotten with the inputs that did.
+  settings.clear();
+  for (const Entry& e : entries_)
+    for (const Request& step : e.steps)
+      if (step.verb == Request::Verb::set && step.texts.size() >= 2) note_setting(step.texts[0], step.texts[1]);
   worker_.start();
   replay();
   say("undone: " + gone);
   return true;
+}
+
+void Session::note_setting(const std::string& name, const std::string& value) {
+  std::erase_if(settings, [&](const auto& each) { return each.first == name; });
+  if (!value.empty()) settings.push_back({name, value});
 }
 
 void Session::reset() {

@@ -23,6 +23,8 @@ struct Record {
   std::string out, error;                // what the code printed
   std::string failure, message, report;  // of the first failure: its kind, its text, and as a person would see it
   Message place;                         // in the input
+  std::string warnings;                  // of the compiler, as a person would see them
+  int replayed = 0;                      // inputs that were run again in the course of it
   double milliseconds = 0;
 };
 
@@ -64,6 +66,7 @@ class Session {
   bool show_time = false;
   int tour_step = 0;                                          // the next one
   std::vector<std::pair<std::string, std::string>> settings;  // of the environment, in order
+  void note_setting(const std::string& name, const std::string& value);
 
  private:
   struct Entry {

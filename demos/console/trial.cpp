@@ -69,6 +69,9 @@ std::size_t Interpreter::try_out(const std::vector<std::string>& codes, Reply& r
     found.names.push_back(std::to_string(chosen));
     if (!unit) {
       found.failure = "compile";
+    } else if (auto wrong = codes[chosen][0] == kBody ? std::nullopt : s.not_shared(*unit)) {
+      found.failure = "compile";
+      found.messages = {*wrong};
     } else if (const std::string what = link(s, *unit); !what.empty()) {
       found.failure = "link";
       found.messages = {{"error", link_message(what), {}, 0, 0, 0}};

@@ -19,8 +19,8 @@ namespace {
 volatile std::sig_atomic_t interrupt_seen = 0;
 void on_interrupt(int) { interrupt_seen = 1; }
 
-/// After Ctrl-C the code has this long to end by itself.
-constexpr auto kGrace = std::chrono::milliseconds(300);
+/// After Ctrl-C the engine stops launches in place; host code that has not returned by then is ended with the process.
+constexpr auto kGrace = std::chrono::milliseconds(1000);
 
 struct Pipe {
   int read = -1, write = -1;
@@ -49,6 +49,7 @@ bool interrupted() {
 Worker::Worker(WorkerOptions options) : options_(std::move(options)) {
   interrupted();
   signal(SIGPIPE, SIG_IGN);
+  signal(kStop, SIG_IGN);  // until an engine that has just been started listens
   start();
 }
 Worker::~Worker() { stop(); }
@@ -118,8 +119,12 @@ Answer Worker::wait_for_reply() {
   for (;;) {
     std::array<pollfd, 3> watched{{{from_, POLLIN, 0}, {out_, POLLIN, 0}, {error_, POLLIN, 0}}};
     const int ready = poll(watched.data(), options_.capture ? 3 : 1, deadline ? 20 : 1000);
-    if (interrupted() && !deadline) deadline = std::chrono::steady_clock::now() + kGrace;
-    if (deadline && std::chrono::steady_clock::now() > *deadline) {
+    const auto now = std::chrono::steady_clock::now();
+    const bool again = interrupted();
+    if (again && !deadline) {
+      deadline = now + kGrace;
+      kill(child_, kStop);
+    } else if (deadline && (again || now > *deadline)) {
       stop();
       answer.end = Answer::End::interrupted;
       return answer;
