@@ -150,6 +150,35 @@ TEST_CASE("names may be defined again and code from before keeps the old ones", 
   CHECK(value(a[10]) == "2.5");  // a failed definition leaves the old one
 }
 
+TEST_CASE("a function may be used before the input that defines it", "[console]") {
+  const auto a =
+      talk({"int even(int);", "int odd(int n) { return n == 0 ? 0 : even(n - 1); }", "odd(0)", "odd(3)",
+            "int even(int n) { return n == 0 ? 1 : odd(n - 1); }", "odd(3)", "even(10)", "double nowhere(int);", "nowhere(1)", "even(3)"});
+  CHECK(a[1]["ok"] == true);
+  CHECK(value(a[2]) == "0");
+  CHECK(a[3]["error"]["message"] == "even(int) is declared, but not defined yet");
+  CHECK(a[4]["ok"] == true);
+  CHECK(value(a[5]) == "1");
+  CHECK(value(a[6]) == "1");
+  CHECK(a[8]["error"]["kind"] == "link");  // called here and now
+  CHECK(value(a[9]) == "0");
+}
+
+TEST_CASE("variables are the same ones in all inputs", "[console]") {
+  const auto a = talk({"static int n = 7;", "++n", "n", "int q = 1; auto next = [n = q]() mutable { return ++n; };", "q = 5; next()",
+                       "next()", "auto sum = [](int a) { static int all = 0; return all += a; };", "sum(2)", "sum(2)",
+                       "namespace { int hidden = 1; }", "using namespace std;", "using namespace fx;", "n"});
+  CHECK(value(a[1]) == "8");
+  CHECK(value(a[2]) == "8");
+  CHECK(value(a[4]) == "2");
+  CHECK(value(a[5]) == "3");
+  CHECK(value(a[7]) == "2");
+  CHECK(value(a[8]) == "4");
+  CHECK(a[9]["ok"] == false);  // would be another one in each
+  CHECK(a[11]["ok"] == true);
+  CHECK(value(a[12]) == "8");
+}
+
 TEST_CASE("values print in readable form", "[console]") {
   const auto a =
       talk({"0.1f", "std::vector<int>{1, 2, 3}", "std::pair(1, 2.5)", "'c'", "true", "fx::float2{1, 2}",

@@ -76,11 +76,58 @@ TEST_CASE("Ctrl-C drops what is typed and ends code that does not return", "[con
   CHECK(!t.wait_for(">>> ", 0.7));
   t.type("\003");
   CHECK(t.wait_for("interrupted"));
-  CHECK(t.wait_for("the session goes on: 1 input run again"));
+  CHECK(t.wait_for("running 1 input again, with what that does to files"));
+  CHECK(t.wait_for("the session goes on"));
   CHECK(t.wait_for(">>> "));
   CHECK(t.line("a + 1") == "42\n");
   t.type("\004");
   CHECK(t.end() == 0);
+}
+
+TEST_CASE("Ctrl-C stops launches in place and the process goes on", "[console]") {
+  set_environment("FLUXION_HISTORY", "off");
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  CHECK(t.line("int a = 41; auto x = fx::Device::best().full(1.f, 1000);").empty());
+  const std::string process = t.line("getpid()");
+  t.line("auto k = fx::kernel(\"endless\", [](fx::InOut<float> x) {");
+  t.line("  auto i = fx::index(); fx::Float v = x[i];");
+  t.line("  for (auto _ : fx::while_([&] { return v > 0.f; })) v = v * 0.5f + 1.f;");
+  t.line("  x[i] = v;");
+  CHECK(t.line("});").empty());
+  const auto interrupted = [&](const std::string& code) {
+    t.clear();
+    t.type(code + "\n");
+    CHECK(!t.wait_for("\n>>> ", 1));
+    t.clear();
+    t.type("\003");
+    CHECK(t.wait_for(">>> ", 20));
+    return t.seen();
+  };
+  const std::string said = interrupted("k(x)");
+  CHECK(has(said, "kernel \"endless\" was cancelled in this loop"));
+  CHECK(has(said, "for (auto _ : fx::while_("));
+  CHECK(has(interrupted("k(x)"), "was cancelled in this loop"));  // again
+  t.line("auto s = fx::kernel(\"step\", [](fx::InOut<float> x) { x[fx::index()] += 1.f; });");
+  CHECK(has(interrupted("for (;;) s(x);"), "\"step\" was cancelled"));
+  t.line("auto p = fx::program([=](fx::Buffer<float> x) { for (auto _ : fx::range(2000000000)) s(x); return x; });");
+  CHECK(has(interrupted("p(x)"), "was cancelled"));
+  CHECK(has(interrupted("fx::fn([](fx::Float v) { for (auto _ : fx::while_([&] { return v > 0.f; })) v = v + 1.f; return v; })(1.f)"),
+            "was cancelled here"));
+  // all is as it was
+  CHECK(t.line("getpid()") == process);
+  CHECK(t.line("a + 1") == "42\n");
+  t.line("s(x);");
+  CHECK(has(t.line("x"), "f32[1000]"));
+  // a second Ctrl-C does not wait
+  t.clear();
+  t.type("for (;;) a = 5;\n");
+  CHECK(!t.wait_for("\n>>> ", 0.5));
+  t.type("\003");
+  CHECK(!t.wait_for("\n>>> ", 0.2));
+  t.type("\003");
+  CHECK(t.wait_for("the session goes on"));
+  CHECK(t.line("a") != "5\n");
 }
 
 TEST_CASE("keys complete words and recall inputs of earlier sessions", "[console]") {
