@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 
+#include "fluxion/device.h"
 #include "tour.h"
 
 namespace fluxion::console {
@@ -131,6 +133,8 @@ bool plot(Session& s, Use u) {
   high = last_word(rest), low = last_word(rest);
   std::string interval;
   if (is_number(low) && is_number(high) && !rest.empty()) expression = rest, interval = ", " + low + ", " + high;
+  if (low.empty() && is_number(high) && !rest.empty() && rest.find_first_of("+-*/,<>=&|?:") == rest.npos)
+    return s.refuse(":plot takes both ends of the interval: :plot f -6 6", u.at);
   if (expression.empty()) return s.refuse(":plot needs an array or a function: :plot x, :plot f -6 6, :plot x --out x.png", u.at);
   return code(
       s,
@@ -143,8 +147,7 @@ bool set_variable(Session& s, const std::string& name, const std::string& value,
   r.verb = Request::Verb::set;
   r.texts = {name, value};
   if (!s.run(r, true)) return false;
-  std::erase_if(s.settings, [&](const auto& each) { return each.first == name; });
-  if (!value.empty()) s.settings.push_back({name, value});
+  s.note_setting(name, value);
   if (!quiet) s.say(value.empty() ? name + " is not set" : name + "=" + value);
   return true;
 }
@@ -192,6 +195,8 @@ bool set(Session& s, Use u) {
         return s.refuse(fmt::format(":set debug: no check \"{}\"; there are: bounds, nan, inf, race, verify", word), u.at);
       at = end + 1;
     }
+  if (name == "threads" && !value.empty() && std::atoi(value.c_str()) < 1)
+    return s.refuse(fmt::format(":set threads takes a number from 1 on, not \"{}\"", value), u.at);
   for (const auto& [each, variable] : kNames)
     if (name == each) return set_variable(s, variable, value);
   return s.refuse(fmt::format(":set: nothing is called \"{}\"; there are: debug, dump, threads, device, time, colour", name), u.at);
@@ -290,6 +295,16 @@ bool help(Session& s, Use u) {
 
 }  // namespace
 
+namespace {
+std::vector<std::string> names_of_commands(const std::string& start) {
+  std::vector<std::string> out;
+  for (const Command& c : kCommands)
+    if ((":" + std::string(c.name)).starts_with(start)) out.push_back(":" + std::string(c.name));
+  std::sort(out.begin(), out.end());
+  return out;
+}
+}  // namespace
+
 bool run_command(Session& session, const std::string& text, const Session::Place& at) {
   std::size_t end = 1;
   while (end < text.size() && std::isalnum(static_cast<unsigned char>(text[end]))) ++end;
@@ -313,14 +328,55 @@ bool run_command(Session& session, const std::string& text, const Session::Place
   }
   if (starts == 0) return session.refuse(fmt::format("no command :{}; :help lists them", name), at);
   std::string list;
-  for (const std::string& each : complete_command(":" + name)) list += (list.empty() ? "" : ", ") + each;
+  for (const std::string& each : names_of_commands(":" + name)) list += (list.empty() ? "" : ", ") + each;
   return session.refuse(fmt::format(":{} may be {}", name, list), at);
 }
 
-std::vector<std::string> complete_command(const std::string& start) {
+namespace {
+
+/// Files and folders that a half-typed path may become; only the part after the last character that ends a word, as others complete.
+std::vector<std::string> complete_path(const std::string& typed) {
+  namespace fs = std::filesystem;
+  const std::size_t slash = typed.rfind('/');
+  const std::string folder = slash == typed.npos ? "." : typed.substr(0, slash + 1), name = typed.substr(slash + 1);
+  std::size_t word = name.size();
+  while (word > 0 && (std::isalnum(static_cast<unsigned char>(name[word - 1])) || name[word - 1] == '_')) --word;
   std::vector<std::string> out;
-  for (const Command& c : kCommands)
-    if ((":" + std::string(c.name)).starts_with(start)) out.push_back(":" + std::string(c.name));
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(folder, none)) {
+    std::string each = entry.path().filename().string();
+    if (!each.starts_with(name) || (name.empty() && each.starts_with('.'))) continue;
+    if (entry.is_directory(none)) each += '/';
+    out.push_back(each.substr(word));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<std::vector<std::string>> complete_command(const std::string& before) {
+  std::vector<std::string> all, out;
+  const std::size_t space = before.find(' ');
+  std::string typed = before;
+  if (space == before.npos) {
+    return names_of_commands(before);
+  } else {
+    const std::string name = before.substr(1, space - 1);
+    typed = before.substr(before.find_last_of(" ,") + 1);
+    const bool first =
+        before.find_first_not_of(' ', space) == before.npos || before.find(' ', before.find_first_not_of(' ', space)) == before.npos;
+    if (name == "load" || name == "save") out = complete_path(typed);
+    else if (name == "device") all = Device::names();
+    else if (name == "set" && first) all = {"debug", "dump", "threads", "device", "time", "colour"};
+    else if (name == "set" && before.find(" debug ") != before.npos) all = {"bounds", "nan", "inf", "race", "verify", "off"};
+    else if (name == "set" && before.find(" device ") != before.npos) all = Device::names();
+    else if (name == "set") all = {"on", "off"};
+    else if (name == "help")
+      for (const Command& c : kCommands) all.push_back(c.name);
+    else return {};
+  }
+  for (const std::string& each : all)
+    if (each.starts_with(typed)) out.push_back(each);
   std::sort(out.begin(), out.end());
   return out;
 }

@@ -73,6 +73,18 @@ fs::path cache_root() {
   return fs::temp_directory_path() / ("fluxion-" + std::to_string(getuid()));
 }
 
+/// The cache folder, or where that cannot be written to one among the temporary files.
+fs::path writable_root() {
+  const fs::path temporary = fs::temp_directory_path() / ("fluxion-" + std::to_string(getuid()));
+  for (const fs::path& root : {cache_root(), temporary}) {
+    std::error_code failed;
+    fs::create_directories(root / "console", failed);
+    if (!failed && access((root / "console").c_str(), W_OK) == 0) return root;
+  }
+  throw std::runtime_error("no folder for the prelude: neither " + cache_root().string() + " nor " + temporary.string() +
+                           " can be written to; set FLUXION_CACHE_DIR");
+}
+
 /// Code is loaded from there: it has to be the user's own, and nobody else may write to it.
 void check_owner(const fs::path& folder) {
   struct stat s{};
@@ -122,13 +134,12 @@ Prelude prepare_prelude(bool anew, void (*progress)(std::string_view text)) {
   key.add(identity(compiler));
   for (const fs::path& h : headers) key.add(h.string()), key.add(contents(h));
 
-  const fs::path root = cache_root() / "console", home = root / key.text();
+  const fs::path root = writable_root() / "console", home = root / key.text();
   const fs::path header = home / "prelude.pch", library = home / "libprelude.so";
   if (anew || !fs::exists(header, none) || !fs::exists(library, none)) {
-    progress("compiling the prelude (once for this version) ...");
-    fs::create_directories(root, none);
-    for (const fs::path& p : {cache_root(), root}) chmod(p.c_str(), 0700);
+    for (const fs::path& p : {root.parent_path(), root}) chmod(p.c_str(), 0700);
     check_owner(root);
+    progress("compiling the prelude (once for this version) ...");
     // Made beside its place and then moved there: two consoles may start at once.
     const fs::path work = root / ("making-" + std::to_string(getpid()));
     fs::remove_all(work, none);

@@ -48,6 +48,8 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
   for (std::size_t k = 0; k < messages.size(); ++k) {
     const Message& m = messages[k];
     if (m.level == "note") continue;
+    // About what stands around the input: it follows from the first error.
+    if (k > 0 && (m.file == "<console>" || m.file.starts_with("input_line_"))) continue;
     const bool mine = sources.line(m.file, m.line) != nullptr;
     if (m.level == "warning" && !mine) continue;
     if (m.level == "error" && ++errors > 5) continue;
@@ -57,7 +59,8 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
     std::string inside;
     for (std::size_t n = k + 1; !mine && n < messages.size() && messages[n].level == "note"; ++n)
       if (sources.line(messages[n].file, messages[n].line)) shown = &messages[n];
-    if (!mine && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
+    const bool ours = m.file == "<console>" || m.file.starts_with("input_line_");
+    if (!mine && !ours && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
     out += fmt::format("{}{}{}:{} {}{}\n", mine || shown != &m ? place(*shown) : "", colour, m.level, s.off, m.text, inside);
     out += excerpt(*shown, sources, s);
     // Other notes that name lines of the user: where the first definition is, which candidate was meant.

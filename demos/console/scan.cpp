@@ -279,6 +279,10 @@ class Scanner {
     if (c == ':') return d == ':' || std::isalpha(static_cast<unsigned char>(d));
     if (c == '!') return d != '=';
     if ((c == '+' || c == '-') && d == c) return true;
+    // What may begin an input of its own goes on with this one where it is indented.
+    if (std::string_view("+-*&").find(c) != std::string_view::npos && d != '=' &&
+        static_cast<int>(ahead.at_ - ahead.line_start_) + 1 <= item_.column)
+      return !(c == '&' && d == '&');
     return std::string_view("+-*/%&|^<>=?.,;{)]}").find(c) == std::string_view::npos;
   }
   std::string_view following_word() const {

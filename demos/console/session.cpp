@@ -280,7 +280,8 @@ void Session::reset() {
 }
 
 std::vector<std::string> Session::complete(const std::string& before) {
-  if (before.starts_with(':') && before.find(' ') == before.npos) return complete_command(before);
+  if (before.starts_with(':'))
+    if (const auto names = complete_command(before)) return *names;
   Request request;
   request.verb = Request::Verb::complete;
   request.texts = {before};

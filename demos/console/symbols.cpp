@@ -40,6 +40,16 @@ Chain chain_of(const std::string& text) {
         if (text[at] == '(' && --depth == 0) break;
       }
     }
+    // the arguments of a template: zeros<float>(3).
+    if (std::size_t open = at; at > 0 && text[at - 1] == '>') {
+      int depth = 0;
+      while (open > 0) {
+        --open;
+        if (text[open] == '>') ++depth;
+        if (text[open] == '<' && --depth == 0) break;
+      }
+      if (depth == 0) at = open;
+    }
     const std::string name = word();
     if (between) *between = link;
     between = nullptr;
@@ -53,7 +63,12 @@ const clang::CXXRecordDecl* record_of(clang::QualType type) {
   if (type.isNull()) return nullptr;
   type = type.getNonReferenceType();
   if (const clang::CXXRecordDecl* pointee = type->getPointeeCXXRecordDecl()) return pointee;
-  return type->getAsCXXRecordDecl();
+  if (const clang::CXXRecordDecl* record = type->getAsCXXRecordDecl()) return record;
+  // What a function template gives, before it has arguments.
+  if (const auto* special = type->getAs<clang::TemplateSpecializationType>())
+    if (const auto* from = llvm::dyn_cast_or_null<clang::ClassTemplateDecl>(special->getTemplateName().getAsTemplateDecl()))
+      return from->getTemplatedDecl();
+  return nullptr;
 }
 
 void members(const clang::CXXRecordDecl* record, std::set<std::string>& out, int depth = 0) {

@@ -1,5 +1,6 @@
 // The console without a person: files, -e, standard input, and the mode for programs.
 #include <catch2/catch.hpp>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -179,6 +180,49 @@ TEST_CASE("variables are the same ones in all inputs", "[console]") {
   CHECK(value(a[12]) == "8");
 }
 
+TEST_CASE("what is printed is what it is", "[console]") {
+  const auto a = talk({"enum Colour { red, green };", "green", "int n = 3; &n == &n", "&n", "[](int b) { return b; }",
+                       "struct S { S(int b) : c(b) {} int c; };", "S(3)", "std::variant<int, float>(3)", "std::runtime_error(\"oh\")",
+                       "using namespace std;", "std::string(\"x\")", "fx::Device::best().zeros<float>(64, 64)"});
+  CHECK(value(a[1]) == "Colour(1)");
+  CHECK(value(a[2]) == "true");
+  CHECK(value(a[3]).starts_with("0x"));
+  CHECK(value(a[4]) == "a lambda");
+  CHECK(value(a[6]) == "a S, which has no text: give it an operator<<");
+  CHECK(value(a[7]) == "3");
+  CHECK(value(a[8]) == "oh");
+  CHECK(value(a[10]) == "\"x\"");
+  CHECK(value(a[11]).find("(63) {0, 0, 0, 0, 0, ... 0, 0, 0, 0, 0}") != std::string::npos);
+}
+
+TEST_CASE("what a person may do wrong is told and nothing is lost", "[console]") {
+  const Folder folder;
+  const auto a = talk({"int n = 41;", ":load " + folder / "", ":set threads foo", "auto f = fx::fn([](fx::Float x) { return x * x; });",
+                       ":plot f -6", ":ir f --stage nosuch", "fork() == 0", "n + 1", "n + 2", "int g() { }", "undefined_name",
+                       "std::thread t([] { n = 7; }); t.join(); n", "#include <iomanip>", "std::string(\"y\")"});
+  CHECK(a[1]["error"]["message"].get<std::string>().find("it is a folder") != std::string::npos);
+  CHECK(a[2]["error"]["message"].get<std::string>().find("a number from 1 on") != std::string::npos);
+  CHECK(a[4]["error"]["message"].get<std::string>().find("both ends of the interval") != std::string::npos);
+  CHECK(a[5]["error"]["message"].get<std::string>().find("there are: all, captured") != std::string::npos);
+  CHECK(!a[5]["error"].contains("line"));
+  CHECK(value(a[6]) == "false");
+  CHECK(value(a[7]) == "42");  // the process that was forked does not answer
+  CHECK(value(a[8]) == "43");
+  CHECK(a[9]["warnings"].get<std::string>().find("does not return a value") != std::string::npos);
+  CHECK(a[10]["error"]["report"].get<std::string>().find("expected expression") == std::string::npos);
+  CHECK(value(a[11]) == "7");
+  CHECK(value(a[13]) == "\"y\"");
+}
+
+TEST_CASE("what was saved is loaded as it was typed", "[console]") {
+  const Folder folder;
+  const std::string file = folder / "saved.cpp";
+  const std::string typed = "int n = 5;\nn\n-n\n*&n\n\"x\"\n[](int b) { return b; }(3)\n+n\n1\n    + n\n";
+  const std::string expected = "5\n-5\n5\n\"x\"\n3\n5\n6\n";
+  CHECK(run({"-"}, typed + ":save " + file + "\n").out.starts_with(expected));
+  CHECK(run({file}).out == expected);
+}
+
 TEST_CASE("values print in readable form", "[console]") {
   const auto a =
       talk({"0.1f", "std::vector<int>{1, 2, 3}", "std::pair(1, 2.5)", "'c'", "true", "fx::float2{1, 2}",
@@ -257,10 +301,13 @@ TEST_CASE("words are completed from the session's own names", "[console]") {
   for (const char* line :
        {R"({"code": "auto sine = fx::fn([](fx::Float x) { return fx::sin(x); }); auto buf = fx::Device::best().zeros<float>(2);"})",
         R"({"complete": "si"})", R"({"complete": "fx::Devi"})", R"({"complete": "1 + buf.ho"})", R"({"complete": "fx::Device::bes"})",
-        R"({"complete": ":un"})", R"({"complete": "fx::Device::best().upl"})"})
+        R"({"complete": ":un"})", R"({"complete": "fx::Device::best().upl"})", R"({"complete": "fx::zeros<float>(3).ho"})",
+        R"({"complete": ":set de"})", R"({"complete": ":set debug nan,bo"})", R"({"complete": ":device vu"})",
+        R"({"complete": ":load )" FLUXION_SOURCE_DIR R"(/docs/tou"})"})
     in += std::string(line) + "\n";
   const Outcome o = run({"--json"}, in);
-  for (const char* expected : {"[\"sine\"]", "[\"Device\",\"DeviceError\"]", "[\"host\"]", "[\"best\"]", "[\":undo\"]", "[\"upload\"]"})
+  for (const char* expected : {"[\"sine\"]", "[\"Device\",\"DeviceError\"]", "[\"host\"]", "[\"best\"]", "[\":undo\"]", "[\"upload\"]",
+                               "[\"debug\",\"device\"]", "[\"bounds\"]", "[\"vulkan\"]", "[\"tour.md\"]"})
     CHECK(o.out.find(expected) != std::string::npos);
 }
 
@@ -281,6 +328,25 @@ TEST_CASE("every step of the tour shows what its page says", "[console]") {
     CHECK(!steps[k].expected.empty());
     for (const std::string& part : steps[k].expected) CHECK(seen.find(part) != std::string::npos);
   }
+}
+
+TEST_CASE("a Jupyter kernel runs and completes and interrupts cells", "[console]") {
+  if (std::system("python3 -c 'import json' 2> /dev/null") != 0) {
+    WARN("skipped: the Jupyter kernel (needs python3)");
+    return;
+  }
+  const Folder folder;
+  const std::string out = folder / "out";
+  const std::string command = "FLUXION_CONSOLE='" FLUXION_CONSOLE "' python3 '" FLUXION_SOURCE_DIR
+                              "/tests/console/jupyter.py' '" FLUXION_SOURCE_DIR "/demos/console/jupyter' > " +
+                              out + " 2>&1";
+  const int status = std::system(command.c_str());
+  std::ifstream in(out);
+  const std::string said{std::istreambuf_iterator<char>(in), {}};
+  INFO(said);
+  CHECK(status == 0);
+  CHECK(said.ends_with("good\n"));
+  if (said.find("ipykernel is not here") != said.npos) WARN("skipped: Jupyter itself (needs the Python package ipykernel)");
 }
 
 TEST_CASE("PTX and SPIR-V are shown without a GPU", "[console]") {

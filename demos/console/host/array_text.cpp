@@ -47,9 +47,8 @@ std::string statistics(const Layout& layout, const std::vector<char>& bytes, std
 }
 
 /// The elements from `first` on, along the last axis.
-std::string row(const Layout& layout, const char* data, std::int64_t n) {
+std::string row(const Layout& layout, const char* data, std::int64_t n, std::int64_t shown) {
   std::vector<std::string> parts;
-  const auto shown = static_cast<std::int64_t>(kShown);
   for (std::int64_t k = 0; k < n; ++k) {
     if (n > shown && k >= shown / 2 && k < n - shown / 2) continue;
     parts.push_back(element_text(layout, data + static_cast<std::size_t>(k) * layout.size));
@@ -77,8 +76,8 @@ std::string text_of(const Array& a) {
   std::string out = head + "  " + statistics(layout, bytes, count) + "\n";
   const std::int64_t last = a.extent(a.rank() - 1);
   const std::int64_t rows = count / last;
-  if (rows == 1) return out + row(layout, bytes.data(), last);
-  constexpr std::int64_t kHead = 4, kTail = 2;
+  if (rows == 1) return out + row(layout, bytes.data(), last, kShown);
+  constexpr std::int64_t kHead = 4, kTail = 2, kShownOfRow = 10;
   for (std::int64_t r = 0; r < rows; ++r) {
     if (rows > kHead + kTail + 1 && r >= kHead && r < rows - kTail) {
       if (r == kHead) out += "...\n";
@@ -87,7 +86,7 @@ std::string text_of(const Array& a) {
     std::string where;
     if (a.rank() == 3) where = fmt::format("({}, {}) ", r / a.extent(1), r % a.extent(1));
     else where = fmt::format("({}) ", r);
-    out += where + row(layout, bytes.data() + static_cast<std::size_t>(r * last) * layout.size, last) + "\n";
+    out += where + row(layout, bytes.data() + static_cast<std::size_t>(r * last) * layout.size, last, kShownOfRow) + "\n";
   }
   return out;
 }

@@ -77,7 +77,7 @@ std::string staged(const Function& f, std::string_view stage) {
     before = text;
   }
   if (stage == "all") return out;
-  throw KernelError(f.loc, fmt::format(":ir --stage: no stage \"{}\"; there are: all, {}", stage, names));
+  throw Error({}, fmt::format(":ir --stage: no stage \"{}\"; there are: all, {}", stage, names));
 }
 
 }  // namespace

@@ -65,6 +65,11 @@ std::string pretty_type(std::string type) {
       {"fx::Var<fx::half>", "fx::Half"},
       {"std::basic_string<char>", "std::string"},
   };
+  // The namespaces around inputs are nobody's business.
+  for (std::size_t at = 0; (at = type.find("fluxion_input_", at)) != type.npos;) {
+    const std::size_t end = type.find("::", at);
+    type.erase(at, end == type.npos ? type.npos : end + 2 - at);
+  }
   for (const auto& [from, to] : kNames)
     for (std::size_t at = 0; (at = type.find(from, at)) != type.npos; at += to.size()) type.replace(at, from.size(), to);
   // Buffer<float, 1> is written Buffer<float>.

@@ -136,9 +136,9 @@ void plot_array(const Array& a, std::string_view name, std::string_view out) {
   for (std::int64_t k = 0; k < a.size(); ++k)
     values.push_back(
         leaf_number(layout.leaves[0].dtype, bytes.data() + static_cast<std::size_t>(k) * layout.size + layout.leaves[0].offset));
-  const std::string label = std::string(name) + (layout.leaves.size() > 1 ? " (the first number of each element)" : "");
+  std::string label = std::string(name) + (layout.leaves.size() > 1 ? " (the first number of each element)" : "");
   if (a.rank() == 1) return plot_numbers(values, 0, static_cast<double>(values.size()) - 1, label, out);
-  // Of three axes the first slice.
+  if (a.rank() == 3) label += fmt::format(" (the first of {} slices)", a.extent(0));
   const auto rows = static_cast<int>(a.extent(a.rank() - 2)), columns = static_cast<int>(a.extent(a.rank() - 1));
   values.resize(static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns));
   if (out.empty()) {

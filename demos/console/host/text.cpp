@@ -6,7 +6,7 @@
 
 namespace fluxion::console {
 
-std::string text_of(bool v) { return v ? "true" : "false"; }
+std::string text_of_bool(bool v) { return v ? "true" : "false"; }
 std::string text_of(char v) {
   std::string inner = quoted(std::string_view(&v, 1));
   inner = inner.substr(1, inner.size() - 2);
@@ -30,6 +30,15 @@ std::string quoted(std::string_view v) {
     else out += c;
   }
   return out + "\"";
+}
+
+std::string text_of_enum(std::string_view type, long long v) { return fmt::format("{}({})", pretty_type(std::string(type)), v); }
+std::string text_of_pointer(const volatile void* p) {
+  return p ? fmt::format("{}", fmt::ptr(const_cast<const void*>(p))) : std::string("nullptr");
+}
+std::string text_of_other(std::string_view type) {
+  if (type.find("(lambda at") != type.npos) return "a lambda";
+  return fmt::format("a {}, which has no text: give it an operator<<", pretty_type(std::string(type)));
 }
 
 std::string text_of(const Device& d) { return d ? d.name() + ": " + d.description() : std::string("no device"); }

@@ -1,5 +1,6 @@
 // What the console's own program offers to code that is typed into it. Everything heavy is behind these, so that an input compiles fast.
 #pragma once
+#include <concepts>
 #include <functional>
 #include <span>
 #include <string>
@@ -18,7 +19,9 @@ FLUXION_API void fail(const char* kind);
 FLUXION_API void list_variable(const char* name, std::string value);
 
 // ---- values as text
-FLUXION_API std::string text_of(bool v);
+FLUXION_API std::string text_of_bool(bool v);
+/// Nothing but a bool: pointers and lambdas become bools by themselves.
+template <std::same_as<bool> B> std::string text_of(B v) { return text_of_bool(v); }
 FLUXION_API std::string text_of(char v);
 FLUXION_API std::string text_of(float v);
 FLUXION_API std::string text_of(double v);
@@ -26,6 +29,11 @@ FLUXION_API std::string text_of(long double v);
 FLUXION_API std::string text_of(long long v);
 FLUXION_API std::string text_of(unsigned long long v);
 FLUXION_API std::string quoted(std::string_view v);
+/// "Colour(2)".
+FLUXION_API std::string text_of_enum(std::string_view type, long long v);
+FLUXION_API std::string text_of_pointer(const volatile void* p);
+/// What cannot be printed, by its type.
+FLUXION_API std::string text_of_other(std::string_view type);
 /// Shape, element, device, statistics, first and last elements.
 FLUXION_API std::string text_of(const Array& a);
 FLUXION_API std::string text_of(const Device& d);

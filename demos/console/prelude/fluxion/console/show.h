@@ -9,12 +9,19 @@
 #include <sstream>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 #include "fluxion/console/host.h"
 
 namespace fluxion::console {
 
 template <class T> std::string text(const T& v);
+
+/// The type between the brackets of "... type_of() [T = X]".
+template <class T> constexpr std::string_view type_of() {
+  constexpr std::string_view all = __PRETTY_FUNCTION__;
+  return all.substr(all.find("T = ") + 4, all.size() - all.find("T = ") - 5);
+}
 
 template <class T>
 concept Streamed = requires(std::ostream& o, const T& v) { o << v; };
@@ -38,7 +45,10 @@ template <class R, class P> std::string text_of(const Program<R, P>& p) { return
 template <class T, int N> std::string text_of(const Buffer<T, N>& b) {
   return b ? text_of(b.array()) : std::string("an empty buffer: no memory yet");
 }
-inline std::string text_of(const GradientReport& r) { return r.text + (r.ok ? "the derivatives agree" : "the derivatives do NOT agree"); }
+inline std::string text_of(const GradientReport& r) {
+  if (r.text.find("nothing to check") != r.text.npos) return r.text;
+  return r.text + (r.ok ? "the derivatives agree" : "the derivatives do NOT agree");
+}
 inline std::string text_of(half v) { return text_of(static_cast<float>(v)); }
 inline std::string text_of(bfloat16 v) { return text_of(static_cast<float>(v)); }
 inline std::string text_of(DType t) { return name_of(t); }
@@ -72,6 +82,9 @@ std::string text_of(const Mat<T, R, C>& m) {
 template <class T> std::string text_of(const Var<T>&) {
   return "a captured value: it has a number inside of kernels, functions and programs only";
 }
+template <class... T> std::string text_of(const std::variant<T...>& v) {
+  return std::visit([](const auto& each) { return text(each); }, v);
+}
 template <class T> std::string text_of(const std::optional<T>& v) { return v ? text(*v) : std::string("nothing"); }
 
 template <class T> std::string joined_members(const T& v) {
@@ -89,9 +102,11 @@ template <class T> std::string text(const T& v) {
   if constexpr (std::is_same_v<T, char>) return text_of(v);
   else if constexpr (std::is_same_v<T, bool>) return text_of(v);
   else if constexpr (std::is_null_pointer_v<T>) return "nullptr";
-  else if constexpr (std::is_same_v<T, const char*> || std::is_same_v<T, char*>) return v ? quoted(v) : std::string("nullptr");
-  else if constexpr (std::is_convertible_v<const T&, std::string_view>) return quoted(v);
-  else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) return text_of(static_cast<long long>(v));
+  else if constexpr (std::is_same_v<T, const char*> || std::is_same_v<T, char*>) return v ? console::quoted(v) : std::string("nullptr");
+  else if constexpr (std::is_convertible_v<const T&, std::string_view>) return console::quoted(v);
+  else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) return text_of_enum(type_of<T>(), static_cast<long long>(v));
+  else if constexpr (std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>) return v ? "a function" : "nullptr";
+  else if constexpr (std::is_pointer_v<T>) return text_of_pointer(v);
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) return text_of(static_cast<long long>(v));
   else if constexpr (std::is_integral_v<T>) return text_of(static_cast<unsigned long long>(v));
   else if constexpr (requires { text_of(v); }) return text_of(v);
@@ -105,27 +120,21 @@ template <class T> std::string text(const T& v) {
       ++k;
     }
     return listed(parts, n);
-  } else if constexpr (Streamed<T>) {
+  } else if constexpr (std::is_base_of_v<std::exception, T>) {
+    return v.what();
+  } else if constexpr (Streamed<T> && !requires { &T::operator(); }) {
     std::ostringstream out;
     out << v;
     return out.str();
-  } else if constexpr (std::is_pointer_v<T>) {
-    return v ? "a pointer" : "nullptr";
   } else if constexpr (detail::PlainAggregate<T> && detail::members<T>() >= 1) {
     return joined_members(v);
   } else {
-    return "a value that cannot be printed: give its type an operator<<";
+    return text_of_other(type_of<T>());
   }
 }
 template <class T, std::size_t N> std::string text(const T (&v)[N]) {
-  if constexpr (std::is_same_v<T, char>) return quoted(v);
+  if constexpr (std::is_same_v<T, char>) return console::quoted(v);
   else return text(std::span<const T>(v, N));
-}
-
-/// The type between the brackets of "... type_of() [T = X]".
-template <class T> constexpr std::string_view type_of() {
-  constexpr std::string_view all = __PRETTY_FUNCTION__;
-  return all.substr(all.find("T = ") + 4, all.size() - all.find("T = ") - 5);
 }
 
 struct Printed {};
