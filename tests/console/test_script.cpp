@@ -1,5 +1,6 @@
 // The console without a person: files, -e, standard input, and the mode for programs.
 #include <catch2/catch.hpp>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -34,6 +35,10 @@ std::vector<nlohmann::json> talk(const std::vector<std::string>& inputs) {
   INFO(o.error);
   REQUIRE(out.size() == inputs.size());
   return out;
+}
+void skip(const std::string& why) {
+  WARN("skipped: " << why);
+  std::printf("skipped: %s\n", why.c_str());
 }
 std::string value(const nlohmann::json& j) { return j["values"].empty() ? "" : j["values"][0]["text"].get<std::string>(); }
 }  // namespace
@@ -332,7 +337,7 @@ TEST_CASE("every step of the tour shows what its page says", "[console]") {
 
 TEST_CASE("a Jupyter kernel runs and completes and interrupts cells", "[console]") {
   if (std::system("python3 -c 'import json' 2> /dev/null") != 0) {
-    WARN("skipped: the Jupyter kernel (needs python3)");
+    skip("the Jupyter kernel (needs python3)");
     return;
   }
   const Folder folder;
@@ -346,7 +351,7 @@ TEST_CASE("a Jupyter kernel runs and completes and interrupts cells", "[console]
   INFO(said);
   CHECK(status == 0);
   CHECK(said.ends_with("good\n"));
-  if (said.find("ipykernel is not here") != said.npos) WARN("skipped: Jupyter itself (needs the Python package ipykernel)");
+  if (said.find("ipykernel is not here") != said.npos) skip("Jupyter itself (needs the Python package ipykernel)");
 }
 
 TEST_CASE("PTX and SPIR-V are shown without a GPU", "[console]") {
