@@ -326,7 +326,7 @@ bool run_command(Session& session, const std::string& text, const Session::Place
     use.name = found->name;
     return found->run(session, use);
   }
-  if (starts == 0) return session.refuse(fmt::format("no command :{}; :help lists them", name), at);
+  if (starts == 0 || name.empty()) return session.refuse(fmt::format("no command :{}; :help lists them", name), at);
   std::string list;
   for (const std::string& each : names_of_commands(":" + name)) list += (list.empty() ? "" : ", ") + each;
   return session.refuse(fmt::format(":{} may be {}", name, list), at);

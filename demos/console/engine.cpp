@@ -91,7 +91,11 @@ void list_devices(Reply& reply) {
     std::string text;
     try {
       text = Device::named(name).description();
-    } catch (const std::exception& e) { text = std::string("not available: ") + e.what(); }
+    } catch (const std::exception& e) {
+      text = e.what();
+      if (const std::string own = "device " + name + ": "; text.starts_with(own)) text.erase(0, own.size());
+      text.insert(0, "not available: ");
+    }
     reply.names.insert(reply.names.end(), {name, text, Device::best().name() == name ? "*" : ""});
   }
 }

@@ -14,6 +14,7 @@
 #include <typeinfo>
 
 #include "fluxion/cancel.h"
+#include "host/output.h"
 #include "interpreter_state.h"
 
 #pragma GCC diagnostic push
@@ -164,11 +165,11 @@ void take_exception(Reply& reply) {
     m.text = "out of memory (std::bad_alloc)";
   } catch (const std::exception& e) {
     reply.failure = "exception";
-    m.text = demangled(typeid(e).name()) + ": " + e.what();
+    m.text = pretty_type(demangled(typeid(e).name())) + ": " + e.what();
   } catch (const abi::__forced_unwind&) { throw; } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     reply.failure = "exception";
-    m.text = "an exception of type " + (type ? demangled(type->name()) : std::string("unknown"));
+    m.text = "an exception of type " + (type ? pretty_type(demangled(type->name())) : std::string("unknown"));
   }
   reply.messages.push_back(std::move(m));
 }

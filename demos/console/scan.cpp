@@ -19,6 +19,8 @@ constexpr std::array<std::string_view, 9> kBlockWords = {"if", "for", "while", "
 constexpr std::array<std::string_view, 4> kClassWords = {"struct", "class", "union", "enum"};
 constexpr std::array<std::string_view, 12> kDeclarationWords = {"using",     "typedef", "template", "namespace", "static", "inline",
                                                                 "constexpr", "const",   "extern",   "constinit", "return", "auto"};
+constexpr std::array<std::string_view, 13> kValueWords = {"throw",    "new",  "delete", "sizeof",  "not",       "break",   "continue",
+                                                          "co_yield", "goto", "typeid", "alignof", "co_return", "co_await"};
 constexpr std::array<std::string_view, 10> kTypeWords = {"bool",  "char",   "short",    "int",    "long",
                                                          "float", "double", "unsigned", "signed", "void"};
 
@@ -30,7 +32,7 @@ class Scanner {
     while (skip_blank()) {
       start();
       if (peek() == '#') directive();
-      else if (peek() == ':' && std::isalpha(static_cast<unsigned char>(peek(1)))) command();
+      else if (peek() == ':' && peek(1) != ':') command();
       else statement();
     }
     return std::move(out_);
@@ -230,11 +232,13 @@ class Scanner {
       return t.substr(begin, at - begin);
     };
     const std::string_view first = word();
+    if (one_of(first, kValueWords)) return false;
     if (one_of(first, kDeclarationWords) || one_of(first, kClassWords) || first == "namespace") return first != "return";
     if (first.empty() ? !t.starts_with("::")
                       : one_of(first, kBlockWords) || first == "extern" || std::isdigit(static_cast<unsigned char>(first[0])))
       return first == "extern";
-    for (std::string_view last = first;;) {
+    std::size_t named = at;  // the end of the type's name and arguments
+    for (std::string_view last = first;; named = at) {
       blanks();
       if (t.substr(at).starts_with("::")) {
         at += 2;
@@ -258,9 +262,8 @@ class Scanner {
       if (one_of(first, kTypeWords)) return true;
       blanks();
       // `a * b` and `a & b` are values where nothing is made of them
-      const bool pointer = t.substr(static_cast<std::size_t>(last.data() - t.data()) + last.size())
-                               .substr(0, static_cast<std::size_t>(name.data() - last.data()) - last.size())
-                               .find_first_of("*&") != std::string_view::npos;
+      const auto begin = static_cast<std::size_t>(name.data() - t.data());
+      const bool pointer = t.substr(named, begin - named).find_first_of("*&") != std::string_view::npos;
       return !pointer || (at < t.size() && (t[at] == '=' || t[at] == '(' || t[at] == '{') && !t.substr(at).starts_with("=="));
     }
   }

@@ -122,6 +122,7 @@ Answer Worker::wait_for_reply() {
     const auto now = std::chrono::steady_clock::now();
     const bool again = interrupted();
     if (again && !deadline) {
+      if (isatty(STDIN_FILENO) && isatty(STDERR_FILENO)) (void)!write(STDERR_FILENO, "\n", 1);  // after the ^C
       deadline = now + kGrace;
       kill(child_, kStop);
     } else if (deadline && (again || now > *deadline)) {

@@ -65,6 +65,19 @@ TEST_CASE("a declaration whose semicolon was forgotten is one", "[console]") {
   CHECK(items("float(x) + y") == "expr float(x) + y");
 }
 
+TEST_CASE("types of pointers declare and products do not", "[console]") {
+  CHECK(items("std::vector<int*> v;") == "decl std::vector<int*> v;");
+  CHECK(items("std::map<int, const char*> m") == "decl std::map<int, const char*> m\n;");
+  CHECK(items("std::vector<int>* p = nullptr;") == "decl std::vector<int>* p = nullptr;");
+  CHECK(items("a * b") == "expr a * b");
+  CHECK(items("5\n-2\n*&n\n  + 1") == "expr 5 | expr -2 | expr *&n\n  + 1");
+  CHECK(items(":") == "command :");
+  CHECK(items("throw 3;") == "stat throw 3;");
+  CHECK(items("new int(3)") == "expr new int(3)");
+  CHECK(items("delete p;") == "stat delete p;");
+  CHECK(items("::f(1)") == "expr ::f(1)");
+}
+
 TEST_CASE("what cannot stand in a namespace of its own is told apart", "[console]") {
   for (const char* text : {"namespace a { int b; }", "using namespace std;", "#include <vector>", "template <> struct A<int> {};",
                            "int P::f(int a) { return a; }", "P::P() { }", "extern \"C\" int puts(const char*);"}) {

@@ -68,7 +68,8 @@ std::string explain(const Function& f) {
                      f.kind == Function::Kind::kernel ? "point" : "call", c.exact ? "" : "about ", amount(c.flops), amount(c.functions),
                      amount(c.loaded), amount(c.stored), amount(c.added));
   if (c.loops > 0 || c.branches > 0)
-    out += fmt::format("  {} loops (nested {} deep), {} branches{}\n", c.loops, c.depth, c.branches,
+    out += fmt::format("  {} loop{} (nested {} deep), {} branch{}{}\n", c.loops, c.loops == 1 ? "" : "s", c.depth, c.branches,
+                       c.branches == 1 ? "" : "es",
                        c.exact ? "" : "; trip counts that depend on data count once, of a branch the longer side");
   Accesses accesses{f, {}};
   accesses.run();

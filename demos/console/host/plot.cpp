@@ -52,6 +52,7 @@ void curve_in_terminal(const std::vector<double>& y, double low_x, double high_x
   for (const double v : y)
     if (std::isfinite(v)) low = std::min(low, v), high = std::max(high, v);
   if (!(low <= high)) throw IoError({}, ":plot: there is no finite number in it");
+  if (low == high) low -= 1, high += 1;  // a line in the middle
   const std::string top = label(high), bottom = label(low);
   const int margin = static_cast<int>(std::max(top.size(), bottom.size())) + 1;
   Canvas canvas(std::clamp(terminal_width() - margin - 2, 20, 100), 12);
