@@ -47,6 +47,20 @@ std::string without_static(std::string t) {
   return t;
 }
 
+bool defines_main(const std::string& t) {
+  if (!t.ends_with('}')) return false;
+  std::size_t k = 0;
+  const auto word = [&] {
+    while (k < t.size() && is_space(t[k])) ++k;
+    const std::size_t begin = k;
+    while (k < t.size() && is_word(t[k])) ++k;
+    return t.substr(begin, k - begin);
+  };
+  if (word() != "int" || word() != "main") return false;
+  while (k < t.size() && is_space(t[k])) ++k;
+  return k < t.size() && t[k] == '(';
+}
+
 bool names_lambda(const std::string& t) {
   std::size_t k = 0;
   const auto blanks = [&] {

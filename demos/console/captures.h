@@ -12,6 +12,9 @@ std::string without_captures(std::string text);
 /// another variable in each.
 std::string without_static(std::string text);
 
+/// Whether a declaration is `int main(...) {...}`.
+bool defines_main(const std::string& text);
+
 /// Whether a declaration is `auto name = [...`: a lambda with a name.
 bool names_lambda(const std::string& text);
 

@@ -230,6 +230,7 @@ bool vars(Session& s, Use) {
   return true;
 }
 bool quit(Session& s, Use u) {
+  if (u.text.find_first_not_of("0123456789") != u.text.npos) return s.refuse(":quit takes a status: :quit 1", u.at);
   s.quit(u.text.empty() ? 0 : std::atoi(u.text.c_str()));
   return true;
 }

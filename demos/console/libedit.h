@@ -16,6 +16,7 @@ struct LineInfo {
 };
 using PromptFunction = char* (*)(EditLine*);
 using KeyFunction = unsigned char (*)(EditLine*, int);
+using ReadFunction = int (*)(EditLine*, wchar_t*);
 
 // The numbers of histedit.h.
 enum Parameter {
@@ -25,8 +26,10 @@ enum Parameter {
   kTty = 8,
   kAddFunction = 9,
   kHistory = 10,
+  kReadFunction = 13,
   kClientData = 14,
   kPrepare = 16,
+  kDraw = 20,
   kPromptEscaped = 21
 };
 enum HistoryOperation { kSetSize = 1, kEnter = 10, kSetUnique = 20 };
@@ -38,6 +41,7 @@ struct Functions {
   int (*set)(EditLine*, int parameter, ...);
   int (*get)(EditLine*, int parameter, ...);
   const char* (*gets)(EditLine*, int* count);
+  void (*resize)(EditLine*);
   const LineInfo* (*line)(EditLine*);
   int (*insert)(EditLine*, const char*);
   void (*erase)(EditLine*, int count);  // before the cursor

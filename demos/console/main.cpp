@@ -45,6 +45,16 @@ void progress(std::string_view text) {
   std::fflush(stderr);
 }
 
+/// What goes wrong on this side (no process, no memory) is told, and ends no session.
+template <class F> bool guarded(const F& input) {
+  try {
+    return input();
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "fluxion-console: {}\n", e.what());
+    return false;
+  }
+}
+
 /// Inputs from the terminal until its end.
 void talk(Session& session, bool colours) {
   std::string before;  // lines of an unfinished input
@@ -71,7 +81,7 @@ void talk(Session& session, bool colours) {
     before.clear();
     terminal.remember(text);
     interrupted();
-    failed = !session.input(text, "console", line);
+    failed = !guarded([&] { return session.input(text, "console", line); });
     line += static_cast<int>(std::count(text.begin(), text.end(), '\n')) + 1;
   }
 }
@@ -80,9 +90,10 @@ void talk(Session& session, bool colours) {
 void answer(Session& session) {
   int line = 1;
   for (std::string text; !session.done();) {
+    errno = 0;
     if (!std::getline(std::cin, text)) {
       // An interrupt while nothing runs is of no interest.
-      if (std::cin.eof() || errno != EINTR) return;
+      if (errno != EINTR) return;
       interrupted();
       std::cin.clear();
       std::clearerr(stdin);
@@ -98,7 +109,7 @@ void answer(Session& session) {
     } else if (r.completes) {
       std::cout << names_to_json(session.complete(r.text), r.id) << std::endl;
     } else {
-      session.input(r.text, "input", line);
+      guarded([&] { return session.input(r.text, "input", line); });
       std::cout << to_json(session.record(), r.id, "input", line) << std::endl;
       line += static_cast<int>(std::count(r.text.begin(), r.text.end(), '\n')) + 1;
     }
@@ -135,7 +146,7 @@ int run(const Options& options) {
     if (options.file == "-" || piped) {
       one(std::string(std::istreambuf_iterator<char>(std::cin), {}), "stdin");
     } else if (good && !session.done()) {
-      good = session.load(options.file, {"", 0, 0});
+      good = session.load(options.file, {"", 0, 0}) && (options.json || options.prompt || session.run_main());
       if (options.json) std::cout << to_json(session.record(), "null", options.file, 1) << std::endl;
     }
   }

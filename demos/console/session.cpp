@@ -81,6 +81,13 @@ bool Session::input(const std::string& text, const std::string& file, int line) 
     record_ = {};
     current_ = {};
   }
+  // Threads and timers of earlier inputs may end the process at any time; that is not this input's fault, which runs afterwards.
+  if (loading_ == 0)
+    if (const auto end = worker_.ended_meanwhile()) {
+      lost(*end);
+      if (done_) return false;
+      record_ = {};
+    }
   const auto start = std::chrono::steady_clock::now();
   sources_.add(file, line, text);
   bool good = true;
@@ -107,7 +114,10 @@ bool Session::item(const Item& item, const std::string& file) {
   }
   Request request;
   const bool global = item.kind == Item::Kind::expression || item.kind == Item::Kind::declaration;
-  const std::string text = global ? without_captures(without_static(item.text)) : item.text, raw = around("", text, at, "");
+  const bool program = item.kind == Item::Kind::declaration && defines_main(item.text);
+  std::string text = global ? without_captures(without_static(item.text)) : item.text;
+  if (program) text.insert(text.size() - 1, "return 0; ");  // which main alone may leave out, and this is a function like any other
+  const std::string raw = around("", text, at, "");
   switch (item.kind) {
     case Item::Kind::expression: request.texts = {kBody + around("(", text, at, "), ::fluxion::console::Printed();")}; break;
     case Item::Kind::statement: request.texts = {kBody + raw}; break;
@@ -119,7 +129,25 @@ bool Session::item(const Item& item, const std::string& file) {
   }
   const bool good = run(std::move(request), true);
   if (good) current_.source += item.text + "\n";
+  if (good && program) has_main_ = true;
   return good;
+}
+
+bool Session::run_main() {
+  if (!has_main_) return true;
+  Request request;
+  request.texts = {
+      kBody + std::string("if (const int status = main()) std::exit(status);"),
+      kBody + std::string("char name[] = \"fluxion-console\"; char* all[] = {name, nullptr}; if (const int status = main(1, all)) "
+                          "std::exit(status);")};
+  const Answer answer = worker_.ask(request);
+  if (answer.end == Answer::End::exited) {
+    quit(answer.status);
+    return answer.status == 0;
+  }
+  if (answer.end != Answer::End::replied) return lost(answer);
+  if (!answer.reply.failure.empty()) failed(answer.reply.failure, answer.reply.messages);
+  return answer.reply.failure.empty();
 }
 
 bool Session::run(Request request, bool remembered, const std::string& hint, const Place& at) {
@@ -260,7 +288,6 @@ bool Session::undo(int count, const Place& at) {
   for (const Entry& e : entries_)
     for (const Request& step : e.steps)
       if (step.verb == Request::Verb::set && step.texts.size() >= 2) note_setting(step.texts[0], step.texts[1]);
-  worker_.start();
   replay();
   say("undone: " + gone);
   return true;

@@ -58,6 +58,8 @@ class Session {
   bool load(const std::string& path, const Place& at);
   /// As if somebody typed it: shown with a prompt, then run.
   bool type(const std::string& text, const std::string& name);
+  /// Calls main(), where a script that was loaded has defined it.
+  bool run_main();
   bool save(const std::string& path, const Place& at);
   bool undo(int count, const Place& at);
   void reset();
@@ -87,7 +89,7 @@ class Session {
   std::vector<Entry> entries_;
   Entry current_;
   Record record_;
-  bool done_ = false;
+  bool done_ = false, has_main_ = false;
   int status_ = 0, loading_ = 0;
 };
 

@@ -6,12 +6,14 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <clocale>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
 
+#include "keys.h"
 #include "libedit.h"
 
 namespace fluxion::console {
@@ -27,7 +29,7 @@ const Functions* functions() {
       return to != nullptr;
     };
     const bool all = load(f.init, "el_init") && load(f.end, "el_end") && load(f.set, "el_set") && load(f.get, "el_get") &&
-                     load(f.gets, "el_gets") && load(f.line, "el_line") && load(f.insert, "el_insertstr") &&
+                     load(f.gets, "el_gets") && load(f.resize, "el_resize") && load(f.line, "el_line") && load(f.insert, "el_insertstr") &&
                      load(f.erase, "el_deletestr") && load(f.history_init, "history_init") && load(f.history_end, "history_end") &&
                      load(f.history, "history");
     return all ? &f : nullptr;
@@ -151,6 +153,7 @@ Terminal::Terminal(std::string history, bool colours, Complete complete) : histo
   f->set(e.line, libedit::kSignal, 0);
   f->set(e.line, libedit::kHistory, f->history, e.history);
   f->set(e.line, libedit::kTty, "-d", "-isig", nullptr);
+  f->set(e.line, libedit::kReadFunction, static_cast<libedit::ReadFunction>(Keys::read));
   f->set(e.line, libedit::kAddFunction, "fluxion-cancel", "drop this input", static_cast<libedit::KeyFunction>(Editor::cancel));
   f->set(e.line, libedit::kAddFunction, "fluxion-complete", "complete the word", static_cast<libedit::KeyFunction>(Editor::tab));
   for (const auto& [key, what] :
@@ -172,7 +175,12 @@ Line Terminal::read(State state) {
   if (!editor_) {
     std::cout << prompt_of(state, false) << std::flush;
     Line out;
-    if (!std::getline(std::cin, out.text)) out.kind = std::cin.eof() ? Line::Kind::end : Line::Kind::cancelled;
+    errno = 0;
+    if (!std::getline(std::cin, out.text)) {
+      // Ctrl-C ends the reading as the end of input does.
+      out.kind = errno == EINTR ? Line::Kind::cancelled : Line::Kind::end;
+      if (errno == EINTR) std::cin.clear(), std::clearerr(stdin);
+    }
     return out;
   }
   Editor& e = *editor_;
@@ -180,7 +188,9 @@ Line Terminal::read(State state) {
   e.cancelled = false;
   e.f.set(e.line, libedit::kPrepare, 1);  // no echo from before the prompt on: libedit itself waits for the first key
   int count = 0;
+  Keys::begin();
   const char* text = e.f.gets(e.line, &count);
+  Keys::end();
   if (e.cancelled) return {Line::Kind::cancelled, {}};
   if (!text || count <= 0) return {Line::Kind::end, {}};
   std::string line(text, static_cast<std::size_t>(count));

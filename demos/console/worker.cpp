@@ -100,6 +100,21 @@ const Answer& Worker::hello() {
   return *hello_;
 }
 
+Answer Worker::end_of(int status) {
+  child_ = -1;
+  stop();
+  Answer answer;
+  answer.end = WIFSIGNALED(status) ? Answer::End::crashed : Answer::End::exited;
+  answer.status = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+  return answer;
+}
+
+std::optional<Answer> Worker::ended_meanwhile() {
+  int status = 0;
+  if (child_ <= 0 || waitpid(child_, &status, WNOHANG) != child_) return {};
+  return end_of(status);
+}
+
 Answer Worker::ask(const Request& request) {
   if (child_ < 0) start();
   if (hello().end != Answer::End::replied) return *hello_;
@@ -149,10 +164,8 @@ Answer Worker::wait_for_reply() {
     }
     int status = 0;
     while (waitpid(child_, &status, 0) < 0 && errno == EINTR) {}
-    child_ = -1;
-    stop();
-    answer.end = WIFSIGNALED(status) ? Answer::End::crashed : Answer::End::exited;
-    answer.status = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+    const Answer end = end_of(status);
+    answer.end = end.end, answer.status = end.status;
     return answer;
   }
 }

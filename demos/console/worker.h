@@ -34,6 +34,8 @@ class Worker {
 
   /// The engine's first words; waits for them.
   const Answer& hello();
+  /// How the engine ended while nobody asked it anything; nothing while it lives. It is gone then.
+  std::optional<Answer> ended_meanwhile();
   /// Whatever the end: unless `replied`, the engine is gone and start() makes a new one.
   Answer ask(const Request& request);
   void start();
@@ -42,6 +44,7 @@ class Worker {
  private:
   void stop();
   Answer wait_for_reply();
+  Answer end_of(int status);
 
   WorkerOptions options_;
   pid_t child_ = -1;

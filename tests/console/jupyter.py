@@ -61,6 +61,11 @@ reply, sent = run("k(x)")
 check(reply["ename"] == "Cancelled", (reply, sent))
 _, sent = run("getpid()")
 check(sent[0][1]["data"]["text/plain"] == process, sent)
+# An interrupt while nothing runs means nothing.
+kernel.console.process.send_signal(signal.SIGINT)
+time.sleep(0.3)
+_, sent = run("getpid()")
+check(sent[0][1]["data"]["text/plain"] == process, sent)
 kernel.do_shutdown(False)
 try:
     import ipykernel  # noqa: F401

@@ -219,6 +219,20 @@ TEST_CASE("what a person may do wrong is told and nothing is lost", "[console]")
   CHECK(value(a[13]) == "\"y\"");
 }
 
+TEST_CASE("a program is a script too", "[console]") {
+  const Folder folder;
+  const std::string file = folder / "program.cpp";
+  std::ofstream(file) << "#include <fluxion/fluxion.h>\n#include <iostream>\nnamespace fx = fluxion;\n\nint main() {\n"
+                         "  auto f = fx::fn([](fx::Float x) { return x * x; });\n  std::cout << f(3.f) << \"\\n\";\n}\n";
+  const Outcome o = run({file});
+  INFO(o.error);
+  CHECK(o.out == "9\n");
+  CHECK(o.status == 0);
+  std::ofstream(file) << "int main(int count, char**) { return count + 6; }\n";
+  CHECK(run({file}).status == 7);
+  CHECK(run({"-e", "int main() { }", "-e", "main()"}).out == "0\n");
+}
+
 TEST_CASE("what was saved is loaded as it was typed", "[console]") {
   const Folder folder;
   const std::string file = folder / "saved.cpp";

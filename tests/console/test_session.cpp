@@ -130,6 +130,24 @@ TEST_CASE("Ctrl-C stops launches in place and the process goes on", "[console]")
   CHECK(t.line("a") != "5\n");
 }
 
+TEST_CASE("a session at a terminal keeps its lines apart and its pastes whole", "[console]") {
+  set_environment("FLUXION_HISTORY", "off");
+  Typed t;
+  REQUIRE(t.wait_for(">>> "));
+  CHECK(t.line("std::cout << 3;") == "3\n");  // the prompt begins a line
+  t.clear();
+  t.type("\033[200~struct P {\n\tint a;\n};\nP{4}\n\033[201~");  // a tab that is pasted completes nothing
+  CHECK(t.wait_for("{4}\n>>> "));
+  // A process that ends while nothing runs takes the next input with it in no way.
+  CHECK(t.line("int kept = 41; alarm(1);").empty());
+  CHECK(!t.wait_for("never", 1.5));
+  const std::string said = t.line("kept + 1");
+  CHECK(has(said, "the code crashed: Alarm clock"));
+  CHECK(said.ends_with("\n42\n"));
+  CHECK(t.line("kept + 1") == "42\n");
+  CHECK(has(t.line(":quit abc"), "takes a status"));
+}
+
 TEST_CASE("keys complete words and recall inputs of earlier sessions", "[console]") {
   const Folder folder;
   set_environment("FLUXION_HISTORY", folder / "history");

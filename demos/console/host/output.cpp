@@ -2,6 +2,7 @@
 // prints; the front end gets them too.
 #include "output.h"
 
+#include <stdio_ext.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -18,8 +19,13 @@ bool to_terminal = false, silent = false;
 }  // namespace
 
 void open_output(Reply& reply, bool direct, bool quiet) { current = &reply, to_terminal = direct, silent = quiet; }
-void close_output() {
+/// Output of a terminal is kept back to the end of its line: what is left has none, and what comes next is to begin one.
+static void end_line() {
+  if (to_terminal && !silent && isatty(STDOUT_FILENO) && __fpending(stdout) > 0) std::fputc('\n', stdout);
   std::cout.flush();
+}
+void close_output() {
+  end_line();
   std::fflush(stdout);
   current = nullptr;
 }
@@ -28,7 +34,7 @@ void emit(std::string text, std::string_view type) {
   if (!current) return;
   while (text.ends_with('\n')) text.pop_back();
   if (to_terminal && !silent) {
-    std::cout.flush();
+    end_line();
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fputc('\n', stdout);
   }
