@@ -103,7 +103,7 @@ bool time(Session& s, Use u) {
   if (const auto call = split_call(u.text))
     texts.push_back(around(kHost + "timed((", call->first, u.at, fmt::format("))({});", call->second)));
   texts.push_back(around(kHost + "time_code([] { (void)(", u.text, u.at, "); });"));
-  return code(s, texts, u);
+  return code(s, texts, u, ":time takes a call with all that it is called with: :time k(x, y); the kernel's name alone shows what that is");
 }
 bool check(Session& s, Use u) {
   const auto call = split_call(u.text);

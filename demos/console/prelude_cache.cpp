@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -94,6 +95,17 @@ void check_owner(const fs::path& folder) {
                              " belongs to another user or may be written by others; set FLUXION_CACHE_DIR to a folder of your own");
 }
 
+/// Drops what was left by starts that were ended, and preludes that nobody has used for a month.
+void tidy(const fs::path& root) {
+  std::error_code none;
+  const auto now = fs::file_time_type::clock::now();
+  for (const auto& entry : fs::directory_iterator(root, none)) {
+    const auto age = now - entry.last_write_time(none);
+    const bool unfinished = entry.path().filename().string().starts_with("making-");
+    if (age > std::chrono::hours(unfinished ? 1 : 24 * 30)) fs::remove_all(entry.path(), none);
+  }
+}
+
 /// Runs a program with its output in `log`; its status.
 int run(const std::vector<std::string>& command, const fs::path& log) {
   std::vector<char*> list;
@@ -139,6 +151,7 @@ Prelude prepare_prelude(bool anew, void (*progress)(std::string_view text)) {
   if (anew || !fs::exists(header, none) || !fs::exists(library, none)) {
     for (const fs::path& p : {root.parent_path(), root}) chmod(p.c_str(), 0700);
     check_owner(root);
+    tidy(root);
     progress("compiling the prelude (once for this version) ...");
     // Made beside its place and then moved there: two consoles may start at once.
     const fs::path work = root / ("making-" + std::to_string(getpid()));
@@ -166,6 +179,7 @@ Prelude prepare_prelude(bool anew, void (*progress)(std::string_view text)) {
     progress("");
   }
   check_owner(home);
+  fs::last_write_time(home, fs::file_time_type::clock::now(), none);  // in use
   Prelude out;
   out.arguments = flags;
   out.arguments.insert(out.arguments.end(), {"-include-pch", header.string()});
