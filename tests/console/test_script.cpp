@@ -204,7 +204,8 @@ TEST_CASE("what a person may do wrong is told and nothing is lost", "[console]")
   const Folder folder;
   const auto a = talk({"int n = 41;", ":load " + folder / "", ":set threads foo", "auto f = fx::fn([](fx::Float x) { return x * x; });",
                        ":plot f -6", ":ir f --stage nosuch", "fork() == 0", "n + 1", "n + 2", "int g() { }", "undefined_name",
-                       "std::thread t([] { n = 7; }); t.join(); n", "#include <iomanip>", "std::string(\"y\")"});
+                       "std::thread t([] { n = 7; }); t.join(); n", "#include <iomanip>", "std::string(\"y\")",
+                       "auto k = fx::kernel([](fx::Out<float> x) { x[fx::index()] = 1.f; });", ":plot k", ":time k(k)"});
   CHECK(a[1]["error"]["message"].get<std::string>().find("it is a folder") != std::string::npos);
   CHECK(a[2]["error"]["message"].get<std::string>().find("a number from 1 on") != std::string::npos);
   CHECK(a[4]["error"]["message"].get<std::string>().find("both ends of the interval") != std::string::npos);
@@ -217,6 +218,8 @@ TEST_CASE("what a person may do wrong is told and nothing is lost", "[console]")
   CHECK(a[10]["error"]["report"].get<std::string>().find("expected expression") == std::string::npos);
   CHECK(value(a[11]) == "7");
   CHECK(value(a[13]) == "\"y\"");
+  CHECK(a[15]["error"]["message"] == ":plot takes a buffer, a std::vector of numbers, or a function of one number");
+  CHECK(a[16]["error"]["message"].get<std::string>().find(":time takes a call") == 0);
 }
 
 TEST_CASE("a program is a script too", "[console]") {

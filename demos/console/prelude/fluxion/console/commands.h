@@ -1,6 +1,7 @@
 // What commands become: ":ir k" is `look("ir", "", k)`. Overloads for kernels, functions and programs; heavy parts are the host's.
 #pragma once
 #include <cmath>
+#include <concepts>
 
 #include "fluxion/console/show.h"
 
@@ -70,9 +71,14 @@ template <class C>
 void plot(const char* name, const char* out, const C& numbers) {
   plot_numbers(std::vector<double>(numbers.begin(), numbers.end()), 0, static_cast<double>(numbers.size()) - 1, name, out);
 }
-/// A function of one number, on [low, high].
 template <class F>
-  requires(std::is_invocable_v<F, float> || std::is_invocable_v<F, double>)
+concept Curve = requires(const F& f) {
+  { f(1.0f) } -> std::convertible_to<double>;
+} || requires(const F& f) {
+  { f(1.0) } -> std::convertible_to<double>;
+};
+/// A function of one number, on [low, high].
+template <Curve F>
 void plot(const char* name, const char* out, const F& f, double low = -1, double high = 1) {
   std::vector<double> y(512);
   for (std::size_t k = 0; k < y.size(); ++k) {
