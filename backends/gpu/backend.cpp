@@ -8,6 +8,7 @@
 
 #include "fluxion/error.h"
 #include "launch.h"
+#include "packed.h"
 #include "program.h"
 
 namespace fluxion::gpu {
@@ -56,19 +57,27 @@ class Run final : public ProgramMachine {
 
 class Program final : public Executable {
  public:
-  Program(std::shared_ptr<Device> device, const Function& f, const CompileOptions& options) : device_(std::move(device)), f_(f) {
+  Program(std::shared_ptr<Device> device, const Function& f, const CompileOptions& options, std::string_view cached)
+      : device_(std::move(device)), f_(f) {
     // What is looked for there is the CPU's.
     if (options.race || options.nan || options.inf) {
       host_ = cpu_backend()->compile(f, options);
       return;
     }
-    for (const auto& callee : f_.callees)
-      kernels_.push_back(callee->kind == Function::Kind::kernel ? std::make_unique<KernelCode>(*device_, *callee, options, "") : nullptr);
+    for (const auto& callee : f_.callees) {
+      const std::string_view part = next_part(cached);
+      kernels_.push_back(callee->kind == Function::Kind::kernel ? std::make_unique<KernelCode>(*device_, *callee, options, part) : nullptr);
+    }
   }
   void run(const Launch& launch, FailureSlot& failure) override {
     if (host_) return run_on_host(*device_, *host_, f_, launch, failure);
     Run machine(*device_, kernels_, failure);
     peak_ = run_program(f_, launch, machine, failure);
+  }
+  std::string object() const override {
+    std::vector<std::string> parts;
+    for (const auto& k : kernels_) parts.push_back(k ? k->object() : std::string());
+    return packed(parts);
   }
   std::int64_t peak_bytes() const override { return host_ ? host_->peak_bytes() : peak_.load(); }
   std::string dump(std::string_view what) const override {
@@ -101,7 +110,7 @@ class DeviceBackend final : public Backend {
   std::shared_ptr<Executable> load(const Function& f, const CompileOptions& options, std::string_view object) override {
     switch (f.kind) {
       case Function::Kind::kernel: return std::make_shared<Kernel>(device_, f, options, object);
-      case Function::Kind::program: return std::make_shared<Program>(device_, f, options);
+      case Function::Kind::program: return std::make_shared<Program>(device_, f, options, object);
       case Function::Kind::fn: break;
     }
     throw KernelError(f.loc, "\"" + f.name + "\" is a fn; call it from a kernel");

@@ -11,6 +11,7 @@
 #include "fluxion/cancel.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/host_arrays.h"
+#include "packed.h"
 
 namespace fluxion::gpu {
 namespace {
@@ -52,31 +53,14 @@ class Borrowed {
   std::size_t bytes_;
 };
 
-std::string packed(const std::vector<std::string>& parts) {
-  std::string out;
-  for (const std::string& p : parts) {
-    const std::uint64_t n = p.size();
-    out.append(reinterpret_cast<const char*>(&n), sizeof n);
-    out += p;
-  }
-  return out;
-}
-/// "" when there is nothing more.
-std::string_view next_part(std::string_view& text) {
-  std::uint64_t n = 0;
-  if (text.size() < sizeof n) return {};
-  std::memcpy(&n, text.data(), sizeof n);
-  text.remove_prefix(sizeof n);
-  if (n > text.size()) return {};
-  const std::string_view part = text.substr(0, n);
-  text.remove_prefix(n);
-  return part;
-}
-
 }  // namespace
 
 KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached)
-    : device_(device), f_(f), options_(options), plan_(make_plan(f, options, device.limits().exact, device.limits().subgroups)) {
+    : device_(device),
+      f_(f),
+      options_(options),
+      plan_(make_plan(f, options, device.limits().exact,
+                      device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0)) {
   for (const Stage& s : plan_.stages)
     if (plan_.host.empty()) plan_.host = device.lacks(s.kernel);
   if (!plan_.host.empty()) return;

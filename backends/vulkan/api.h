@@ -22,7 +22,7 @@ namespace fluxion::vulkan {
           X(DestroyPipeline) X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData) X(CreateCommandPool) \
               X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer) X(ResetCommandBuffer) X(CmdBindPipeline) \
                   X(CmdPushConstants) X(CmdDispatch) X(CmdCopyBuffer) X(CmdFillBuffer) X(CmdUpdateBuffer) X(CmdPipelineBarrier) \
-                      X(CreateSemaphore) X(WaitSemaphores) X(QueueSubmit)
+                      X(CreateSemaphore) X(WaitSemaphores) X(GetSemaphoreCounterValue) X(QueueSubmit)
 // clang-format on
 
 /// Every member is null until it is loaded.

@@ -18,7 +18,7 @@ class VulkanCode final : public gpu::Code {
     if (made.shared_bytes > gpu.shared_limit())
       throw KernelError(f.loc, fmt::format("kernel \"{}\": {} bytes of shared memory are more than the {} of this Vulkan device", f.name,
                                            made.shared_bytes, gpu.shared_limit()));
-    pipeline = gpu.pipeline(made.words, cache);
+    pipeline = gpu.pipeline(made.words, cache, made.subgroup);
     sites = std::move(made.sites);
     values = made.values;
     words = std::move(made.words);
@@ -47,6 +47,8 @@ class VulkanDevice final : public gpu::Device {
     limits_.threads = gpu_.threads_limit();
     limits_.shared = gpu_.shared_limit();
     limits_.at_once = std::int64_t{1} << 31;
+    limits_.subgroups = t.subgroup == kSubgroupSize;
+    limits_.subgroup_step = kSubgroupSize;
   }
   std::string name() const override { return "vulkan"; }
   std::string api() const override { return "Vulkan"; }
@@ -61,6 +63,8 @@ class VulkanDevice final : public gpu::Device {
     add(gpu_.software(), "software");
     add(t.f64, "f64");
     add(t.add_f32, "atomic f32 add");
+    add(t.add_f32_shared, "atomic f32 add in shared memory");
+    add(t.subgroup == kSubgroupSize, "subgroups of 32");
     add(t.atomics_i64, "atomic i64");
     add(t.fma32, "fma");
     add(t.div32 && t.sqrt32, "exact div and sqrt");
@@ -68,7 +72,7 @@ class VulkanDevice final : public gpu::Device {
     list.push_back(fmt::format("{} KiB shared", gpu_.shared_limit() >> 10));
     return list;
   }
-  std::string identity() const override { return gpu_.identity(); }
+  std::string identity() const override { return gpu_.identity() + (limits_.subgroups ? " subgroups" : ""); }
   const gpu::Limits& limits() const override { return limits_; }
   std::size_t heap() const override { return gpu_.heap(); }
   std::size_t in_use() const override { return gpu_.in_use(); }

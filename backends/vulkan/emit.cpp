@@ -217,7 +217,7 @@ void Emitter::op(OpId id) {
       m_.effect(spv::Op::OpReturn);
       return m_.label(go);
     }
-    case Opcode::subgroup:
+    case Opcode::subgroup: return set(subgroup_op(op));
     case Opcode::call:
     case Opcode::seq_get:
     case Opcode::seq_set:
@@ -400,13 +400,6 @@ void Emitter::record(Word number_of, const Words& words) {
     put(4, 32, thread_);
     for (std::size_t k = 0; k < words.size(); ++k) put(gpu::kRecordHeader + 8 * k, 64, words[k]);
   });
-}
-
-void Emitter::barrier() {
-  constexpr Word kWorkgroup = 2;
-  const auto semantics = static_cast<Word>(spv::MemorySemanticsMask::AcquireRelease | spv::MemorySemanticsMask::WorkgroupMemory |
-                                           spv::MemorySemanticsMask::UniformMemory);
-  m_.effect(spv::Op::OpControlBarrier, {number(kWorkgroup), number(kWorkgroup), number(semantics)});
 }
 
 EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast) { return Emitter(kernel, traits, fast).run(); }

@@ -1,5 +1,5 @@
-// Kernels to SPIR-V. What is emitted is what backends/gpu has made of the kernel: no sequences, no subgroup ops, no calls, elementwise
-// ops that the table of emit_ops.cpp spells.
+// Kernels to SPIR-V. What is emitted is what backends/gpu has made of the kernel: no sequences, no calls, subgroup ops only with
+// Traits::subgroup, elementwise ops that the table of emit_ops.cpp spells.
 //
 // One invocation is one thread. What a launch is told stands in 8-byte words, as push constants or in memory at an address:
 //   0: extents of axes 0, 1 (32 bits each); 1: extent of axis 2, number of the first thread (or group) of this dispatch; 2: number of
@@ -22,6 +22,8 @@ struct Traits {
   bool f64 = true;
   bool add_f32 = false, add_f32_shared = false;  // atomics
   bool atomics_i64 = false, atomics_i64_shared = false;
+  int subgroup = 0;  // threads of a subgroup: the language's 32, where pipelines can have that (found out by running it, too), or none;
+                     // tests have others
   // Found out by running it (probe.cpp): the specification asks for less.
   bool fma32 = false, fma64 = false, div32 = false, div64 = false, sqrt32 = false, sqrt64 = false;
   bool ends_loops = false;  // Mesa's software device: after 65535 rounds of all loops together, without a word
@@ -36,11 +38,12 @@ struct EmittedKernel {
   bool push = true;  // the words are push constants, not in memory
   int threads = 64;  // of a workgroup
   std::int64_t shared_bytes = 0;
+  int subgroup = 0;  // with subgroup ops: its pipeline needs whole subgroups of that many threads
 };
 inline constexpr int kPushWords = 16;  // 128 bytes, which every device has
 inline constexpr int kHeaderWords = 4;
 
-EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast);
+FLUXION_API EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast);
 
 /// Words of the extents of a memory parameter.
 constexpr int extent_words(int rank) { return rank > 2 ? 2 : 1; }

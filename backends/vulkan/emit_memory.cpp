@@ -1,5 +1,6 @@
 // Arrays of the launch behind addresses, arrays of the invocation and of the group, atomics. Buffers and shared memory hold integers:
-// floats are cast on the way, so that one element can be read, exchanged and added to.
+// floats are cast on the way, so that one element can be read, exchanged and added to. Shared floats stay floats where the device adds
+// to them itself and nothing but additions comes there.
 #include <bit>
 #include <numeric>
 
@@ -23,13 +24,35 @@ void Emitter::declare_memories() {
     const Memory& m = f_.memories[k];
     if (m.space == Memory::Space::parameter) continue;
     const bool shared = m.space == Memory::Space::shared;
-    for (const Leaf& leaf : layout_of(m.element).leaves) {
-      const Word element = shared ? m_.int_type(shared_bits(leaf.dtype)) : type(leaf.dtype);
+    const auto& leaves = layout_of(m.element).leaves;
+    for (std::size_t l = 0; l < leaves.size(); ++l) {
+      const Leaf& leaf = leaves[l];
+      if (shared) places_[k].adds.push_back(traits_.add_f32_shared && leaf.dtype == DType::f32 && only_adds(k, l));
+      const Word element = shared ? shared_type(k, l) : type(leaf.dtype);
       const Word array = m_.array_type(element, static_cast<Word>(std::max<std::int64_t>(1, m.length)));
       places_[k].variables.push_back(shared ? m_.global(StorageClass::Workgroup, array) : m_.local(array));
       if (shared) out_.shared_bytes += std::max<std::int64_t>(1, m.length) * shared_bits(leaf.dtype) / 8;
     }
   }
+}
+
+// Whether floats are added to it by atomics, and no other atomic comes there.
+bool Emitter::only_adds(std::size_t memory, std::size_t leaf) const {
+  bool adds = false;
+  for (const Region& r : f_.regions)
+    for (OpId o : r.ops) {
+      const fluxion::Op& op = f_[o];
+      const bool here = (op.code == Opcode::atomic || op.code == Opcode::accumulate) && op.memory.index == memory && op.leaf == leaf;
+      if (!here) continue;
+      if (op.code == Opcode::atomic && static_cast<Atomic>(op.kind) != Atomic::add) return false;
+      adds = true;
+    }
+  return adds;
+}
+
+Word Emitter::shared_type(std::size_t memory, std::size_t leaf) {
+  const DType t = layout_of(f_.memories[memory].element).leaves[leaf].dtype;
+  return places_[memory].adds[leaf] ? type(t) : m_.int_type(shared_bits(t));
 }
 
 void Emitter::zero_shared() {
@@ -41,7 +64,7 @@ void Emitter::zero_shared() {
     const auto& leaves = layout_of(m.element).leaves;
     const std::int64_t rounds = (m.length + out_.threads - 1) / out_.threads;
     for (std::size_t l = 0; l < leaves.size(); ++l) {
-      const Word t = m_.int_type(shared_bits(leaves[l].dtype));
+      const Word t = shared_type(k, l);
       for (std::int64_t r = 0; r < rounds; ++r) {
         const Word at = binary(Op::OpIAdd, u32(), lane_, number(static_cast<Word>(r * out_.threads)));
         const auto put = [&] {
@@ -168,8 +191,9 @@ Word Emitter::load_op(const fluxion::Op& op) {
     }
     case Memory::Space::local: return m_.op(Op::OpLoad, type(t), {pointer(op, at, type(t))});
     case Memory::Space::shared: {
-      const Word word = m_.int_type(shared_bits(t));
+      const Word word = shared_type(op.memory.index, op.leaf);
       const Word v = m_.op(Op::OpLoad, word, {pointer(op, at, word)});
+      if (word == type(t)) return v;
       return from_memory(shared_bits(t) == bits_of(t) ? v : m_.op(Op::OpUConvert, m_.int_type(bits_of(t)), {v}), t);
     }
     case Memory::Space::buffer: break;
@@ -196,7 +220,9 @@ void Emitter::store_op(const fluxion::Op& op, Word v) {
     }
     case Memory::Space::local: return m_.effect(Op::OpStore, {pointer(op, at, type(t)), v});
     case Memory::Space::shared: {
-      const Word word = m_.int_type(shared_bits(t)), bits = to_memory(v, t);
+      const Word word = shared_type(op.memory.index, op.leaf);
+      if (word == type(t)) return m_.effect(Op::OpStore, {pointer(op, at, word), v});
+      const Word bits = to_memory(v, t);
       return m_.effect(Op::OpStore, {pointer(op, at, word), shared_bits(t) == bits_of(t) ? bits : m_.op(Op::OpUConvert, word, {bits})});
     }
     case Memory::Space::buffer: break;
@@ -323,13 +349,14 @@ Word Emitter::atomic_op(const fluxion::Op& op) {
                               : pointer(op, at, type(t));
     return m_.op(how, type(t), {where, number(buffer ? kDevice : kWorkgroup), number(0), v});
   }
-  if (t == DType::f32 && kind == Atomic::add && buffer && traits_.add_f32) {
+  if (t == DType::f32 && kind == Atomic::add && (buffer ? traits_.add_f32 : places_[op.memory.index].adds[op.leaf] != 0)) {
     m_.capability(spv::Capability::AtomicFloat32AddEXT);
     m_.extension("SPV_EXT_shader_atomic_float_add");
     const Word v = value(op.operands.back());
-    const Word where =
-        m_.op(Op::OpConvertUToPtr, m_.pointer_type(StorageClass::PhysicalStorageBuffer, type(t)), {address(op, element(op))});
-    return m_.op(Op::OpAtomicFAddEXT, type(t), {where, number(kDevice), number(0), v});
+    const Word at = element(op);
+    const Word where = buffer ? m_.op(Op::OpConvertUToPtr, m_.pointer_type(StorageClass::PhysicalStorageBuffer, type(t)), {address(op, at)})
+                              : pointer(op, at, type(t));
+    return m_.op(Op::OpAtomicFAddEXT, type(t), {where, number(buffer ? kDevice : kWorkgroup), number(0), v});
   }
   return exchange_loop(op, [&](Word old) { return combine(kind, t, old, value(op.operands.back())); });
 }

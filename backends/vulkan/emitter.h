@@ -1,4 +1,4 @@
-// The state of one emission, shared by emit.cpp (structure), emit_ops.cpp (elementwise) and emit_memory.cpp.
+// The state of one emission, shared by emit.cpp (structure), emit_ops.cpp (elementwise), emit_memory.cpp and emit_group.cpp.
 #pragma once
 #include <functional>
 
@@ -22,6 +22,7 @@ class Emitter {
     Word address = 0;              // parameters: a u64
     std::array<Word, 3> extent{};  // parameters: i32 each
     std::vector<Word> variables;   // local, shared: one for each leaf
+    std::vector<char> adds;        // shared, by leaf: the device adds floats to it
   };
   std::vector<Place> places_;  // by memory
   std::array<Word, 3> domain_{}, group_{}, index_{};
@@ -43,7 +44,6 @@ class Emitter {
   bool watches_ = false;                        // loops, for the device to have ended them
   double rounds(RegionId r) const;
   void ended_early(const Op& op, Word early);
-  void barrier();
 
   // ---- emit_memory.cpp
   void declare_memories();
@@ -62,7 +62,18 @@ class Emitter {
   void accumulate_op(const Op& op);
   Word exchange_loop(const Op& op, const std::function<Word(Word old)>& next);  // -> the old value, of the leaf's type
   Word combine(Atomic kind, DType t, Word old, Word value);
+  /// Of a leaf of shared memory: integers, or floats that only native additions are made to.
+  Word shared_type(std::size_t memory, std::size_t leaf);
+  bool only_adds(std::size_t memory, std::size_t leaf) const;
   bool in_buffer(const Op& op) const { return f_[op.memory].space == Memory::Space::parameter; }
+
+  // ---- emit_group.cpp
+  void barrier();
+  Word subgroup_op(const Op& op);
+  Word lanes() const { return static_cast<Word>(traits_.subgroup); }  // a power of two
+  Word shuffled(Word v, DType t, Word lane);                          // of a lane that is there
+  Word tree(Subgroup kind, DType t, Word v);
+  Word scan(bool back, DType t, Word v);
 
   // ---- emit_ops.cpp
   Word elementwise(Opcode code, DType operand, DType result, std::span<const Word> x);

@@ -1,6 +1,6 @@
 // One Vulkan device in use: its memory, its pipelines, and the stream of commands, which run in the order in which they are given.
-// Commands are recorded and submitted some at a time; whoever looks at memory from the host waits. All members may be called from
-// several threads.
+// Commands are recorded and submitted some at a time, while earlier ones run; whoever looks at memory from the host waits, and nobody
+// else. All members may be called from several threads.
 #pragma once
 #include <cstddef>
 #include <deque>
@@ -23,7 +23,7 @@ struct Pipeline {
   std::string cache;  // what the driver keeps of it
 };
 
-class Gpu {
+class FLUXION_API Gpu {
  public:
   /// Throws DeviceError, which says what is missing.
   Gpu();
@@ -49,10 +49,20 @@ class Gpu {
   void wait();
 
   // ---- code
-  Pipeline pipeline(const Words& code, std::string_view cache);
+  /// `cache`: what a pipeline of the same code had, of any process; it is ignored where it is of another device or driver.
+  Pipeline pipeline(const Words& code, std::string_view cache, int subgroup = 0);
   void destroy(Pipeline p);
   /// `words`: as emit.h says. `push`: they are push constants.
   void dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool push, std::uint64_t workgroups);
+
+  /// How work has come to the device.
+  struct Counts {
+    std::uint64_t submissions = 0;  // so far
+    int in_flight = 0;              // of these not done yet
+    int most_in_flight = 0;         // of all times
+    std::size_t staged = 0;         // bytes on their way
+  };
+  Counts counts();
 
   /// Bytes of arrays in use and their limit.
   std::size_t in_use() const { return in_use_; }
@@ -90,12 +100,17 @@ class Gpu {
   VkSemaphore timeline_ = VK_NULL_HANDLE;
   std::uint64_t submitted_ = 0, finished_ = 0;
   VkCommandBuffer open_ = VK_NULL_HANDLE;  // being recorded
-  int recorded_ = 0;
+  int recorded_ = 0, launches_ = 0;        // in it: commands, and launches among them
+  int batch_ = 1;                          // launches that are submitted together, twice as many each time, until the host waits
+  int most_in_flight_ = 0;
+  std::size_t staged_ = 0;
   std::deque<Submission> running_;
   std::vector<VkCommandBuffer> idle_;
   std::deque<std::pair<std::uint64_t, std::function<void()>>> later_;  // once that submission is done
   Heap arrays_, staging_;
   std::string name_, identity_, driver_;
+  std::string cache_header_;    // how what the driver keeps of pipelines begins
+  bool requires_size_ = false;  // pipelines with subgroup ops say how many threads they want
   bool software_ = false, lost_ = false;
   Traits traits_;
   std::int64_t shared_limit_ = 0;
@@ -104,6 +119,7 @@ class Gpu {
 
   void make_instance();
   void choose_device();
+  bool has_subgroups(bool size_control);
   void make_device();
   void choose_memory();
   void check(VkResult r, const char* what);
@@ -118,7 +134,10 @@ class Gpu {
   void submit();
   void reap();
   void wait_for(std::uint64_t value);
-  Address stage(const void* from, std::size_t bytes);  // staging memory until what is recorded now is done
+  std::uint64_t now() const { return open_ ? submitted_ + 1 : submitted_; }  // of the submission with all that came so far
+  void poll();                                                               // what is done by now
+  void make_room(std::size_t bytes);                                         // for copies on their way
+  Address stage(const void* from, std::size_t bytes);                        // staging memory until what is recorded now is done
   void copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to, const Heap& from_heap, Address from, std::size_t bytes);
 };
 

@@ -1,10 +1,12 @@
 // The stream of commands. They are recorded one after the other with a barrier between, submitted some at a time, and counted by a
-// timeline semaphore: its value is the number of submissions that are done.
+// timeline semaphore: its value is the number of submissions that are done. The first launch after the host has waited is submitted at
+// once, then two together, four, ...: the device starts early, and many small launches cost few submissions.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
-#include <utility>
 #include <cstring>
+#include <utility>
 
 #include "fluxion/error.h"
 #include "gpu.h"
@@ -12,8 +14,9 @@
 namespace fluxion::vulkan {
 namespace {
 
-constexpr int kPerSubmission = 64;
-constexpr std::size_t kInFlight = 4;
+constexpr int kCommands = 256;  // of a submission
+constexpr int kLaunches = 64;
+constexpr std::size_t kInFlight = 8;
 constexpr std::uint32_t kRow = 32768;  // workgroups along x: every device takes 65535
 
 std::uint64_t timeout_seconds() {
@@ -26,11 +29,14 @@ std::uint64_t timeout_seconds() {
 
 VkCommandBuffer Gpu::begin() {
   if (lost_) throw DeviceError({}, fmt::format("device vulkan ({}): the device is lost; start the program again", name_));
-  if (open_ && recorded_ >= kPerSubmission) submit();
+  if (open_ && recorded_ >= kCommands) submit();
   if (!open_) {
+    poll();
     reap();
-    if (running_.size() >= kInFlight) wait_for(running_[running_.size() - kInFlight].value);
-    reap();
+    if (running_.size() >= kInFlight) {
+      wait_for(running_[running_.size() - kInFlight].value);
+      reap();
+    }
     if (idle_.empty()) {
       VkCommandBufferAllocateInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, nullptr, pool_, VK_COMMAND_BUFFER_LEVEL_PRIMARY, 1};
       VkCommandBuffer made;
@@ -42,7 +48,7 @@ VkCommandBuffer Gpu::begin() {
     VkCommandBufferBeginInfo info{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, nullptr, VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
                                   nullptr};
     check(vk_.BeginCommandBuffer(open_, &info), "a command buffer cannot be begun");
-    recorded_ = 0;
+    recorded_ = launches_ = 0;
   }
   constexpr VkAccessFlags kAll = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT |
                                  VK_ACCESS_TRANSFER_WRITE_BIT | VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT;
@@ -64,6 +70,21 @@ void Gpu::submit() {
   check(vk_.QueueSubmit(queue_, 1, &info, VK_NULL_HANDLE), "commands cannot be submitted");
   submitted_ = value;
   running_.push_back({commands, value});
+  poll();
+  most_in_flight_ = std::max(most_in_flight_, static_cast<int>(submitted_ - finished_));
+}
+
+void Gpu::poll() {
+  if (finished_ == submitted_) return;
+  std::uint64_t value = 0;
+  check(vk_.GetSemaphoreCounterValue(device_, timeline_, &value), "asking the device");
+  finished_ = std::max(finished_, value);
+}
+
+Gpu::Counts Gpu::counts() {
+  const std::lock_guard lock(mutex_);
+  poll();
+  return {submitted_, static_cast<int>(submitted_ - finished_), most_in_flight_, staged_};
 }
 
 void Gpu::wait_for(std::uint64_t value) {
@@ -96,14 +117,16 @@ void Gpu::reap() {
 void Gpu::wait() {
   const std::lock_guard lock(mutex_);
   if (lost_) throw DeviceError({}, fmt::format("device vulkan ({}): the device is lost; start the program again", name_));
-  if (!open_ && !later_.empty() && later_.back().first > submitted_) begin();
   submit();
   wait_for(submitted_);
   reap();
+  batch_ = 1;
 }
 
-Pipeline Gpu::pipeline(const Words& code, std::string_view cached) {
+Pipeline Gpu::pipeline(const Words& code, std::string_view cached, int subgroup) {
   const std::lock_guard lock(mutex_);
+  // Drivers should find out by themselves that it is not theirs; what comes after the header the disk cache has checked.
+  if (!cached.starts_with(cache_header_)) cached = {};
   VkShaderModuleCreateInfo info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, nullptr, 0, code.size() * 4, code.data()};
   VkShaderModule module;
   check(vk_.CreateShaderModule(device_, &info, nullptr, &module), "no shader module");
@@ -112,6 +135,11 @@ Pipeline Gpu::pipeline(const Words& code, std::string_view cached) {
   check(vk_.CreatePipelineCache(device_, &cache_info, nullptr, &cache), "no pipeline cache");
   VkComputePipelineCreateInfo pipeline{VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, nullptr, 0, {}, layout_, VK_NULL_HANDLE, -1};
   pipeline.stage = {VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, nullptr, 0, VK_SHADER_STAGE_COMPUTE_BIT, module, "main", nullptr};
+  VkPipelineShaderStageRequiredSubgroupSizeCreateInfoEXT size{};
+  size.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO_EXT;
+  size.requiredSubgroupSize = static_cast<std::uint32_t>(subgroup);
+  if (subgroup) pipeline.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT_EXT;
+  if (subgroup && requires_size_) pipeline.stage.pNext = &size;
   Pipeline out;
   const VkResult r = vk_.CreateComputePipelines(device_, cache, 1, &pipeline, nullptr, &out.handle);
   vk_.DestroyShaderModule(device_, module, nullptr);
@@ -129,7 +157,7 @@ Pipeline Gpu::pipeline(const Words& code, std::string_view cached) {
 
 void Gpu::destroy(Pipeline p) {
   const std::lock_guard lock(mutex_);
-  later_.push_back({submitted_ + 1, [this, p] { vk_.DestroyPipeline(device_, p.handle, nullptr); }});
+  later_.push_back({now(), [this, p] { vk_.DestroyPipeline(device_, p.handle, nullptr); }});
 }
 
 void Gpu::dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool push, std::uint64_t workgroups) {
@@ -146,6 +174,9 @@ void Gpu::dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool
   const bool row = workgroups <= 65535;
   vk_.CmdDispatch(commands, row ? static_cast<std::uint32_t>(workgroups) : kRow,
                   row ? 1 : static_cast<std::uint32_t>((workgroups + kRow - 1) / kRow), 1);
+  if (++launches_ < batch_) return;
+  batch_ = std::min(2 * batch_, kLaunches);
+  submit();
 }
 
 }  // namespace fluxion::vulkan

@@ -2,8 +2,8 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <utility>
 #include <cstring>
+#include <utility>
 
 #include "fluxion/error.h"
 #include "gpu.h"
@@ -35,13 +35,16 @@ struct Features {
   VkPhysicalDeviceVulkan11Features v11{};
   VkPhysicalDeviceVulkan12Features v12{};
   VkPhysicalDeviceShaderAtomicFloatFeaturesEXT atomic_float{};
-  explicit Features(bool floats) {
+  VkPhysicalDeviceSubgroupSizeControlFeaturesEXT subgroup_size{};
+  Features(bool floats, bool sizes) {
     v11.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES;
     v12.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES;
     atomic_float.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_ATOMIC_FLOAT_FEATURES_EXT;
     all.pNext = &v11;
     v11.pNext = &v12;
+    subgroup_size.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES_EXT;
     if (floats) v12.pNext = &atomic_float;
+    if (sizes) (floats ? atomic_float.pNext : v12.pNext) = &subgroup_size;
   }
 };
 
@@ -60,7 +63,7 @@ std::string missing(const Api& vk, VkPhysicalDevice device) {
   VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, nullptr, {}};
   vk.GetPhysicalDeviceProperties2(device, &properties);
   if (properties.properties.apiVersion < VK_API_VERSION_1_2) return "Vulkan 1.2";
-  Features f(false);
+  Features f(false, false);
   vk.GetPhysicalDeviceFeatures2(device, &f.all);
   std::string list;
   const auto need = [&](VkBool32 has, const char* what) {
@@ -181,18 +184,42 @@ void Gpu::choose_device() {
   name_ = p.properties.deviceName;
   driver_ = fmt::format("{} {}", driver.driverName, driver.driverInfo);
   software_ = p.properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-  identity_ = fmt::format("{} {:x} {:x} {}", name_, p.properties.driverVersion, p.properties.deviceID, driver_);
+  identity_ = fmt::format("{} {:x} {:x} {} ", name_, p.properties.driverVersion, p.properties.deviceID, driver_);
   shared_limit_ = p.properties.limits.maxComputeSharedMemorySize;
   threads_limit_ = static_cast<int>(p.properties.limits.maxComputeWorkGroupInvocations);
+  const auto bytes_of = [](auto v) { return std::string(reinterpret_cast<const char*>(&v), sizeof v); };
+  cache_header_ = bytes_of(std::uint32_t{16 + VK_UUID_SIZE}) + bytes_of(std::uint32_t{VK_PIPELINE_CACHE_HEADER_VERSION_ONE}) +
+                  bytes_of(p.properties.vendorID) + bytes_of(p.properties.deviceID);
+  for (const std::uint8_t byte : p.properties.pipelineCacheUUID) {
+    cache_header_ += static_cast<char>(byte);
+    identity_ += fmt::format("{:02x}", byte);
+  }
   traits_.keeps_zero_inf_nan32 = floats.shaderSignedZeroInfNanPreserveFloat32;
   traits_.keeps_zero_inf_nan64 = floats.shaderSignedZeroInfNanPreserveFloat64;
   traits_.nearest32 = floats.shaderRoundingModeRTEFloat32;
   traits_.nearest64 = floats.shaderRoundingModeRTEFloat64;
 }
 
+// Whether compute shaders may have subgroups of 32 threads, with the ops that emit_group.cpp knows.
+bool Gpu::has_subgroups(bool size_control) {
+  VkPhysicalDeviceSubgroupSizeControlPropertiesEXT sizes{};
+  sizes.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES_EXT;
+  VkPhysicalDeviceSubgroupProperties has{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES, &sizes, 0, 0, 0, VK_FALSE};
+  VkPhysicalDeviceProperties2 p{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &has, {}};
+  vk_.GetPhysicalDeviceProperties2(physical_, &p);
+  constexpr VkSubgroupFeatureFlags kOps =
+      VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_VOTE_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT | VK_SUBGROUP_FEATURE_SHUFFLE_BIT;
+  if ((has.supportedOperations & kOps) != kOps || !(has.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT)) return false;
+  requires_size_ = size_control && (sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT);
+  if (sizes.minSubgroupSize > kSubgroupSize || sizes.maxSubgroupSize < kSubgroupSize) return false;
+  if (requires_size_) return sizes.maxComputeWorkgroupSubgroups * kSubgroupSize >= static_cast<std::uint32_t>(threads_limit_);
+  return sizes.minSubgroupSize == sizes.maxSubgroupSize;
+}
+
 void Gpu::make_device() {
   const bool floats = has_extension(vk_, physical_, VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME);
-  Features has(floats), use(floats);
+  const bool sizes = has_extension(vk_, physical_, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+  Features has(floats, sizes), use(floats, sizes);
   vk_.GetPhysicalDeviceFeatures2(physical_, &has.all);
   use.all.features.shaderInt64 = use.all.features.shaderInt16 = VK_TRUE;
   use.all.features.shaderFloat64 = has.all.features.shaderFloat64;
@@ -202,10 +229,17 @@ void Gpu::make_device() {
   use.v12.shaderSharedInt64Atomics = has.v12.shaderSharedInt64Atomics;
   use.atomic_float.shaderBufferFloat32Atomics = has.atomic_float.shaderBufferFloat32Atomics;
   use.atomic_float.shaderBufferFloat32AtomicAdd = has.atomic_float.shaderBufferFloat32AtomicAdd;
+  use.atomic_float.shaderSharedFloat32Atomics = has.atomic_float.shaderSharedFloat32Atomics;
+  use.atomic_float.shaderSharedFloat32AtomicAdd = has.atomic_float.shaderSharedFloat32AtomicAdd;
+  use.subgroup_size.subgroupSizeControl = has.subgroup_size.subgroupSizeControl;
+  use.subgroup_size.computeFullSubgroups = has.subgroup_size.computeFullSubgroups;
   traits_.f64 = has.all.features.shaderFloat64;
   traits_.atomics_i64 = has.v12.shaderBufferInt64Atomics;
   traits_.atomics_i64_shared = has.v12.shaderSharedInt64Atomics;
   traits_.add_f32 = floats && has.atomic_float.shaderBufferFloat32AtomicAdd;
+  traits_.add_f32_shared = floats && has.atomic_float.shaderSharedFloat32AtomicAdd;
+  if (sizes && has_subgroups(has.subgroup_size.subgroupSizeControl) && has.subgroup_size.computeFullSubgroups)
+    traits_.subgroup = kSubgroupSize;
 
   std::uint32_t n = 0;
   vk_.GetPhysicalDeviceQueueFamilyProperties(physical_, &n, nullptr);
@@ -223,8 +257,11 @@ void Gpu::make_device() {
   if (!found) throw DeviceError({}, fmt::format("device vulkan: \"{}\" has no queue that computes", name_));
   const float priority = 1;
   VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, nullptr, 0, family_, 1, &priority};
-  const char* extension = VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME;
-  VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, &use.all, 0, 1, &queue, 0, nullptr, floats ? 1u : 0u, &extension, nullptr};
+  std::vector<const char*> extensions;
+  if (floats) extensions.push_back(VK_EXT_SHADER_ATOMIC_FLOAT_EXTENSION_NAME);
+  if (sizes) extensions.push_back(VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME);
+  VkDeviceCreateInfo info{VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,          &use.all,          0,      1, &queue, 0, nullptr,
+                          static_cast<std::uint32_t>(extensions.size()), extensions.data(), nullptr};
   check(vk_.CreateDevice(physical_, &info, nullptr, &device_), "the device cannot be opened");
   load_device(vk_, device_);
   vk_.GetDeviceQueue(device_, family_, 0, &queue_);

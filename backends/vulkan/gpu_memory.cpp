@@ -1,5 +1,6 @@
 // Memory of a device: blocks from the driver, cut into pieces of size classes that are given out again. Staging memory carries what
-// the host cannot see; on the software device everything is in plain sight and the host waits for the commands instead.
+// the host cannot see, and what it writes while the device is at work: the host copies it there and goes on. On the software device
+// everything is in plain sight once the device is idle.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,6 +14,8 @@ namespace fluxion::vulkan {
 namespace {
 constexpr std::size_t kArena = std::size_t{32} << 20;
 constexpr std::size_t kPiece = 256;
+constexpr std::size_t kCopy = std::size_t{8} << 20;     // of a large copy that travels at once,
+constexpr std::size_t kStaged = std::size_t{64} << 20;  // and of all that are on their way
 }  // namespace
 
 // Small sizes in steps of 256 bytes, large ones in steps of an eighth.
@@ -78,7 +81,7 @@ void Gpu::free(Heap& heap, Address at, std::size_t bytes) {
   }
   // Large ones go back to the driver, as soon as nothing that was recorded can use them.
   const Block b = heap.blocks.at(at);
-  later_.push_back({submitted_ + 1, [this, &heap, b] {
+  later_.push_back({now(), [this, &heap, b] {
                       heap.blocks.erase(b.address);
                       vk_.DestroyBuffer(device_, b.buffer, nullptr);
                       vk_.FreeMemory(device_, b.memory, nullptr);
@@ -118,9 +121,23 @@ std::byte* Gpu::mapped(const Heap& heap, Address at) const {
 Address Gpu::stage(const void* from, std::size_t bytes) {
   const Address at = allocate(staging_, bytes);
   if (!at) throw DeviceError({}, fmt::format("device vulkan: no {} bytes of host memory for a copy", bytes));
-  if (from) std::memcpy(mapped(staging_, at), from, bytes);
-  later_.push_back({submitted_ + 1, [this, at, bytes] { free(staging_, at, bytes); }});
+  std::memcpy(mapped(staging_, at), from, bytes);
+  staged_ += bytes;
+  later_.push_back({now(), [this, at, bytes] {
+                      staged_ -= bytes;
+                      free(staging_, at, bytes);
+                    }});
   return at;
+}
+
+void Gpu::make_room(std::size_t bytes) {
+  poll();
+  reap();
+  if (staged_ + bytes > kStaged) submit();
+  while (staged_ > 0 && staged_ + bytes > kStaged && !later_.empty()) {
+    wait_for(later_.front().first);
+    reap();
+  }
 }
 
 void Gpu::copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to, const Heap& from_heap, Address from, std::size_t bytes) {
@@ -131,19 +148,24 @@ void Gpu::copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to
 
 void Gpu::write(Address to, const void* from, std::size_t bytes) {
   const std::lock_guard lock(mutex_);
+  poll();
+  if (arrays_.mapped && !open_ && finished_ == submitted_) {
+    std::memcpy(mapped(arrays_, to), from, bytes);
+    return;
+  }
   constexpr std::size_t kInCommands = 1024;  // little enough to travel with the commands
   if (bytes <= kInCommands && bytes % 4 == 0 && to % 4 == 0) {
     const Block& b = block_of(arrays_, to);
     vk_.CmdUpdateBuffer(begin(), b.buffer, to - b.address, bytes, from);
     return;
   }
-  if (arrays_.mapped) {
-    wait();
-    std::memcpy(mapped(arrays_, to), from, bytes);
-    return;
+  for (std::size_t at = 0; at < bytes; at += kCopy) {
+    const std::size_t n = std::min(kCopy, bytes - at);
+    make_room(n);
+    const VkCommandBuffer commands = begin();  // what is staged from here on belongs to it
+    copy_command(commands, arrays_, to + at, staging_, stage(static_cast<const std::byte*>(from) + at, n), n);
+    if (n == kCopy) submit();  // the device copies it while the host copies the next one
   }
-  const VkCommandBuffer commands = begin();  // what is staged from here on belongs to it
-  copy_command(commands, arrays_, to, staging_, stage(from, bytes), bytes);
 }
 
 void Gpu::read(void* to, Address from, std::size_t bytes) {
@@ -153,13 +175,32 @@ void Gpu::read(void* to, Address from, std::size_t bytes) {
     std::memcpy(to, mapped(arrays_, from), bytes);
     return;
   }
-  const VkCommandBuffer commands = begin();
-  const Address at = stage(nullptr, bytes);
-  copy_command(commands, staging_, at, arrays_, from, bytes);
-  submit();
-  wait_for(submitted_);
-  std::memcpy(to, mapped(staging_, at), bytes);
+  // Two pieces at a time: the device copies one while the host copies the other.
+  struct Part {
+    Address staged;
+    std::size_t at, bytes;
+    std::uint64_t value;
+  };
+  std::deque<Part> parts;
+  const auto take = [&] {
+    const Part p = parts.front();
+    parts.pop_front();
+    wait_for(p.value);
+    std::memcpy(static_cast<std::byte*>(to) + p.at, mapped(staging_, p.staged), p.bytes);
+    free(staging_, p.staged, p.bytes);
+  };
+  for (std::size_t at = 0; at < bytes; at += kCopy) {
+    if (parts.size() == 2) take();
+    const std::size_t n = std::min(kCopy, bytes - at);
+    const Address staged = allocate(staging_, n);
+    if (!staged) throw DeviceError({}, fmt::format("device vulkan: no {} bytes of host memory for a copy", n));
+    copy_command(begin(), staging_, staged, arrays_, from + at, n);
+    submit();
+    parts.push_back({staged, at, n, submitted_});
+  }
+  while (!parts.empty()) take();
   reap();
+  batch_ = 1;
 }
 
 void Gpu::copy(Address to, Address from, std::size_t bytes) {

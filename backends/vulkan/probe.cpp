@@ -1,5 +1,5 @@
 // Whether fma, division and square root are correctly rounded: the specification allows less, so the device is asked. Where it is not
-// exact, gpu::lower_ops computes the operation from others.
+// exact, gpu::lower_ops computes the operation from others. Likewise whether the lanes of a subgroup are threads in their order.
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -98,6 +98,50 @@ bool ends_loops(Gpu& gpu) {
   return value != expected;
 }
 
+/// Whether 32 threads in a row are a subgroup, each at its place. (Mesa's software device may promise 32 and have 16.)
+bool has_lanes(Gpu& gpu) {
+  constexpr std::uint32_t kThreads = 128, kTurn = 5;
+  Function f;
+  f.kind = Function::Kind::kernel;
+  f.name = "probe_lanes";
+  f.domain_rank = 1;
+  f.group[0] = kThreads / 2;
+  Builder b(f);
+  MemoryId y[3];
+  for (MemoryId& m : y) m = b.memory_parameter(DType::i32, 1, Role::out, "y");
+  const ValueId i = b.index(0), at[] = {i};
+  const ValueId lane = b.emit(Opcode::bit_and, {b.add(i, b.i32(kTurn)), b.i32(kSubgroupSize - 1)});
+  b.store(y[0], at, b.subgroup(Subgroup::shuffle, i, lane));
+  b.store(y[1], at, b.subgroup(Subgroup::add, i));
+  b.store(y[2], at, b.subgroup(Subgroup::scan_add, i));
+  b.finish();
+  const EmittedKernel code = emit(f, gpu.traits(), false);
+  const Pipeline pipeline = gpu.pipeline(code.words, "", code.subgroup);
+  std::vector<std::uint64_t> words = {kThreads | std::uint64_t{1} << 32, 1, 2, 0};
+  Address memory[3];
+  for (Address& m : memory) {
+    m = gpu.allocate(kThreads * 4);
+    words.push_back(m);
+    words.push_back(kThreads | std::uint64_t{1} << 32);
+  }
+  gpu.dispatch(pipeline, words, code.push, 2);
+  std::vector<std::int32_t> got[3];
+  for (int k = 0; k < 3; ++k) {
+    got[k].resize(kThreads);
+    gpu.read(got[k].data(), memory[k], kThreads * 4);
+    gpu.free(memory[k], kThreads * 4);
+  }
+  gpu.destroy(pipeline);
+  bool fine = true;
+  for (int k = 0; k < static_cast<int>(kThreads); ++k) {
+    const int own = k % kSubgroupSize, first = k - own;
+    fine &= got[0][static_cast<std::size_t>(k)] == first + (own + static_cast<int>(kTurn)) % kSubgroupSize;
+    fine &= got[1][static_cast<std::size_t>(k)] == kSubgroupSize * first + kSubgroupSize * (kSubgroupSize - 1) / 2;
+    fine &= got[2][static_cast<std::size_t>(k)] == (own + 1) * first + own * (own + 1) / 2;
+  }
+  return fine;
+}
+
 }  // namespace
 
 void probe(Gpu& gpu) {
@@ -109,6 +153,7 @@ void probe(Gpu& gpu) {
     t.fma64 = wide[0], t.div64 = wide[1], t.sqrt64 = wide[2];
   }
   t.ends_loops = ends_loops(gpu);
+  if (t.subgroup && !has_lanes(gpu)) t.subgroup = 0;
   gpu.set_traits(t);
 }
 

@@ -5,6 +5,6 @@
 namespace fluxion::vulkan {
 
 /// Completes gpu.traits().
-void probe(Gpu& gpu);
+FLUXION_API void probe(Gpu& gpu);
 
 }  // namespace fluxion::vulkan

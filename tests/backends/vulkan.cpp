@@ -42,8 +42,21 @@ std::vector<Function> kernels() {
     y[i] = part[15 - thread_index()] + subgroup_add(x[i]);
     atomic_add(count[0], 1);
   });
-  for (const auto& f : {loops.handle().function(), fluxion::vjp(loops).handle().function(), groups_of.handle().function(),
-                        fluxion::vjp(groups_of).handle().function()})
+  auto subgroups =
+      fluxion::kernel("subgroups", groups(64), [](In<float> x, In<double> a, InOut<std::int64_t> n, Out<float> y, Out<double> z) {
+        Shared<float, 8> part;
+        auto i = index();
+        part[i % 8].atomic_add(x[i]);
+        barrier();
+        const Int lane = subgroup_lane();
+        n[i] = subgroup_add(n[i]) + subgroup_shuffle(n[i], 31 - lane);
+        z[i] = subgroup_max(a[i]) + subgroup_scan_add(a[i]);
+        y[i] = select(subgroup_any(x[i] > 3.f), part[i % 8] + subgroup_scan_add(x[i]), 0.f);
+        z[i] += Double(subgroup_min(lane)) + Double(subgroup_shuffle_xor(x[i], 1));
+      });
+  for (const auto& f :
+       {subgroups.handle().function(), fluxion::vjp(subgroups).handle().function(), loops.handle().function(),
+        fluxion::vjp(loops).handle().function(), groups_of.handle().function(), fluxion::vjp(groups_of).handle().function()})
     out.push_back(lower(*f, "vulkan"));
   return out;
 }

@@ -12,6 +12,7 @@
 #include "fluxion/buffer.h"
 #include "fluxion/builder.h"
 #include "fluxion/cache.h"
+#include "fluxion/fluxion.h"
 #include "fluxion/kernel_handle.h"
 
 using namespace fluxion;
@@ -101,6 +102,28 @@ TEST_CASE("code is found on disk in files of the owner alone and lines are no pa
   Counts counts;
   CHECK(run(chain(6, 20)) == first);
   CHECK(counts() == Three{0, 1, 0});
+}
+
+TEST_CASE("programs are found on disk on every device that compiles them", "[jit][cache]") {
+  for (const Device& device : Device::list()) {
+    if (device.name() == "reference") continue;
+    INFO(device.name());
+    CacheDirectory dir;
+    auto step = kernel("step", [](InOut<float> y, Float a) { y[index()] *= a; });
+    const auto run_twice = [&] {
+      auto p = program("twice", [&](Buffer<float> y) {
+        for (auto _ : range(2)) step(y, 3.f);
+      });
+      auto y = device.upload({1.f, 2.f});
+      p(y);
+      return y.host();
+    };
+    CHECK(run_twice() == std::vector<float>{9, 18});
+    clear_memory_cache();
+    Counts counts;
+    CHECK(run_twice() == std::vector<float>{9, 18});
+    CHECK(counts() == Three{0, 1, 0});
+  }
 }
 
 TEST_CASE("a damaged entry is compiled again and replaced", "[jit][cache]") {
