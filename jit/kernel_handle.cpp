@@ -366,6 +366,9 @@ std::array<std::int64_t, 3> KernelHandle::domain(std::array<std::int64_t, 3> dom
                       "with fx::if_(i < n, ...), the barriers outside of it",
                       k, n, g, (n + g - 1) / g * g));
   }
+  std::int64_t points = domain[0] * domain[1];
+  if (__builtin_mul_overflow(points, domain[2], &points))
+    fail(fmt::format("{} x {} x {} points are more than 2^63 - 1; launch it over parts", domain[0], domain[1], domain[2]));
   return domain;
 }
 

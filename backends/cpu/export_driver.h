@@ -77,6 +77,7 @@ class Driver {
   // ---- export_entries.cpp
   void load_arguments();
   void require(Node* ok, const std::string& format, llvm::ArrayRef<Node*> values = {});
+  std::pair<Node*, Node*> product(Node* const (&n)[3]);
   void check_extents();
   void check_reach();
   void check_overlap();

@@ -39,6 +39,13 @@ void Driver::require(Node* ok, const std::string& format, llvm::ArrayRef<Node*> 
   b.SetInsertPoint(go);
 }
 
+/// The product of three numbers below 2^31, and whether it is below 2^63.
+std::pair<Driver::Node*, Driver::Node*> Driver::product(Node* const (&n)[3]) {
+  Node* two = b.CreateMul(n[0], n[1]);
+  Node* all = b.CreateBinaryIntrinsic(llvm::Intrinsic::smul_with_overflow, two, n[2]);
+  return {b.CreateExtractValue(all, 0), b.CreateNot(b.CreateExtractValue(all, 1))};
+}
+
 void Driver::check_extents() {
   for (int k = 0; k < s.rank; ++k) {
     require(b.CreateICmpULE(domain_[k], i64(kMost)), fmt::format("axis {} of the domain is %lld; it must be within 0 .. 2^31 - 1", k),
@@ -50,12 +57,17 @@ void Driver::check_extents() {
                           k, g),
               {domain_[k]});
   }
+  require(product(domain_).second, "the domain of %lld x %lld x %lld has more than 2^63 - 1 points", {domain_[0], domain_[1], domain_[2]});
   for (std::size_t p = 0; p < s.parameters.size(); ++p) {
     const ExportedParameter& q = s.parameters[p];
     if (!q.array) continue;
     for (int k = 0; k < q.rank; ++k)
       require(b.CreateICmpULE(arrays_[p].extent[k], i64(kMost)),
               fmt::format("extent {} of \"{}\" is %lld; it must be within 0 .. 2^31 - 1", k, q.name), {arrays_[p].extent[k]});
+    const auto [count, fits] = product(arrays_[p].extent);
+    const std::int64_t room = INT64_MAX / std::max<std::int64_t>(1, layout_of(q.element).size);
+    require(b.CreateAnd(fits, b.CreateICmpSLE(count, i64(room))), fmt::format("\"{}\" has more elements than memory has bytes", q.name),
+            {});
     require(b.CreateOr(b.CreateICmpNE(b.CreatePtrToInt(arrays_[p].data, b.getInt64Ty()), i64(0)), b.CreateICmpEQ(arrays_[p].count, i64(0))),
             fmt::format("\"{}\" is null", q.name));
   }
@@ -336,6 +348,7 @@ void Driver::define_entries(const std::vector<llvm::Function*>& kernels, const s
   load_arguments();
   Node* fits = b.getTrue();
   for (int k = 0; k < s.rank; ++k) fits = b.CreateAnd(fits, b.CreateICmpULE(domain_[k], i64(kMost)));
+  fits = b.CreateAnd(fits, product(domain_).second);
   b.CreateRet(b.CreateSelect(fits, units(), i64(0)));
   begin_function(s.name + "_range", i32, {p8, i32, w, w, p8, w}, true);
   // An end below 0 would mean all of it.

@@ -61,8 +61,10 @@ KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& 
       options_(options),
       plan_(make_plan(f, options, device.limits().exact,
                       device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0)) {
-  for (const Stage& s : plan_.stages)
+  for (const Stage& s : plan_.stages) {
     if (plan_.host.empty()) plan_.host = device.lacks(s.kernel);
+    if (plan_.host.empty() && s.count) plan_.host = device.lacks(*s.count);
+  }
   if (!plan_.host.empty()) return;
   if (f.has_groups() && group_threads(f) > device.limits().threads)
     throw KernelError(f.loc, fmt::format("kernel \"{}\": groups of {} threads are more than the {} of this {} device", f.name,

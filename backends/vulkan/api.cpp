@@ -10,8 +10,8 @@ namespace fluxion::vulkan {
 void load_global(Api& api) {
   static void* const library = dlopen("libvulkan.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    throw DeviceError(
-        {}, "device vulkan: libvulkan.so.1 is not there; install libvulkan1 and a driver (mesa-vulkan-drivers has a software one)");
+    throw DeviceError({}, std::string("device vulkan: libvulkan.so.1 cannot be opened (") + dlerror() +
+                              "); install libvulkan1 and a driver (mesa-vulkan-drivers has a software one)");
   api.GetInstanceProcAddr = reinterpret_cast<PFN_vkGetInstanceProcAddr>(dlsym(library, "vkGetInstanceProcAddr"));
   if (!api.GetInstanceProcAddr)
     throw DeviceError({}, "device vulkan: libvulkan.so.1 has no vkGetInstanceProcAddr; install another libvulkan1");

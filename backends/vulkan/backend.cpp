@@ -46,7 +46,7 @@ class VulkanDevice final : public gpu::Device {
     limits_.exact = {t.fma32, t.fma64, t.div32, t.div64, t.sqrt32, t.sqrt64};
     limits_.threads = gpu_.threads_limit();
     limits_.shared = gpu_.shared_limit();
-    limits_.at_once = std::int64_t{1} << 31;
+    limits_.at_once = kRow * kRows;  // groups may have one thread
     limits_.subgroups = t.subgroup == kSubgroupSize;
     limits_.subgroup_step = kSubgroupSize;
   }
@@ -72,6 +72,7 @@ class VulkanDevice final : public gpu::Device {
     list.push_back(fmt::format("{} KiB shared", gpu_.shared_limit() >> 10));
     return list;
   }
+  std::string lacks(const Function& kernel) const override { return vulkan::lacks(kernel, gpu_.traits()); }
   std::string identity() const override { return gpu_.identity() + (limits_.subgroups ? " subgroups" : ""); }
   const gpu::Limits& limits() const override { return limits_; }
   std::size_t heap() const override { return gpu_.heap(); }

@@ -402,6 +402,18 @@ void Emitter::record(Word number_of, const Words& words) {
   });
 }
 
+bool uses_f64(const Function& kernel) {
+  for (const Value& v : kernel.values)
+    if (v.type.element == LayoutId(DType::f64)) return true;
+  for (const Memory& m : kernel.memories)
+    if (m.space == Memory::Space::local)
+      for (const Leaf& leaf : layout_of(m.element).leaves)
+        if (leaf.dtype == DType::f64) return true;
+  return false;
+}
+
+std::string lacks(const Function& kernel, const Traits& traits) { return !traits.f64 && uses_f64(kernel) ? "the device has no f64" : ""; }
+
 EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast) { return Emitter(kernel, traits, fast).run(); }
 
 }  // namespace fluxion::vulkan

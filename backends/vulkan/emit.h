@@ -45,6 +45,10 @@ inline constexpr int kHeaderWords = 4;
 
 FLUXION_API EmittedKernel emit(const Function& kernel, const Traits& traits, bool fast);
 
+/// Why the device cannot have `kernel`; "" where it can.
+FLUXION_API std::string lacks(const Function& kernel, const Traits& traits);
+bool uses_f64(const Function& kernel);
+
 /// Words of the extents of a memory parameter.
 constexpr int extent_words(int rank) { return rank > 2 ? 2 : 1; }
 

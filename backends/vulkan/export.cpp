@@ -8,12 +8,6 @@ namespace fluxion {
 namespace vulkan {
 namespace {
 
-bool uses_f64(const Function& f) {
-  for (const Value& v : f.values)
-    if (v.type.element == LayoutId(DType::f64)) return true;
-  return false;
-}
-
 ExportedStage emit_stage(const Function& kernel, bool fast) {
   Traits traits;
   traits.keeps_zero_inf_nan32 = traits.nearest32 = true;

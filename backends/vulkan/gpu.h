@@ -2,13 +2,14 @@
 // Commands are recorded and submitted some at a time, while earlier ones run; whoever looks at memory from the host waits, and nobody
 // else. All members may be called from several threads.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "api.h"
@@ -17,6 +18,8 @@
 namespace fluxion::vulkan {
 
 using Address = std::uint64_t;
+/// Workgroups of a launch: along x, and rows of them, which every device takes.
+inline constexpr std::int64_t kRow = 32768, kRows = 65535;
 
 struct Pipeline {
   VkPipeline handle = VK_NULL_HANDLE;
@@ -61,6 +64,7 @@ class FLUXION_API Gpu {
     int in_flight = 0;              // of these not done yet
     int most_in_flight = 0;         // of all times
     std::size_t staged = 0;         // bytes on their way
+    std::size_t held = 0;           // of the driver's memory
   };
   Counts counts();
 
@@ -69,23 +73,27 @@ class FLUXION_API Gpu {
   std::size_t heap() const { return heap_; }
 
  private:
+  static constexpr int kUnknownBatch = 4;
   struct Block {  // one allocation of the driver
     VkBuffer buffer;
     VkDeviceMemory memory;
     Address address;
-    std::size_t bytes, used;
+    std::size_t bytes;
     std::byte* mapped;
   };
   struct Heap {
     std::uint32_t type = 0;
     bool mapped = false;
     std::map<Address, Block> blocks;
-    std::unordered_map<std::size_t, std::vector<Address>> free;
-    Address current = 0;
+    std::map<Address, std::size_t> holes;  // of arenas
+    std::set<std::pair<std::size_t, Address>> by_size;
+    Address spare = 0;  // an arena that may be empty
   };
   struct Submission {
     VkCommandBuffer commands;
     std::uint64_t value;
+    int launches;
+    std::chrono::steady_clock::time_point since;
   };
 
   mutable std::recursive_mutex mutex_;
@@ -99,9 +107,11 @@ class FLUXION_API Gpu {
   VkCommandPool pool_ = VK_NULL_HANDLE;
   VkSemaphore timeline_ = VK_NULL_HANDLE;
   std::uint64_t submitted_ = 0, finished_ = 0;
-  VkCommandBuffer open_ = VK_NULL_HANDLE;  // being recorded
-  int recorded_ = 0, launches_ = 0;        // in it: commands, and launches among them
-  int batch_ = 1;                          // launches that are submitted together, twice as many each time, until the host waits
+  VkCommandBuffer open_ = VK_NULL_HANDLE;         // being recorded
+  int recorded_ = 0, launches_ = 0;               // in it: commands, and launches among them
+  int most_batch_ = kUnknownBatch;                // by how long launches took
+  std::chrono::steady_clock::time_point seen_{};  // when a submission was last seen to be done
+  int batch_ = 1;                                 // launches that are submitted together, twice as many each time, until the host waits
   int most_in_flight_ = 0;
   std::size_t staged_ = 0;
   std::deque<Submission> running_;
@@ -115,7 +125,7 @@ class FLUXION_API Gpu {
   Traits traits_;
   std::int64_t shared_limit_ = 0;
   int threads_limit_ = 0;
-  std::size_t in_use_ = 0, heap_ = 0, block_limit_ = 0;
+  std::size_t in_use_ = 0, held_ = 0, heap_ = 0, block_limit_ = 0;
 
   void make_instance();
   void choose_device();
@@ -127,7 +137,12 @@ class FLUXION_API Gpu {
   void throw_messages();
   Address allocate(Heap& heap, std::size_t bytes);
   void free(Heap& heap, Address at, std::size_t bytes);
-  static std::size_t size_class(std::size_t bytes);
+  static std::size_t rounded(std::size_t bytes);
+  static VkBufferCreateInfo buffer_info(std::size_t bytes);
+  bool make_block(Heap& heap, std::size_t bytes, Block& b);
+  void give_back(Heap& heap, const Block& b);
+  static void add_hole(Heap& heap, Address at, std::size_t bytes);
+  static void remove_hole(Heap& heap, std::map<Address, std::size_t>::iterator hole);
   const Block& block_of(const Heap& heap, Address at) const;
   std::byte* mapped(const Heap& heap, Address at) const;
   VkCommandBuffer begin();  // a command buffer that what comes now may be recorded to, after a barrier
@@ -135,9 +150,10 @@ class FLUXION_API Gpu {
   void reap();
   void wait_for(std::uint64_t value);
   std::uint64_t now() const { return open_ ? submitted_ + 1 : submitted_; }  // of the submission with all that came so far
-  void poll();                                                               // what is done by now
-  void make_room(std::size_t bytes);                                         // for copies on their way
-  Address stage(const void* from, std::size_t bytes);                        // staging memory until what is recorded now is done
+  void done(std::uint64_t value);
+  void poll();                                         // what is done by now
+  void make_room(std::size_t bytes);                   // for copies on their way
+  Address stage(const void* from, std::size_t bytes);  // staging memory until what is recorded now is done
   void copy_command(VkCommandBuffer commands, const Heap& to_heap, Address to, const Heap& from_heap, Address from, std::size_t bytes);
 };
 

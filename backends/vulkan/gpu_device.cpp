@@ -279,11 +279,21 @@ void Gpu::make_device() {
 void Gpu::choose_memory() {
   VkPhysicalDeviceMemoryProperties p;
   vk_.GetPhysicalDeviceMemoryProperties(physical_, &p);
+  // Types that buffers like ours may have, and that are plain memory.
+  const VkBufferCreateInfo info = buffer_info(1 << 16);
+  VkBuffer sample = VK_NULL_HANDLE;
+  check(vk_.CreateBuffer(device_, &info, nullptr, &sample), "no buffer");
+  VkMemoryRequirements needs;
+  vk_.GetBufferMemoryRequirements(device_, sample, &needs);
+  vk_.DestroyBuffer(device_, sample, nullptr);
+  constexpr VkMemoryPropertyFlags kSpecial = VK_MEMORY_PROPERTY_PROTECTED_BIT | VK_MEMORY_PROPERTY_LAZILY_ALLOCATED_BIT |
+                                             VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD | VK_MEMORY_PROPERTY_RDMA_CAPABLE_BIT_NV;
+  const auto usable = [&](std::uint32_t k) { return (needs.memoryTypeBits >> k & 1) && !(p.memoryTypes[k].propertyFlags & kSpecial); };
   const auto find = [&](VkMemoryPropertyFlags need, VkMemoryPropertyFlags want) {
     int best = -1, score = -1;
     for (std::uint32_t k = 0; k < p.memoryTypeCount; ++k) {
       const auto has = p.memoryTypes[k].propertyFlags;
-      if ((has & need) != need) continue;
+      if (!usable(k) || (has & need) != need) continue;
       const int s = (has & want) == want ? 1 : 0;
       if (s > score) score = s, best = static_cast<int>(k);
     }
@@ -298,7 +308,7 @@ void Gpu::choose_memory() {
   // On a card the part that the host sees may be small: the whole is taken instead.
   if (!arrays_.mapped)
     for (std::uint32_t k = 0; k < p.memoryTypeCount; ++k)
-      if (p.memoryTypes[k].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT &&
+      if (usable(k) && p.memoryTypes[k].propertyFlags & VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT &&
           p.memoryHeaps[p.memoryTypes[k].heapIndex].size > p.memoryHeaps[p.memoryTypes[arrays_.type].heapIndex].size)
         arrays_.type = k;
   staging_.type = static_cast<std::uint32_t>(staging);
@@ -309,6 +319,18 @@ void Gpu::choose_memory() {
   VkPhysicalDeviceProperties2 properties{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &limits, {}};
   vk_.GetPhysicalDeviceProperties2(physical_, &properties);
   block_limit_ = limits.maxMemoryAllocationSize;
+}
+
+VkBufferCreateInfo Gpu::buffer_info(std::size_t bytes) {
+  return {VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+          nullptr,
+          0,
+          bytes,
+          VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+              VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+          VK_SHARING_MODE_EXCLUSIVE,
+          0,
+          nullptr};
 }
 
 std::string Gpu::description() const {

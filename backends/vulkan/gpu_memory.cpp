@@ -1,11 +1,11 @@
-// Memory of a device: blocks from the driver, cut into pieces of size classes that are given out again. Staging memory carries what
+// Memory of a device: large arrays are blocks of the driver's, small ones pieces of arenas, whose holes grow together again. Staging memory carries what
 // the host cannot see, and what it writes while the device is at work: the host copies it there and goes on. On the software device
 // everything is in plain sight once the device is idle.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
+#include <iterator>
 
 #include "fluxion/error.h"
 #include "gpu.h"
@@ -18,74 +18,90 @@ constexpr std::size_t kCopy = std::size_t{8} << 20;     // of a large copy that 
 constexpr std::size_t kStaged = std::size_t{64} << 20;  // and of all that are on their way
 }  // namespace
 
-// Small sizes in steps of 256 bytes, large ones in steps of an eighth.
-std::size_t Gpu::size_class(std::size_t bytes) {
-  const std::size_t step = std::max(kPiece, std::bit_ceil(bytes) / 16);
-  return (bytes + step - 1) / step * step;
-}
+std::size_t Gpu::rounded(std::size_t bytes) { return (std::max<std::size_t>(bytes, 1) + kPiece - 1) / kPiece * kPiece; }
 
-Address Gpu::allocate(Heap& heap, std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
-  if (auto it = heap.free.find(size); it != heap.free.end() && !it->second.empty()) {
-    const Address at = it->second.back();
-    it->second.pop_back();
-    return at;
-  }
-  const bool own = size > kArena / 2;
-  if (!own && heap.current) {
-    Block& b = heap.blocks.at(heap.current);
-    if (b.used + size <= b.bytes) {
-      b.used += size;
-      return b.address + b.used - size;
-    }
-  }
-  const std::size_t want = own ? size : kArena;
-  if (want > block_limit_) return 0;
-  Block b{VK_NULL_HANDLE, VK_NULL_HANDLE, 0, want, size, nullptr};
-  VkBufferCreateInfo info{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-                          nullptr,
-                          0,
-                          want,
-                          VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT | VK_BUFFER_USAGE_STORAGE_BUFFER_BIT |
-                              VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-                          VK_SHARING_MODE_EXCLUSIVE,
-                          0,
-                          nullptr};
-  if (vk_.CreateBuffer(device_, &info, nullptr, &b.buffer) != VK_SUCCESS) return 0;
+bool Gpu::make_block(Heap& heap, std::size_t bytes, Block& b) {
+  b = {VK_NULL_HANDLE, VK_NULL_HANDLE, 0, bytes, nullptr};
+  const VkBufferCreateInfo info = buffer_info(bytes);
+  if (bytes > block_limit_ || vk_.CreateBuffer(device_, &info, nullptr, &b.buffer) != VK_SUCCESS) return false;
   VkMemoryRequirements needs;
   vk_.GetBufferMemoryRequirements(device_, b.buffer, &needs);
   VkMemoryAllocateFlagsInfo flags{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_FLAGS_INFO, nullptr, VK_MEMORY_ALLOCATE_DEVICE_ADDRESS_BIT, 0};
   VkMemoryAllocateInfo memory{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, &flags, needs.size, heap.type};
-  if (vk_.AllocateMemory(device_, &memory, nullptr, &b.memory) != VK_SUCCESS) {
+  void* p = nullptr;
+  const bool made = vk_.AllocateMemory(device_, &memory, nullptr, &b.memory) == VK_SUCCESS &&
+                    vk_.BindBufferMemory(device_, b.buffer, b.memory, 0) == VK_SUCCESS &&
+                    (!heap.mapped || vk_.MapMemory(device_, b.memory, 0, VK_WHOLE_SIZE, 0, &p) == VK_SUCCESS);
+  if (!made) {
     vk_.DestroyBuffer(device_, b.buffer, nullptr);
-    return 0;
+    if (b.memory) vk_.FreeMemory(device_, b.memory, nullptr);
+    return false;
   }
-  check(vk_.BindBufferMemory(device_, b.buffer, b.memory, 0), "memory cannot be bound");
-  if (heap.mapped) {
-    void* p = nullptr;
-    check(vk_.MapMemory(device_, b.memory, 0, VK_WHOLE_SIZE, 0, &p), "memory cannot be mapped");
-    b.mapped = static_cast<std::byte*>(p);
-  }
-  VkBufferDeviceAddressInfo where{VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, nullptr, b.buffer};
+  b.mapped = static_cast<std::byte*>(p);
+  const VkBufferDeviceAddressInfo where{VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, nullptr, b.buffer};
   b.address = vk_.GetBufferDeviceAddress(device_, &where);
-  if (!own) heap.current = b.address;
   heap.blocks[b.address] = b;
-  return b.address;
+  held_ += b.bytes;
+  return true;
 }
 
-void Gpu::free(Heap& heap, Address at, std::size_t bytes) {
-  const std::size_t size = size_class(bytes);
-  if (size <= kArena / 2) {
-    heap.free[size].push_back(at);
-    return;
-  }
-  // Large ones go back to the driver, as soon as nothing that was recorded can use them.
-  const Block b = heap.blocks.at(at);
+// To the driver, as soon as nothing that was recorded can use it.
+void Gpu::give_back(Heap& heap, const Block& b) {
   later_.push_back({now(), [this, &heap, b] {
                       heap.blocks.erase(b.address);
+                      held_ -= b.bytes;
                       vk_.DestroyBuffer(device_, b.buffer, nullptr);
                       vk_.FreeMemory(device_, b.memory, nullptr);
                     }});
+}
+
+void Gpu::add_hole(Heap& heap, Address at, std::size_t bytes) {
+  heap.holes[at] = bytes;
+  heap.by_size.insert({bytes, at});
+}
+void Gpu::remove_hole(Heap& heap, std::map<Address, std::size_t>::iterator hole) {
+  heap.by_size.erase({hole->second, hole->first});
+  heap.holes.erase(hole);
+}
+
+Address Gpu::allocate(Heap& heap, std::size_t bytes) {
+  const std::size_t size = rounded(bytes);
+  Block b;
+  if (size > kArena / 2) return make_block(heap, size, b) ? b.address : 0;
+  auto it = heap.by_size.lower_bound({size, 0});  // the smallest that will do
+  if (it == heap.by_size.end()) {
+    if (!make_block(heap, kArena, b)) return 0;
+    add_hole(heap, b.address, kArena);
+    it = heap.by_size.lower_bound({size, 0});
+  }
+  const auto [room, at] = *it;
+  remove_hole(heap, heap.holes.find(at));
+  if (room > size) add_hole(heap, at + size, room - size);
+  return at;
+}
+
+void Gpu::free(Heap& heap, Address at, std::size_t bytes) {
+  std::size_t size = rounded(bytes);
+  const Block b = block_of(heap, at);
+  if (size > kArena / 2) return give_back(heap, b);
+  // Together with the holes beside it.
+  if (auto next = heap.holes.find(at + size); next != heap.holes.end() && next->first < b.address + b.bytes) {
+    size += next->second;
+    remove_hole(heap, next);
+  }
+  if (auto next = heap.holes.lower_bound(at); next != heap.holes.begin()) {
+    const auto before = std::prev(next);
+    if (before->first >= b.address && before->first + before->second == at) {
+      at = before->first;
+      size += before->second;
+      remove_hole(heap, before);
+    }
+  }
+  // One empty arena is kept.
+  const bool empty = size == b.bytes;
+  if (empty && heap.by_size.contains({kArena, heap.spare}) && heap.spare != at) return give_back(heap, b);
+  add_hole(heap, at, size);
+  if (empty) heap.spare = at;
 }
 
 Address Gpu::allocate(std::size_t bytes) {

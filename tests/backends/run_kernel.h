@@ -5,6 +5,7 @@
 #include <bit>
 #include <cfloat>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 #include <string>
@@ -100,7 +101,11 @@ inline const std::vector<std::shared_ptr<Backend>>& devices() {
     std::vector<std::shared_ptr<Backend>> found;
     try {
       found.push_back(vulkan_backend());
-    } catch (const DeviceError& e) { std::printf("\nskipped: %s\n", e.what()); }
+    } catch (const DeviceError& e) {
+      const char* asked = std::getenv("FLUXION_DEVICE");
+      if (asked && std::string_view(asked) == "vulkan") throw;
+      std::printf("\nskipped: %s\n", e.what());
+    }
     try {
       found.push_back(cuda_backend());
     } catch (const DeviceError& e) {

@@ -21,8 +21,7 @@ namespace {
 class Loaded {
  public:
   template <class K> explicit Loaded(const K& kernel, const fx::ExportOptions& options = {}) {
-    static int next = 0;
-    folder_ = fs::temp_directory_path() / ("fluxion_kinds_" + std::to_string(::getpid()) + "_" + std::to_string(next++));
+    folder_ = fs::temp_directory_path() / ("fluxion_kinds_" + std::to_string(::getpid()) + "_" + std::to_string(next_++));
     const auto files = kernel.export_to(folder_.string(), {"native"}, options);
     const std::string library = (folder_ / "library.so").string();
     REQUIRE(std::system(("cc -shared -o '" + library + "' '" + files[0] + "' -lm").c_str()) == 0);
@@ -51,6 +50,7 @@ class Loaded {
   std::string message;
 
  private:
+  inline static int next_ = 0;
   fs::path folder_;
   void* handle_ = nullptr;
   std::string name_;
@@ -148,6 +148,24 @@ TEST_CASE("exported kernels with groups and shared memory do as launches", "[exp
   bad.put(x.data()), bad.put(std::int64_t{96}), bad.put(total.data()), bad.put(std::int64_t{3});
   CHECK(exported(bad.words) == 2);
   CHECK_THAT(exported.message, Contains("axis 0 of the domain is 95, which groups of 32 threads do not divide"));
+}
+
+TEST_CASE("a domain of more points than can be counted is refused and not taken for an empty one", "[export]") {
+  constexpr std::int64_t kEdge = std::int64_t{1} << 30;
+  auto set = fx::kernel("set", [](fx::Out<float> y) { y[fx::index<3>()[0] % 4] = 1.f; });
+  Loaded exported(set);
+  std::vector<float> y(4);
+  Packer many({kEdge, kEdge, 16});  // 2^64
+  many.put(y.data()), many.put(std::int64_t{4});
+  CHECK(exported(many.words) == 2);
+  CHECK_THAT(exported.message, Contains("has more than 2^63 - 1 points"));
+  CHECK_THROWS_WITH(set.over(kEdge, kEdge, 16)(fx::Device::best().upload(y)), Contains("more than 2^63 - 1"));
+  auto flat = fx::kernel("flat", [](fx::Out<float, 3> y) { y(0, 0, 0) = 1.f; });
+  Loaded large(flat);
+  Packer wrong({1});
+  wrong.put(static_cast<float*>(nullptr)), wrong.put(kEdge), wrong.put(kEdge), wrong.put(std::int64_t{16});
+  CHECK(large(wrong.words) == 2);
+  CHECK_THAT(large.message, Contains("more elements than memory"));
 }
 
 TEST_CASE("exported kernels keep tapes of loops and say when one is full", "[export]") {
