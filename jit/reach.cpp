@@ -69,14 +69,14 @@ std::vector<Reach> reach_of(const Function& f) {
                                 [&](const Parameter& x) { return x.kind == Parameter::Kind::memory && x.memory == op.memory; });
     for (int axis = 0; axis < f[op.memory].rank; ++axis) {
       int fuel = 100;
-      const auto a = affine(f, op.operands[static_cast<std::size_t>(axis)], fuel);
-      if (!a) continue;
+      // Of an index that depends on data it is known that there must be an element.
+      const Affine a = affine(f, op.operands[static_cast<std::size_t>(axis)], fuel).value_or(Affine{});
       const int parameter = static_cast<int>(p - f.parameters.begin());
       auto r = std::find_if(out.begin(), out.end(),
-                            [&](const Reach& x) { return x.parameter == parameter && x.axis == axis && x.coefficient == a->coefficient; });
-      if (r == out.end()) r = out.insert(out.end(), {parameter, axis, a->coefficient, a->constant, a->constant, op.loc, op.loc});
-      if (a->constant < r->low) r->low = a->constant, r->low_at = op.loc;
-      if (a->constant > r->high) r->high = a->constant, r->high_at = op.loc;
+                            [&](const Reach& x) { return x.parameter == parameter && x.axis == axis && x.coefficient == a.coefficient; });
+      if (r == out.end()) r = out.insert(out.end(), {parameter, axis, a.coefficient, a.constant, a.constant, op.loc, op.loc});
+      if (a.constant < r->low) r->low = a.constant, r->low_at = op.loc;
+      if (a.constant > r->high) r->high = a.constant, r->high_at = op.loc;
     }
   }
   return out;
@@ -86,6 +86,9 @@ std::string misses(const Reach& r, const std::array<std::int64_t, 3>& domain, co
   std::int64_t low = r.low, high = r.high;
   for (std::size_t k = 0; k < 3; ++k) (r.coefficient[k] < 0 ? low : high) += r.coefficient[k] * (domain[k] - 1);
   const std::int64_t n = extent[static_cast<std::size_t>(r.axis)];
+  if (n == 0)
+    return fmt::format("argument {} has no elements along axis {}, and one is read or written at {}; pass an array that has some",
+                       r.parameter + 1, r.axis, to_string(r.low_at));
   // An index that does not fit in 32 bits wraps: whoever checks indices will tell.
   if ((low >= 0 && high < n) || high > 0x7fffffff || low < -0x7fffffff) return {};
   std::string axes;

@@ -238,3 +238,18 @@ TEST_CASE("half and mixed precision and places are sampled", "[jit][sample]") {
     CHECK(y.host() == std::vector<float>{1.25f + 15.f + 2.f});
   }
 }
+
+TEST_CASE("an array without elements is not sampled and the line is named", "[jit][sample]") {
+  const unsigned here = __LINE__ + 3;
+  auto k = fx::kernel("k", [](fx::In<float, 2> a, fx::In<float> x, fx::Out<float> y) {
+    auto i = fx::index();
+    y[i] = fx::sample(a, x[i], x[i], {Border::wrap});
+  });
+  for (const fx::Device& dev : devices()) {
+    auto x = dev.upload({0.5f, -1.f}), y = dev.zeros<float>(2);
+    for (const auto& [n, m] : {std::pair(0, 3), std::pair(3, 0)})
+      CHECK_THROWS_WITH(k.over(2)(dev.zeros<float>(n, m), x, y),
+                        Catch::Contains("argument 1 has no elements along axis") && Catch::Contains("sample.cpp:" + std::to_string(here)));
+    k.over(0)(dev.zeros<float>(0, 3), x, y);  // no point comes there
+  }
+}

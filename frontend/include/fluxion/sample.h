@@ -130,7 +130,8 @@ template <class A, class... C> auto sample_at(const A& a, Sampling how, Loc at, 
 /// Differentiable  in `a` and, with Filter::linear, in the coordinates: at whole numbers towards larger ones; nearest has derivative 0
 /// Limits          a NaN gives NaN (nearest: the element at 0), and so does an infinity with Border::wrap, where coordinates are cut off
 ///                 at 2^31; the second element of a cell counts with weight 0 at whole numbers, so an infinity in it gives NaN;
-///                 an array without elements has nothing to sample: its kernel must not be launched
+///                 an array without elements has nothing to sample: such a launch is refused, unless the sample is in a branch, a loop or a
+///                 function that is called, where it must not be come by
 /// Cost            2, 4 or 8 loads; the derivative in `a` adds to as many elements
 template <detail::Sampled A, detail::ScalarOperand X> auto sample(const A& a, X&& x, Sampling how = {}, Loc at = Loc::here()) {
   return detail::sample_at(a, how, at, static_cast<X&&>(x));
