@@ -14,12 +14,16 @@
 #include <typeinfo>
 
 #include "fluxion/cancel.h"
+#include "declarations.h"
 #include "host/output.h"
 #include "interpreter_state.h"
+#include "linkage.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #include <clang/AST/Mangle.h>
+#include <clang/Basic/DiagnosticParse.h>
+#include <clang/Basic/DiagnosticSema.h>
 #include <clang/Lex/Lexer.h>
 #include <llvm/Demangle/Demangle.h>
 #include <llvm/ExecutionEngine/JITLink/EHFrameSupport.h>
@@ -36,6 +40,8 @@ namespace fluxion::console {
 class Diagnostics : public clang::DiagnosticConsumer {
  public:
   std::vector<Message> messages;
+  /// Whether an error says that a declaration cannot stand where it was put.
+  bool misplaced = false;
 
   void HandleDiagnostic(clang::DiagnosticsEngine::Level level, const clang::Diagnostic& d) override {
     clang::DiagnosticConsumer::HandleDiagnostic(level, d);
@@ -47,10 +53,18 @@ class Diagnostics : public clang::DiagnosticConsumer {
     m.level = level == clang::DiagnosticsEngine::Note ? "note" : level == clang::DiagnosticsEngine::Warning ? "warning" : "error";
     if (m.level == "note" && m.text.find("included multiple times") != m.text.npos) return;
     place(d, m);
+    if (m.level == "error") misplaced |= is_misplaced(d.getID(), m.text);
     messages.push_back(std::move(m));
   }
 
  private:
+  static bool is_misplaced(unsigned id, const std::string& text) {
+    namespace diag = clang::diag;
+    return text.find("fluxion_input_") != text.npos || text.find("fluxion_call_") != text.npos ||
+           id == diag::err_function_definition_not_allowed || id == diag::err_template_outside_namespace_or_class_scope ||
+           id == diag::err_namespace_nonnamespace_scope || id == diag::err_inline_declaration_block_scope ||
+           id == diag::err_explicit_instantiation_out_of_scope;
+  }
   static void place(const clang::Diagnostic& d, Message& m) {
     if (!d.getLocation().isValid() || !d.hasSourceManager()) return;
     const clang::SourceManager& sources = d.getSourceManager();
@@ -77,34 +91,6 @@ std::string demangled(const char* name) {
   int status = 0;
   const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(name, nullptr, nullptr, &status), std::free);
   return status == 0 ? text.get() : name;
-}
-
-/// All that an input has declared, also inside of the namespace that was put around it.
-void collect(clang::DeclContext* context, std::vector<clang::NamedDecl*>& out) {
-  for (clang::Decl* d : context->decls()) {
-    if (auto* space = llvm::dyn_cast<clang::NamespaceDecl>(d); space && space->getName().starts_with("fluxion_input_")) {
-      collect(space, out);
-    } else if (auto* linkage = llvm::dyn_cast<clang::LinkageSpecDecl>(d)) {
-      collect(linkage, out);
-    } else if (auto* parts = llvm::dyn_cast<clang::DecompositionDecl>(d)) {
-      for (clang::BindingDecl* b : parts->bindings()) out.push_back(b);
-    } else if (auto* named = llvm::dyn_cast<clang::NamedDecl>(d)) {
-      if (!d->isImplicit() && named->getDeclName() &&
-          !(named->getDeclName().isIdentifier() && named->getName().starts_with("fluxion_call_")))
-        out.push_back(named);
-    }
-  }
-}
-
-/// Takes a name out of what a look-up finds. What was compiled with it still has it.
-void hide(clang::Sema& sema, clang::NamedDecl* d) {
-  sema.IdResolver.RemoveDecl(d);
-  if (sema.TUScope->isDeclScope(d)) sema.TUScope->RemoveDecl(d);
-  for (clang::DeclContext* context = d->getDeclContext(); context; context = context->getParent()) {
-    clang::StoredDeclsMap* map = context->getPrimaryContext()->getLookupPtr();
-    if (!map) continue;
-    if (const auto it = map->find(d->getDeclName()); it != map->end()) it->second.remove(d);
-  }
 }
 
 /// All code of a session within 1 GiB: it refers to code of earlier inputs by 32 bits, and the tapes of kernels reserve so much address
@@ -192,6 +178,8 @@ Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::s
     for (const Message& m : state_->diagnostics->messages) why += "; " + m.text;
     throw std::runtime_error(why);
   }
+  // A variable gets its value in the input that defines it, not in the one that uses it first.
+  state_->session->getCompilerInstance()->getCodeGenOpts().KeepPersistentStorageVariables = true;
   if (auto error = state_->session->LoadDynamicLibrary(library.c_str())) throw std::runtime_error(llvm::toString(std::move(error)));
   auto engine = state_->session->getExecutionEngine();
   if (!engine) throw std::runtime_error(llvm::toString(engine.takeError()));
@@ -200,28 +188,6 @@ Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::s
 }
 
 Interpreter::~Interpreter() = default;
-
-namespace {
-
-/// Whether the later of two declarations of one name takes the place of the earlier: not where functions overload each other.
-bool replaces(clang::ASTContext& context, clang::NamedDecl* later, clang::NamedDecl* earlier) {
-  if (later == earlier || later->getDeclName() != earlier->getDeclName()) return false;
-  if (llvm::isa<clang::UsingDirectiveDecl>(later)) return false;  // all of them have one name
-  const auto function = [](clang::NamedDecl* d) {
-    if (auto* pattern = llvm::dyn_cast<clang::FunctionTemplateDecl>(d)) d = pattern->getTemplatedDecl();
-    return llvm::dyn_cast<clang::FunctionDecl>(d);
-  };
-  const clang::FunctionDecl *a = function(later), *b = function(earlier);
-  if (!a || !b) return true;
-  if (llvm::isa<clang::FunctionTemplateDecl>(later) != llvm::isa<clang::FunctionTemplateDecl>(earlier) ||
-      a->getNumParams() != b->getNumParams())
-    return false;
-  for (unsigned k = 0; k < a->getNumParams(); ++k)
-    if (!context.hasSameType(a->getParamDecl(k)->getType(), b->getParamDecl(k)->getType())) return false;
-  return true;
-}
-
-}  // namespace
 
 std::vector<std::string> missing_symbols(const std::string& what) {
   // "Symbols not found: [ _Z6nolinkv, ... ]"
@@ -238,26 +204,37 @@ std::vector<std::string> missing_symbols(const std::string& what) {
 
 std::string link_message(const std::string& what) {
   std::string names;
+  for (const std::string& name : missing_symbols(what))
+    if (name.starts_with("__emutls"))
+      return "a thread_local variable of a library cannot be used from here: " + user_name(name.substr(name.find('.') + 1));
   for (const std::string& name : missing_symbols(what)) names += (names.empty() ? "" : ", ") + user_name(name);
   return names.empty() ? what : "declared but nowhere defined: " + names;
 }
 
 clang::PartialTranslationUnit* Interpreter::State::parse(const std::string& code, std::vector<Message>& said) {
   const std::string number = std::to_string(++inputs), text = code.substr(1);
-  std::string whole = code;
-  body.clear();
-  if (code[0] == kBody) {
+  std::string whole = code[0] == kOutermost || code[0] == kDescription ? text : code;
+  body.clear(), added.clear();
+  if (code[0] == kBody || code[0] == kStatement) {
     body = "fluxion_call_" + number;
     whole = "extern \"C\" void " + body + "() {\n" + text + "\n}\n";
-  } else if (code[0] == kDeclaration) {
-    whole = "inline namespace fluxion_input_" + number + " {\n" + text + "\n}\n";
+  } else if (code[0] == kDeclaration || code[0] == kType) {
+    whole = "inline namespace fluxion_input_" + number + " {\n" + (code[0] == kType ? "using Type =\n" : "") + text + "\n}\n";
   }
   diagnostics->messages.clear();
+  diagnostics->misplaced = false;
+  clang::LangOptions& language = session->getCompilerInstance()->getLangOpts();
+  language.AccessControl = code[0] != kDescription;
   auto result = session->Parse(whole);
+  language.AccessControl = true;
   said = diagnostics->messages;
-  if (result) return &*result;
-  llvm::consumeError(result.takeError());
-  return nullptr;
+  misplaced = diagnostics->misplaced;
+  if (!result) {
+    llvm::consumeError(result.takeError());
+    return nullptr;
+  }
+  if (result->TheModule) added = share(*result->TheModule, shared);
+  return &*result;
 }
 
 bool Interpreter::provide(const std::vector<std::string>& symbols) {
@@ -329,16 +306,9 @@ static void keep_promises(Interpreter::State& s, const std::vector<clang::NamedD
 
 void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
   State& s = *state_;
-  std::vector<std::string> missing;
-  std::size_t chosen = try_out(codes, reply, missing);
-  // Variables of headers, such as std::ranges::sort, are neither in the prelude's library nor emitted by those who use them.
-  // Functions may be defined later, unless they are called here and now.
-  const auto mended = [&] { return provide(missing) || (codes[0][0] != kBody && promise(missing)); };
-  for (int k = 0; k < 8 && reply.failure == "link" && mended(); ++k) {
-    reply.failure.clear(), reply.messages.clear();
-    chosen = try_out(codes, reply, missing);
-  }
+  const std::size_t chosen = choose(codes, reply);
   if (chosen >= codes.size()) return;
+  reply.form = static_cast<int>(chosen);
   std::vector<Message> said;
   clang::PartialTranslationUnit* unit = s.parse(codes[chosen], said);
   if (!unit) {
@@ -346,8 +316,12 @@ void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
     reply.messages = std::move(said);
     return;
   }
+  reply.messages = std::move(said);  // warnings
+  for (Message& m : reply.messages) m.text = without_wrappers(m.text);
   std::vector<clang::NamedDecl*> made;
   collect(unit->TUPart, made);
+  s.shared.merge(s.added);
+  if (const clang::FunctionDecl* body = s.body.empty() ? nullptr : function_of(unit->TUPart, s.body)) reply.echo = is_echo(*body, s.context());
   s.link_errors.clear();
   const auto link_failed = [&](llvm::Error error) {
     reply.failure = "link";

@@ -8,6 +8,8 @@
 
 namespace fluxion::console {
 
+struct Trial;
+
 /// What is being thrown becomes the failure of `reply`; to be called in a handler.
 void take_exception(Reply& reply);
 
@@ -33,11 +35,16 @@ class Interpreter {
   struct State;  // interpreter_state.h
 
  private:
-  /// Which of `codes` compiles and links, tried in a copy of the process; codes.size() where none does, with the reason in `reply`.
-  /// `missing`: the symbols that the linker did not find.
-  std::size_t try_out(const std::vector<std::string>& codes, Reply& reply, std::vector<std::string>& missing);
+  /// Compiles and links this in a copy of the process.
+  Trial try_out(const std::string& code);
+  /// The same, after making what it needs: provide(), promise().
+  Trial try_linked(const std::string& code);
+  /// Which of `codes` is to be run; codes.size() where none can be, with the reason in `reply`.
+  std::size_t choose(const std::vector<std::string>& codes, Reply& reply);
   /// Makes inline variables of headers with these symbols; false where they are something else.
   bool provide(const std::vector<std::string>& symbols);
+  /// Makes texts of types that are to be printed (describe.cpp), by types and code in turns; false where that was tried before.
+  bool describe(const std::vector<std::string>& wanted);
   /// Lets code that uses functions of the session be linked before these are defined; false where it is something else that misses.
   bool promise(const std::vector<std::string>& symbols);
   std::unique_ptr<State> state_;

@@ -12,7 +12,6 @@
 #include <clang/Sema/Sema.h>
 #pragma GCC diagnostic pop
 
-#include <optional>
 #include <set>
 
 #include "interpreter.h"
@@ -22,27 +21,39 @@ namespace fluxion::console {
 
 class Diagnostics;
 
+/// How the trial of a text went.
+struct Trial {
+  Reply reply;             // failure: "", "compile", "link", "type" (which no value is), "describe" (`missing`)
+  bool misplaced = false;  // it was read as something that it is not, and may be right elsewhere
+  std::vector<std::string> missing;
+};
+
 struct Interpreter::State {
   std::unique_ptr<Diagnostics> diagnostics;  // outlives the session, which tells it things until its end
   std::unique_ptr<clang::Interpreter> session;
   std::vector<std::string> link_errors;
   std::vector<clang::NamedDecl*> defined;  // by the user, in order; those that are hidden are gone
   std::set<std::string> provided;          // symbols of variables of headers that were made here
+  std::set<std::string> shared;            // symbols of internal linkage that all inputs have in common (linkage.h)
+  std::set<std::string> described;         // types for which Described was specialised, or cannot be
   Promises promises;
   int inputs = 0;  // for names of functions and namespaces around them
 
-  /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors.
+  /// Compiles an input, whose first character says what it is (wire.h). Null where it has errors. The symbols that are new to `shared`
+  /// are in `added`.
   clang::PartialTranslationUnit* parse(const std::string& code, std::vector<Message>& said);
-  std::string body;  // the function that the latest input is to be called by, or ""
-
-  /// What is wrong with an input whose variables would not be those that later inputs see (internal.cpp).
-  std::optional<Message> not_shared(clang::PartialTranslationUnit& unit) const;
+  std::string body;             // the function that the latest input is to be called by, or ""
+  std::set<std::string> added;  // symbols that the latest input adds to the shared ones
+  bool misplaced = false;       // whether the latest errors say that a declaration cannot stand where it was put
 
   clang::Sema& sema() const { return session->getCompilerInstance()->getSema(); }
   clang::ASTContext& context() const { return session->getASTContext(); }
   std::string type_name(clang::QualType type) const;
 };
 
+/// The types that are to be printed by what is in them, and for each the code that describes it (describe.cpp); none where there are
+/// none that are not `described` already.
+std::vector<std::string> wanted_descriptions(clang::ASTContext& context, clang::Sema& sema, const std::set<std::string>& described);
 /// The symbols that the linker says it did not find.
 std::vector<std::string> missing_symbols(const std::string& what);
 /// What the linker says, in the user's words.

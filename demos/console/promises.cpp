@@ -1,5 +1,7 @@
 #include "promises.h"
 
+#include "words.h"
+
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #include <llvm/Demangle/Demangle.h>
@@ -10,14 +12,15 @@
 
 namespace fluxion::console {
 
-std::string user_name(const std::string& symbol) {
-  std::string name = llvm::demangle(symbol);
-  for (std::size_t at = 0; (at = name.find("fluxion_input_", at)) != name.npos;) {
-    const std::size_t end = name.find("::", at);
-    name.erase(at, end == name.npos ? name.npos : end + 2 - at);
+std::string without_wrappers(std::string text) {
+  for (std::size_t at = 0; (at = text.find("fluxion_input_", at)) != text.npos;) {
+    std::size_t end = at;
+    while (end < text.size() && is_word(text[end])) ++end;
+    text.erase(at, end + (text.compare(end, 2, "::") == 0 ? 2 : 0) - at);
   }
-  return name;
+  return text;
 }
+std::string user_name(const std::string& symbol) { return without_wrappers(llvm::demangle(symbol)); }
 
 Promises::Promises() {
   const auto build = llvm::orc::createLocalIndirectStubsManagerBuilder(llvm::Triple(llvm::sys::getProcessTriple()));

@@ -36,6 +36,8 @@ class Promises {
   std::size_t count_ = 0;
 };
 
+/// Without the namespaces that stand around inputs, which are nobody's business.
+std::string without_wrappers(std::string text);
 /// "f(int)" of a symbol, without the namespaces that stand around inputs.
 std::string user_name(const std::string& symbol);
 

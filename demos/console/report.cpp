@@ -36,6 +36,8 @@ Style style(bool colours) {
   return {"\033[1m", "\033[1;31m", "\033[1;33m", "\033[1;32m", "\033[2m", "\033[0m"};
 }
 
+bool is_wrapping(const Message& m) { return m.file == "<console>" || m.file.starts_with("input_line_"); }
+
 Message place_of(const std::vector<Message>& messages, const SourceText& sources) {
   for (const Message& m : messages)
     if (m.level != "warning" && sources.line(m.file, m.line)) return m;
@@ -49,7 +51,7 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
     const Message& m = messages[k];
     if (m.level == "note") continue;
     // About what stands around the input: it follows from the first error.
-    if (k > 0 && (m.file == "<console>" || m.file.starts_with("input_line_"))) continue;
+    if (k > 0 && is_wrapping(m)) continue;
     const bool mine = sources.line(m.file, m.line) != nullptr;
     if (m.level == "warning" && !mine) continue;
     if (m.level == "error" && ++errors > 5) continue;
@@ -59,8 +61,7 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
     std::string inside;
     for (std::size_t n = k + 1; !mine && n < messages.size() && messages[n].level == "note"; ++n)
       if (sources.line(messages[n].file, messages[n].line)) shown = &messages[n];
-    const bool ours = m.file == "<console>" || m.file.starts_with("input_line_");
-    if (!mine && !ours && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
+    if (!mine && !is_wrapping(m) && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
     out += fmt::format("{}{}{}:{} {}{}\n", mine || shown != &m ? place(*shown) : "", colour, m.level, s.off, m.text, inside);
     out += excerpt(*shown, sources, s);
     // Other notes that name lines of the user: where the first definition is, which candidate was meant.

@@ -17,6 +17,9 @@ Style style(bool colours);
 /// Errors with the notes that lead to the user's text, warnings about it; nothing of what is inside of headers.
 std::string report(const std::vector<Message>& messages, const SourceText& sources, const Style& style);
 
+/// Whether a message is about what stands around the user's text.
+bool is_wrapping(const Message& message);
+
 /// The place in the user's text that the first error is about; a message without a file where there is none.
 Message place_of(const std::vector<Message>& messages, const SourceText& sources);
 

@@ -1,5 +1,5 @@
-// Reading C++ as far as a prompt needs it: is an input finished, which statements does it consist of, and which of those are
-// expressions whose value is to be printed. No parsing: brackets, strings, comments and the first words of a statement.
+// Reading C++ as far as a prompt needs it: is an input finished, and where do its statements and declarations end. No parsing: brackets,
+// strings, comments and words. What each of them is, clang decides (forms.h).
 #pragma once
 #include <optional>
 #include <string>
@@ -11,21 +11,25 @@ namespace fluxion::console {
 
 /// A part of an input that runs by itself, without what surrounds it.
 struct Item {
+  /// What it looks like (guess.h).
   enum class Kind : unsigned char {
     declaration,
     outermost,  // namespaces, directives, specialisations: what cannot stand inside of a namespace
     statement,
-    expression,
+    expression,  // without a semicolon
+    directive,   // #include
     command
   };
   Kind kind = Kind::statement;
   std::string text;
+  bool closed = false;       // it has its semicolon, or ends with the brace of a body
   int line = 1, column = 1;  // where it starts
 };
 
 struct Scan {
   std::vector<Item> items;
-  /// What is still open, "" when the input is finished: "(", "{", "[", "\"", "/*", "..." (an operator, or a header without a body)
+  /// What is still open, "" when the input is finished: "(", "{", "[", "\"", "/*", "..." (an operator, or a head without a
+  /// body; an empty line ends what has a head alone)
   std::string open;
 };
 

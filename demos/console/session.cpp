@@ -11,8 +11,10 @@
 #include <fstream>
 #include <iterator>
 
-#include "captures.h"
 #include "commands.h"
+#include "forms.h"
+#include "guess.h"
+#include "words.h"
 
 namespace fluxion::console {
 namespace {
@@ -112,24 +114,15 @@ bool Session::item(const Item& item, const std::string& file) {
       current_.source += item.text + "\n";
     return good;
   }
+  for (const char* word : {"else", "catch"})
+    if (word_at(item.text, 0) == word)
+      return refuse(fmt::format("nothing is open that this \"{0}\" could belong to: what stands before it has run already; write `}} {0}`", word), at);
   Request request;
-  const bool global = item.kind == Item::Kind::expression || item.kind == Item::Kind::declaration;
-  const bool program = item.kind == Item::Kind::declaration && defines_main(item.text);
-  std::string text = global ? without_captures(without_static(item.text)) : item.text;
-  if (program) text.insert(text.size() - 1, "return 0; ");  // which main alone may leave out, and this is a function like any other
-  const std::string raw = around("", text, at, "");
-  switch (item.kind) {
-    case Item::Kind::expression: request.texts = {kBody + around("(", text, at, "), ::fluxion::console::Printed();")}; break;
-    case Item::Kind::statement: request.texts = {kBody + raw}; break;
-    case Item::Kind::declaration:
-      // A lambda of a variable that is not inline has no name beyond its input: each later one would make it anew.
-      request.texts = {kDeclaration + (names_lambda(text) ? around("[[gnu::used]] inline", text, at, "") : raw)};
-      break;
-    default: request.texts = {raw};
-  }
-  const bool good = run(std::move(request), true);
-  if (good) current_.source += item.text + "\n";
-  if (good && program) has_main_ = true;
+  request.texts = forms(item, at);
+  const bool good = run(std::move(request), true, {}, at);
+  // An empty line ends what has no semicolon, whatever comes next.
+  if (good) current_.source += item.text + (item.closed ? "\n" : "\n\n");
+  if (good && item.closed && defines_main(item.text)) has_main_ = true;
   return good;
 }
 
@@ -159,13 +152,23 @@ bool Session::run(Request request, bool remembered, const std::string& hint, con
     const std::string warnings = report(answer.reply.messages, sources_, style(options_.colours));
     record_.warnings += warnings;
     print(warnings, true);
-    if (remembered) current_.steps.push_back(std::move(request));
+    if (remembered) {
+      if (request.texts.size() > 1 && request.verb == Request::Verb::run)
+        request.texts = {request.texts[static_cast<std::size_t>(answer.reply.form)]};  // what it was it will be again
+      current_.echo = (current_.echo || current_.steps.empty()) && answer.reply.echo;
+      current_.steps.push_back(std::move(request));
+    }
     return true;
   }
   // What a command made of an argument that it cannot take is of no interest; what it takes is.
   if (!hint.empty() && answer.reply.failure == "compile" && !answer.reply.messages.empty() &&
       answer.reply.messages[0].text.starts_with("no matching function for call to ")) {
     answer.reply.messages = {{"error", hint, at.file, at.line, at.column, 1}};
+  }
+  if ((answer.reply.failure == "compile" || answer.reply.failure == "link") && !at.file.empty() &&
+      place_of(answer.reply.messages, sources_).file.empty() && !answer.reply.messages.empty()) {
+    Message& m = answer.reply.messages[0];
+    if (m.column == 0 || is_wrapping(m)) m.file = at.file, m.line = at.line, m.column = at.column, m.width = 1;
   }
   failed(answer.reply.failure, answer.reply.messages);
   if (answer.reply.failure == "Cancelled") status_ = kInterrupted;
@@ -277,11 +280,17 @@ bool Session::save(const std::string& path, const Place& at) {
 }
 
 bool Session::undo(int count, const Place& at) {
+  // Values that were looked at are no steps of the way back.
+  const auto skip_echoes = [&] {
+    while (!entries_.empty() && entries_.back().echo) entries_.pop_back();
+  };
+  skip_echoes();
   if (entries_.empty()) return refuse("there is nothing to undo", at);
   std::string gone;
   for (; count > 0 && !entries_.empty(); --count) {
     gone = entries_.back().source + gone;
     entries_.pop_back();
+    skip_echoes();
   }
   // What :set has set is forgotten with the inputs that did.
   settings.clear();
@@ -289,7 +298,11 @@ bool Session::undo(int count, const Place& at) {
     for (const Request& step : e.steps)
       if (step.verb == Request::Verb::set && step.texts.size() >= 2) note_setting(step.texts[0], step.texts[1]);
   replay();
-  say("undone: " + gone);
+  const auto trimmed = [](std::string t) {
+    while (t.ends_with('\n')) t.pop_back();
+    return t;
+  };
+  say("undone: " + trimmed(gone) + (entries_.empty() ? "" : "\nthe next :undo takes back: " + trimmed(entries_.back().source)));
   return true;
 }
 

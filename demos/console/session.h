@@ -74,6 +74,7 @@ class Session {
   struct Entry {
     std::string source;  // the items that ran
     std::vector<Request> steps;
+    bool echo = false;  // it has shown a value and changed nothing
   };
   void begin();
   bool item(const Item& item, const std::string& file);

@@ -95,6 +95,8 @@ std::string pack(const Reply& r) {
   }
   w.texts(r.names);
   w.text(std::to_string(r.milliseconds));
+  w.text(r.echo ? "echo" : "");
+  w.text(std::to_string(r.form));
   return w.out;
 }
 
@@ -115,6 +117,8 @@ std::optional<Reply> unpack_reply(const std::string& text) {
   }
   r.names = in.texts();
   r.milliseconds = std::atof(in.text().c_str());
+  r.echo = !in.text().empty();
+  r.form = in.number();
   if (!in.good) return {};
   return r;
 }

@@ -7,15 +7,17 @@
 
 namespace fluxion::console {
 
-/// The first character of C++: the body of a function that is to be called; declarations that may take the place of others; anything
-/// else stands at the outermost level as it is.
-inline constexpr char kBody = '\1', kDeclaration = '\2';
+/// The first character of C++ says what it is to be read as.
+/// kBody: the body of a function that is to be called. kStatement: such a body, refused where it declares anything, which would be lost.
+/// kDeclaration: declarations that may take the place of others. kOutermost: what cannot stand in a namespace that is made for it; asked
+/// only where it comes first or clang says that the place of a declaration is wrong. kType: a type, which is an error. kDescription: at the
+/// outermost level, where private members may be named. Anything else stands at the outermost level as it is.
+inline constexpr char kBody = '\1', kDeclaration = '\2', kStatement = '\3', kOutermost = '\4', kType = '\5', kDescription = '\6';
 
 struct Request {
   enum class Verb : char { run = 'r', complete = 'c', variables = 'v', set = 's' };
   Verb verb = Verb::run;
-  /// run: C++ that says the same in different ways; the first that compiles is run, the errors are those of the first. The first
-  /// character says what each is.
+  /// run: C++, read in different ways; the first that compiles is run, the errors are those of the first that is no misunderstanding.
   /// complete: the text before the cursor. set: a name and a value.
   std::vector<std::string> texts;
   bool quiet = false;  // run again after a crash: nothing is printed
@@ -38,6 +40,8 @@ struct Reply {
   std::string failure;
   std::vector<Shown> shown;
   std::vector<Message> messages;
+  bool echo = false;               // an expression that changes nothing
+  int form = 0;                    // run: which of the texts it was
   std::vector<std::string> names;  // complete: the candidates; variables: name, type, value, and so on
   double milliseconds = 0;
 };

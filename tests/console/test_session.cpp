@@ -49,7 +49,7 @@ TEST_CASE("a session types a kernel and looks at it and survives what goes wrong
   t.line("int n = 1;");
   t.line("int n = 2;");
   CHECK(has(t.line("n"), "2"));
-  CHECK(has(t.line(":undo 2"), "undone: "));
+  CHECK(has(t.line(":undo"), "undone: int n = 2;\nthe next :undo takes back: int n = 1;"));
   CHECK(t.line("n") == "1\n");
   // save, forget, load
   CHECK(has(t.line(":save " + (folder / "saved.cpp")), "wrote "));

@@ -2,8 +2,12 @@
 // be void, which no function could take.
 #pragma once
 #include <array>
+#include <chrono>
+#include <compare>
 #include <complex>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <ostream>
 #include <sstream>
@@ -16,6 +20,11 @@
 namespace fluxion::console {
 
 template <class T> std::string text(const T& v);
+template <class T, std::size_t N> std::string text(const T (&v)[N]);
+
+/// The text of a class or an enumeration by the names of what is in it, which C++ cannot tell and clang can: when one is printed, the
+/// session specialises this, with a function text() (describe.cpp).
+template <class T> struct Described {};
 
 /// The type between the brackets of "... type_of() [T = X]".
 template <class T> constexpr std::string_view type_of() {
@@ -34,6 +43,9 @@ concept Range = requires(const T& v) {
 template <class T>
 concept TupleLike = requires { std::tuple_size<T>::value; };
 
+inline std::string quoted_utf8(std::u8string_view v) {
+  return console::quoted({reinterpret_cast<const char*>(v.data()), v.size()});
+}
 template <class... P> std::string text_of(const Kernel<P...>& k) { return signature(*k.function()); }
 template <class... P> std::string text_of(const Launcher<P...>& l) {
   std::string domain;
@@ -87,6 +99,34 @@ template <class... T> std::string text_of(const std::variant<T...>& v) {
 }
 template <class T> std::string text_of(const std::optional<T>& v) { return v ? text(*v) : std::string("nothing"); }
 
+template <class T, class D> std::string text_of(const std::unique_ptr<T, D>& p) {
+  if constexpr (std::is_array_v<T>) return text_of_pointer(p.get());
+  else return p ? text(*p) : std::string("nullptr");
+}
+template <class T> std::string text_of(const std::shared_ptr<T>& p) {
+  if constexpr (std::is_array_v<T> || std::is_void_v<T>) return text_of_pointer(p.get());
+  else return p ? text(*p) : std::string("nullptr");
+}
+template <class S> std::string text_of(const std::function<S>& f) { return f ? "a function" : "an empty function"; }
+inline std::string text_of(std::partial_ordering o) { return o < 0 ? "less" : o > 0 ? "greater" : o == 0 ? "equal" : "unordered"; }
+inline std::string text_of(std::weak_ordering o) { return text_of(std::partial_ordering(o)); }
+inline std::string text_of(std::strong_ordering o) { return text_of(std::partial_ordering(o)); }
+template <class R, class P> std::string text_of(const std::chrono::duration<R, P>& d) {
+  using namespace std::chrono;
+  using D = duration<R, P>;
+  const std::string n = text(d.count());
+  if constexpr (std::is_same_v<typename D::period, std::nano>) return n + " ns";
+  else if constexpr (std::is_same_v<typename D::period, std::micro>) return n + " us";
+  else if constexpr (std::is_same_v<typename D::period, std::milli>) return n + " ms";
+  else if constexpr (std::is_same_v<typename D::period, std::ratio<1>>) return n + " s";
+  else if constexpr (std::is_same_v<typename D::period, std::ratio<60>>) return n + " min";
+  else if constexpr (std::is_same_v<typename D::period, std::ratio<3600>>) return n + " h";
+  else return text(duration<double>(d).count()) + " s";
+}
+template <class C, class D> std::string text_of(const std::chrono::time_point<C, D>& t) {
+  return text(std::chrono::duration<double>(t.time_since_epoch()).count()) + " s since the beginning of its clock";
+}
+
 template <class T> std::string joined_members(const T& v) {
   std::vector<std::string> parts;
   if constexpr (TupleLike<T>)
@@ -104,7 +144,11 @@ template <class T> std::string text(const T& v) {
   else if constexpr (std::is_null_pointer_v<T>) return "nullptr";
   else if constexpr (std::is_same_v<T, const char*> || std::is_same_v<T, char*>) return v ? console::quoted(v) : std::string("nullptr");
   else if constexpr (std::is_convertible_v<const T&, std::string_view>) return console::quoted(v);
-  else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) return text_of_enum(type_of<T>(), static_cast<long long>(v));
+  else if constexpr (std::is_convertible_v<const T&, std::u8string_view>) return quoted_utf8(v);
+  else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) {
+    if constexpr (requires { Described<T>::text(v); }) return Described<T>::text(v);
+    else return text_of_enum(type_of<T>(), static_cast<long long>(v));
+  }
   else if constexpr (std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>) return v ? "a function" : "nullptr";
   else if constexpr (std::is_pointer_v<T>) return text_of_pointer(v);
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) return text_of(static_cast<long long>(v));
@@ -128,12 +172,15 @@ template <class T> std::string text(const T& v) {
     return out.str();
   } else if constexpr (detail::PlainAggregate<T> && detail::members<T>() >= 1) {
     return joined_members(v);
+  } else if constexpr (requires { Described<T>::text(v); }) {
+    return Described<T>::text(v);
   } else {
     return text_of_other(type_of<T>());
   }
 }
 template <class T, std::size_t N> std::string text(const T (&v)[N]) {
   if constexpr (std::is_same_v<T, char>) return console::quoted(v);
+  else if constexpr (std::is_same_v<T, char8_t>) return quoted_utf8(v);
   else return text(std::span<const T>(v, N));
 }
 
