@@ -29,7 +29,8 @@ bool has_name_of_its_own(const clang::NamedDecl* d) {
                 clang::CXXDeductionGuideDecl>(d))
     return false;
   if (const auto* f = llvm::dyn_cast<clang::FunctionDecl>(d)) return f->getTemplateSpecializationKind() == clang::TSK_Undeclared;
-  if (const auto* f = llvm::dyn_cast<clang::FunctionTemplateDecl>(d)) return !llvm::isa<clang::CXXDeductionGuideDecl>(f->getTemplatedDecl());
+  if (const auto* f = llvm::dyn_cast<clang::FunctionTemplateDecl>(d))
+    return !llvm::isa<clang::CXXDeductionGuideDecl>(f->getTemplatedDecl());
   return true;
 }
 

@@ -9,18 +9,19 @@ using namespace std::string_view_literals;
 
 constexpr std::array kBlockWords = {"if"sv, "for"sv, "while"sv, "do"sv, "switch"sv, "try"sv, "else"sv, "catch"sv};
 constexpr std::array kClassWords = {"struct"sv, "class"sv, "union"sv, "enum"sv};
-constexpr std::array kDeclarationWords = {"using"sv,     "typedef"sv, "template"sv, "namespace"sv, "static"sv,       "inline"sv, "constexpr"sv,
-                                          "consteval"sv, "const"sv,   "extern"sv,   "constinit"sv, "thread_local"sv, "auto"sv,   "volatile"sv,
-                                          "mutable"sv,   "concept"sv, "register"sv, "explicit"sv,  "static_assert"sv};
-constexpr std::array kTypeWords = {"bool"sv,  "char"sv,   "short"sv,    "int"sv,    "long"sv,    "float"sv,    "double"sv,
+constexpr std::array kDeclarationWords = {"using"sv,     "typedef"sv,      "template"sv,  "namespace"sv,    "static"sv,
+                                          "inline"sv,    "constexpr"sv,    "consteval"sv, "const"sv,        "extern"sv,
+                                          "constinit"sv, "thread_local"sv, "auto"sv,      "volatile"sv,     "mutable"sv,
+                                          "concept"sv,   "register"sv,     "explicit"sv,  "static_assert"sv};
+constexpr std::array kTypeWords = {"bool"sv,    "char"sv,     "short"sv,  "int"sv,  "long"sv,    "float"sv,    "double"sv,
                                    "wchar_t"sv, "unsigned"sv, "signed"sv, "void"sv, "char8_t"sv, "char16_t"sv, "char32_t"sv};
 /// Words that begin or join expressions and statements, hence are neither a type nor a name.
 constexpr std::array kExpressionWords = {
-    "throw"sv,      "new"sv,         "delete"sv,           "sizeof"sv,     "alignof"sv,  "typeid"sv,   "not"sv,      "compl"sv, "and"sv,
-    "or"sv,         "xor"sv,         "bitand"sv,           "bitor"sv,      "not_eq"sv,   "and_eq"sv,   "or_eq"sv,    "this"sv,  "nullptr"sv,
-    "true"sv,       "false"sv,       "static_cast"sv,      "const_cast"sv, "co_await"sv, "co_yield"sv, "requires"sv, "goto"sv,  "return"sv,
-    "break"sv,      "continue"sv,    "reinterpret_cast"sv, "case"sv,       "default"sv,  "noexcept"sv, "operator"sv, "asm"sv,   "xor_eq"sv,
-    "co_return"sv, "dynamic_cast"sv};
+    "throw"sv,    "new"sv,      "delete"sv, "sizeof"sv, "alignof"sv,     "typeid"sv,           "not"sv,      "compl"sv,
+    "and"sv,      "or"sv,       "xor"sv,    "bitand"sv, "bitor"sv,       "not_eq"sv,           "and_eq"sv,   "or_eq"sv,
+    "this"sv,     "nullptr"sv,  "true"sv,   "false"sv,  "static_cast"sv, "const_cast"sv,       "co_await"sv, "co_yield"sv,
+    "requires"sv, "goto"sv,     "return"sv, "break"sv,  "continue"sv,    "reinterpret_cast"sv, "case"sv,     "default"sv,
+    "noexcept"sv, "operator"sv, "asm"sv,    "xor_eq"sv, "co_return"sv,   "dynamic_cast"sv};
 
 std::size_t blanks(std::string_view t, std::size_t k) {
   while (k < t.size() && is_space(t[k])) ++k;
@@ -135,7 +136,8 @@ bool looks_like_declaration(std::string_view text) {
   const std::string_view t = core(text);
   std::string_view first = word_at(t, 0);
   if (one_of(first, kDeclarationWords) || one_of(first, kClassWords)) return true;
-  if (first.empty() ? !t.starts_with("::") : one_of(first, kBlockWords) || one_of(first, kExpressionWords) || is_digit(first[0])) return false;
+  if (first.empty() ? !t.starts_with("::") : one_of(first, kBlockWords) || one_of(first, kExpressionWords) || is_digit(first[0]))
+    return false;
   std::size_t at = first.size();
   if (first == "decltype" || first == "typename" || first == "alignas") {
     at = blanks(t, at);

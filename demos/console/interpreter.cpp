@@ -321,7 +321,8 @@ void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
   std::vector<clang::NamedDecl*> made;
   collect(unit->TUPart, made);
   s.shared.merge(s.added);
-  if (const clang::FunctionDecl* body = s.body.empty() ? nullptr : function_of(unit->TUPart, s.body)) reply.echo = is_echo(*body, s.context());
+  if (const clang::FunctionDecl* body = s.body.empty() ? nullptr : function_of(unit->TUPart, s.body))
+    reply.echo = is_echo(*body, s.context());
   s.link_errors.clear();
   const auto link_failed = [&](llvm::Error error) {
     reply.failure = "link";

@@ -61,7 +61,8 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
     std::string inside;
     for (std::size_t n = k + 1; !mine && n < messages.size() && messages[n].level == "note"; ++n)
       if (sources.line(messages[n].file, messages[n].line)) shown = &messages[n];
-    if (!mine && !is_wrapping(m) && !m.file.empty() && m.column > 0) inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
+    if (!mine && !is_wrapping(m) && !m.file.empty() && m.column > 0)
+      inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
     out += fmt::format("{}{}{}:{} {}{}\n", mine || shown != &m ? place(*shown) : "", colour, m.level, s.off, m.text, inside);
     out += excerpt(*shown, sources, s);
     // Other notes that name lines of the user: where the first definition is, which candidate was meant.

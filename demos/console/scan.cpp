@@ -189,7 +189,8 @@ class Scanner {
       return false;
     }
     if (text_[k] == '\n') return true;
-    if (s.of_class || begins_statement(s.first) || begins_declaration(s.first) || names_builtin_type(s.first) || waits_for_body(s)) return false;
+    if (s.of_class || begins_statement(s.first) || begins_declaration(s.first) || names_builtin_type(s.first) || waits_for_body(s))
+      return false;
     Scanner ahead(text_, line_);
     ahead.at_ = at_;
     while (!ahead.done() && (is_space(ahead.peek()) || skip(text_, ahead.at_).comment))

@@ -116,7 +116,9 @@ bool Session::item(const Item& item, const std::string& file) {
   }
   for (const char* word : {"else", "catch"})
     if (word_at(item.text, 0) == word)
-      return refuse(fmt::format("nothing is open that this \"{0}\" could belong to: what stands before it has run already; write `}} {0}`", word), at);
+      return refuse(
+          fmt::format("nothing is open that this \"{0}\" could belong to: what stands before it has run already; write `}} {0}`", word),
+          at);
   Request request;
   request.texts = forms(item, at);
   const bool good = run(std::move(request), true, {}, at);

@@ -29,7 +29,8 @@ std::string link(Interpreter::State& s, clang::PartialTranslationUnit& unit) {
   if (!unit.TheModule) return {};
   std::vector<std::string> names;
   for (const llvm::GlobalValue& g : unit.TheModule->global_values())
-    if (!g.isDeclaration() && !g.hasLocalLinkage() && !g.isThreadLocal() && !g.hasAvailableExternallyLinkage() && !g.getName().starts_with("llvm."))
+    if (!g.isDeclaration() && !g.hasLocalLinkage() && !g.isThreadLocal() && !g.hasAvailableExternallyLinkage() &&
+        !g.getName().starts_with("llvm."))
       names.push_back(g.getName().str());
   auto engine = s.session->getExecutionEngine();
   if (!engine) return llvm::toString(engine.takeError());
@@ -164,8 +165,7 @@ std::size_t Interpreter::choose(const std::vector<std::string>& codes, Reply& re
   }
   reply.failure = best->reply.failure == "link" ? "link" : "compile";
   reply.messages = std::move(best->reply.messages);
-  if (reply.messages.empty())
-    reply.messages = {{"error", "this is neither a declaration nor a statement nor an expression", {}, 0, 0, 0}};
+  if (reply.messages.empty()) reply.messages = {{"error", "this is neither a declaration nor a statement nor an expression", {}, 0, 0, 0}};
   for (Message& m : reply.messages) m.text = without_wrappers(m.text);
   return codes.size();
 }

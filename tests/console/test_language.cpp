@@ -60,21 +60,26 @@ TEST_CASE("lambdas keep what they count in all inputs", "[console]") {
 }
 
 TEST_CASE("variables are initialised once and by the input that defines them", "[console]") {
-  check_steps({{"int a = 1, made = 0; int count() { return ++made; }", ""},
-               {"static int late = a; static int counted = count(); const int fixed = a; static const int fixed_too = a; inline int in_line = a;", ""},
-               {"a = 5;", ""},
-               {"late", "1"},
-               {"fixed + fixed_too + in_line", "3"},
-               {"counted", "1"},
-               {"static int second = counted + late; second", "2"},
-               {"counted + made", "2"},
-               {"struct Loud { Loud() { ++made; } ~Loud() { made += 100; } }; static Loud loud;", ""},
-               {"Loud* p = &loud; static Loud* again = &loud;", ""},
-               {"made", "2"}});
+  check_steps(
+      {{"int a = 1, made = 0; int count() { return ++made; }", ""},
+       {"static int late = a; static int counted = count(); const int fixed = a; static const int fixed_too = a; inline int in_line = a;",
+        ""},
+       {"a = 5;", ""},
+       {"late", "1"},
+       {"fixed + fixed_too + in_line", "3"},
+       {"counted", "1"},
+       {"static int second = counted + late; second", "2"},
+       {"counted + made", "2"},
+       {"struct Loud { Loud() { ++made; } ~Loud() { made += 100; } }; static Loud loud;", ""},
+       {"Loud* p = &loud; static Loud* again = &loud;", ""},
+       {"made", "2"}});
 }
 
 TEST_CASE("thread_local variables work or are refused with words", "[console]") {
-  check_steps({{"thread_local int tl = 3;", ""}, {"++tl", "4"}, {"tl", "4"}, {"int other = 0; std::thread([] { other = tl; }).join(); other", "3"}});
+  check_steps({{"thread_local int tl = 3;", ""},
+               {"++tl", "4"},
+               {"tl", "4"},
+               {"int other = 0; std::thread([] { other = tl; }).join(); other", "3"}});
   const auto a = talk({"std::once_flag once; std::call_once(once, [] { });", "int n = 1; n"});
   CHECK(wrong(a[0]) == "a thread_local variable of a library cannot be used from here: std::__once_callable");
   CHECK(a[0]["error"]["line"] == 1);
@@ -191,22 +196,13 @@ TEST_CASE("pointers and lambdas and arrays of arrays print as what they are", "[
 }
 
 TEST_CASE("classes and enumerations and what the library has print by their contents", "[console]") {
-  const auto a = talk({"struct S { int a; S(int x) : a(x) {} private: float b = 1.5f; }; S(3)",
-                       "enum class Colour { red, green = 5 }; Colour::green",
-                       "enum Plain { one = 1, two }; two",
-                       "Colour(7)",
-                       "struct Base { int k = 1; virtual ~Base() = default; }; struct Derived : Base { std::string name = \"d\"; S s{4}; }; Derived()",
-                       "std::vector<S>{S(1), S(2)}",
-                       "template <class T> struct Box { T t; Box(T v) : t(v) {} }; Box(2.5)",
-                       "std::runtime_error(\"oops\")",
-                       "std::function<int(int)> f = [](int b) { return b; }; f",
-                       "1 <=> 2",
-                       "std::chrono::milliseconds(5)",
-                       "std::optional<int>()",
-                       "std::make_unique<int>(3)",
-                       "S s(3); s.a = 9; s",
-                       "struct Empty { Empty() {} }; Empty()",
-                       "std::variant<int, S>(S(2))"});
+  const auto a = talk(
+      {"struct S { int a; S(int x) : a(x) {} private: float b = 1.5f; }; S(3)", "enum class Colour { red, green = 5 }; Colour::green",
+       "enum Plain { one = 1, two }; two", "Colour(7)",
+       "struct Base { int k = 1; virtual ~Base() = default; }; struct Derived : Base { std::string name = \"d\"; S s{4}; }; Derived()",
+       "std::vector<S>{S(1), S(2)}", "template <class T> struct Box { T t; Box(T v) : t(v) {} }; Box(2.5)", "std::runtime_error(\"oops\")",
+       "std::function<int(int)> f = [](int b) { return b; }; f", "1 <=> 2", "std::chrono::milliseconds(5)", "std::optional<int>()",
+       "std::make_unique<int>(3)", "S s(3); s.a = 9; s", "struct Empty { Empty() {} }; Empty()", "std::variant<int, S>(S(2))"});
   const std::vector<std::string> expected = {"{a: 3, b: 1.5}",
                                              "green",
                                              "two",
@@ -260,8 +256,24 @@ TEST_CASE("lines that could go on with each other are saved apart", "[console]")
   const Folder folder;
   const std::string file = folder / "saved.cpp";
   std::string in;
-  const std::vector<std::string> inputs = {"int n = 3; int* p = &n",  "n", "*p", "5", "-2", "n", "+n", "n", "&n == p", "(n)", "[] { return 4; }()", "n", "(n + 1)",
-                                           "int f(int a)\n{\n  return a; }", "f(2) // two", "- f(2)", "if (n) n = 4", "n"};
+  const std::vector<std::string> inputs = {"int n = 3; int* p = &n",
+                                           "n",
+                                           "*p",
+                                           "5",
+                                           "-2",
+                                           "n",
+                                           "+n",
+                                           "n",
+                                           "&n == p",
+                                           "(n)",
+                                           "[] { return 4; }()",
+                                           "n",
+                                           "(n + 1)",
+                                           "int f(int a)\n{\n  return a; }",
+                                           "f(2) // two",
+                                           "- f(2)",
+                                           "if (n) n = 4",
+                                           "n"};
   for (const std::string& each : inputs) in += nlohmann::json{{"code", each}}.dump() + "\n";
   const Outcome typed = run({"--json"}, in + nlohmann::json{{"code", ":save " + file}}.dump() + "\n");
   std::string expected;
@@ -305,14 +317,14 @@ TEST_CASE("braces may stand on the next line at the prompt", "[console]") {
 
 TEST_CASE("a head waits for its body and nothing else does", "[console]") {
   using fluxion::console::scan;
-  for (const char* text : {"int fa(int a)", "auto f(fx::Float x)", "auto f(int a) -> int", "void g()", "template <class T> T f(const T& x)", "struct Pq",
-                           "struct Pq : Base<int>", "enum class E : int", "namespace a", "P::P(int a)", "int P::f() const", "extern \"C\"", "try { f(); }",
-                           "do { f(); }", "auto l = [](int a)", "[x]", "int f(int a) try"}) {
+  for (const char* text : {"int fa(int a)", "auto f(fx::Float x)", "auto f(int a) -> int", "void g()", "template <class T> T f(const T& x)",
+                           "struct Pq", "struct Pq : Base<int>", "enum class E : int", "namespace a", "P::P(int a)", "int P::f() const",
+                           "extern \"C\"", "try { f(); }", "do { f(); }", "auto l = [](int a)", "[x]", "int f(int a) try"}) {
     INFO(text);
     CHECK(scan(text).open == "...");
   }
-  for (const char* text : {"int a(3)", "P p(x)", "f(x)", "a::f()", "x[3](4)", "struct P p", "auto [a, b] = f()", "fx::Buffer<float> b(x)", "f(int(3))", "a && f(b)",
-                           "sizeof(int)", "int fa(int a);", "throw E(3)", "int fa(int a)\n"}) {
+  for (const char* text : {"int a(3)", "P p(x)", "f(x)", "a::f()", "x[3](4)", "struct P p", "auto [a, b] = f()", "fx::Buffer<float> b(x)",
+                           "f(int(3))", "a && f(b)", "sizeof(int)", "int fa(int a);", "throw E(3)", "int fa(int a)\n"}) {
     INFO(text);
     CHECK(scan(text).open == "");
   }

@@ -80,8 +80,8 @@ TEST_CASE("types of pointers declare and products do not", "[console]") {
 }
 
 TEST_CASE("what cannot stand in a namespace of its own is told apart", "[console]") {
-  for (const char* text : {"namespace a { int b; }", "using namespace std;", "template <> struct A<int> {};",
-                           "int P::f(int a) { return a; }", "P::P() { }"}) {
+  for (const char* text :
+       {"namespace a { int b; }", "using namespace std;", "template <> struct A<int> {};", "int P::f(int a) { return a; }", "P::P() { }"}) {
     INFO(text);
     CHECK(items(text) == "outer " + std::string(text));
   }

@@ -43,9 +43,7 @@ concept Range = requires(const T& v) {
 template <class T>
 concept TupleLike = requires { std::tuple_size<T>::value; };
 
-inline std::string quoted_utf8(std::u8string_view v) {
-  return console::quoted({reinterpret_cast<const char*>(v.data()), v.size()});
-}
+inline std::string quoted_utf8(std::u8string_view v) { return console::quoted({reinterpret_cast<const char*>(v.data()), v.size()}); }
 template <class... P> std::string text_of(const Kernel<P...>& k) { return signature(*k.function()); }
 template <class... P> std::string text_of(const Launcher<P...>& l) {
   std::string domain;
@@ -148,8 +146,7 @@ template <class T> std::string text(const T& v) {
   else if constexpr (std::is_enum_v<T> && !requires { text_of(v); }) {
     if constexpr (requires { Described<T>::text(v); }) return Described<T>::text(v);
     else return text_of_enum(type_of<T>(), static_cast<long long>(v));
-  }
-  else if constexpr (std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>) return v ? "a function" : "nullptr";
+  } else if constexpr (std::is_pointer_v<T> && std::is_function_v<std::remove_pointer_t<T>>) return v ? "a function" : "nullptr";
   else if constexpr (std::is_pointer_v<T>) return text_of_pointer(v);
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) return text_of(static_cast<long long>(v));
   else if constexpr (std::is_integral_v<T>) return text_of(static_cast<unsigned long long>(v));
