@@ -22,8 +22,8 @@ inline std::string_view word_at(std::string_view t, std::size_t k) {
 
 /// A string, a raw string, a character or a comment.
 struct Skipped {
-  std::size_t end = 0;         // where it ends; where it begins if there is none
-  bool comment = false;        //
+  std::size_t end = 0;  // where it ends; where it begins if there is none
+  bool comment = false;
   std::string_view open = {};  // how it began, where its end is missing: "R\"" or "/*"
 };
 /// What begins at `k`. A string or character whose end is missing ends with its line: the compiler says so.
