@@ -39,7 +39,11 @@ bool members(const clang::CXXRecordDecl* record, const std::string& object, clan
   }
   for (const clang::FieldDecl* field : record->fields()) {
     if (field->isUnnamedBitField()) continue;
-    if (!field->getDeclName()) return false;
+    if (!field->getDeclName()) {  // what is in an unnamed class are members like the others
+      const clang::CXXRecordDecl* inner = field->getType()->getAsCXXRecordDecl();
+      if (!inner || !members(inner, object, context, code)) return false;
+      continue;
+    }
     const std::string name = field->getNameAsString();
     code += "parts.push_back(" + quoted(name + ": ") + " + ::fluxion::console::text(" + object + "." + name + "));\n";
   }

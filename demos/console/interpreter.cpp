@@ -163,6 +163,7 @@ void take_exception(Reply& reply) {
 Interpreter::Interpreter(const std::vector<std::string>& arguments, const std::string& library) : state_(std::make_unique<State>()) {
   llvm::InitializeNativeTarget();
   llvm::InitializeNativeTargetAsmPrinter();
+  llvm::InitializeNativeTargetAsmParser();  // asm statements
   std::vector<const char*> list;
   for (const std::string& a : arguments) list.push_back(a.c_str());
   clang::IncrementalCompilerBuilder builder;

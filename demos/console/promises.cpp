@@ -18,6 +18,8 @@ std::string without_wrappers(std::string text) {
     while (end < text.size() && is_word(text[end])) ++end;
     text.erase(at, end + (text.compare(end, 2, "::") == 0 ? 2 : 0) - at);
   }
+  if (const std::size_t at = text.find("void function 'fluxion_call_"); at != text.npos)
+    text.replace(at, text.find('\'', at + 15) + 1 - at, "what stands outside of functions");
   return text;
 }
 std::string user_name(const std::string& symbol) { return without_wrappers(llvm::demangle(symbol)); }

@@ -141,6 +141,9 @@ TEST_CASE("declarations that look like expressions are declarations", "[console]
                {"big", "1"},
                {"enum Colour { red, green };", ""},
                {"enum Fruit { green, blue }; static_cast<int>(green)", "0"},
+               {"extern \"C\" { static int in_c = 3; }", ""},
+               {"++in_c", "4"},
+               {"extern \"C\" { static int in_c = 30; } in_c", "30"},
                {"if (a) a = 9", ""},
                {"a", "9"}});
 }
@@ -202,7 +205,9 @@ TEST_CASE("classes and enumerations and what the library has print by their cont
        "struct Base { int k = 1; virtual ~Base() = default; }; struct Derived : Base { std::string name = \"d\"; S s{4}; }; Derived()",
        "std::vector<S>{S(1), S(2)}", "template <class T> struct Box { T t; Box(T v) : t(v) {} }; Box(2.5)", "std::runtime_error(\"oops\")",
        "std::function<int(int)> f = [](int b) { return b; }; f", "1 <=> 2", "std::chrono::milliseconds(5)", "std::optional<int>()",
-       "std::make_unique<int>(3)", "S s(3); s.a = 9; s", "struct Empty { Empty() {} }; Empty()", "std::variant<int, S>(S(2))"});
+       "std::make_unique<int>(3)", "S s(3); s.a = 9; s", "struct Empty { Empty() {} }; Empty()", "std::variant<int, S>(S(2))",
+       "struct Inner { struct { int a = 1, b = 2; }; Inner() {} }; Inner()",
+       "struct Node { Node() {} Node* next = nullptr; std::vector<Node> kids; }; Node()"});
   const std::vector<std::string> expected = {"{a: 3, b: 1.5}",
                                              "green",
                                              "two",
@@ -218,7 +223,10 @@ TEST_CASE("classes and enumerations and what the library has print by their cont
                                              "3",
                                              "{a: 9, b: 1.5}",
                                              "{}",
-                                             "{a: 2, b: 1.5}"};
+                                             "{a: 2, b: 1.5}",
+                                             "{a: 1, b: 2}",
+                                             "{next: nullptr, kids: {}}"};
+  REQUIRE(a.size() == expected.size());
   for (std::size_t k = 0; k < expected.size(); ++k) {
     INFO(a[k].dump(1));
     CHECK(value(a[k]) == expected[k]);
@@ -238,6 +246,11 @@ TEST_CASE("a type alone and a name without a meaning are told with the line", "[
   CHECK(wrong(a[1]) == "this is a type, not a value");
   CHECK(a[2]["error"]["column"] == 3);
   CHECK(wrong(a[3]) == "this is a type, not a value");
+  const auto b = talk({"return 3;", "break;", "}", "int n = 1; asm(\"nop\"); n"});
+  CHECK(wrong(b[0]) == "what stands outside of functions should not return a value");
+  CHECK(wrong(b[1]) == "'break' statement not in loop or switch statement");
+  CHECK(b[2]["ok"] == false);
+  CHECK(value(b[3]) == "1");
 }
 
 TEST_CASE("taking back passes over values that were looked at", "[console]") {
