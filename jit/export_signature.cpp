@@ -100,6 +100,11 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
+std::string over(const ExportedStage& stage) {
+  if (stage.elements_of >= 0) return fmt::format("{{\"elements_of\": {}}}", stage.elements_of);
+  return stage.beyond.empty() ? "\"domain\"" : fmt::format("{{\"domain_plus\": {}}}", list_of(stage.beyond));
+}
+
 std::string gpu_members(const std::string& function, const ExportedGpuCode& code, const std::vector<std::string>& names) {
   std::string out = fmt::format(", \"function\": {}, \"work\": [", quoted(function));
   for (std::size_t k = 0; k < code.work.size(); ++k)
@@ -108,8 +113,7 @@ std::string gpu_members(const std::string& function, const ExportedGpuCode& code
   for (std::size_t k = 0; k < code.stages.size(); ++k) {
     const ExportedStage& stage = code.stages[k];
     out += fmt::format("{}\n      {{\"file\": {}, \"entry\": \"main\", \"over\": {}, \"threads\": {}, \"shared_bytes\": {},", k ? "," : "",
-                       quoted(names[k]), stage.elements_of < 0 ? "\"domain\"" : fmt::format("{{\"elements_of\": {}}}", stage.elements_of),
-                       stage.threads, stage.shared_bytes);
+                       quoted(names[k]), over(stage), stage.threads, stage.shared_bytes);
     if (stage.words > 0)
       out += fmt::format(" \"words\": {}, \"push\": {}, \"capabilities\": {},", stage.words, stage.push, list_of(stage.capabilities));
     out += "\n       \"arguments\": [";

@@ -1,8 +1,9 @@
 // Emission of gathers. Where all contributions of a thread's element exist, which is so away from the borders, they are summed
-// without asking; else one by one, each under its conditions. What goes to elements that no thread owns, because the domain ends,
-// is added by whom it always was.
+// without asking; else one by one, each under its conditions. Elements beyond the ends of the domain, which no thread owns, are
+// added to by whom they always were, or belong to threads of a longer domain.
 #include "gather.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "fluxion/gather_sums.h"
@@ -19,24 +20,32 @@ bool is_pure_scalar(Opcode c) {
 
 class Gatherer {
  public:
-  /// Appends to the current region of `main.to`, which has the signature of `main.from`.
-  explicit Gatherer(const Rewriter& main) : main_(main), f_(main.from), b_(main.to) {}
+  /// Appends to the current region of `main.to`, which has the signature of `main.from`, and whose domain begins `before` points
+  /// before that of the launch and ends `after` points after it.
+  Gatherer(const Rewriter& main, const Offset& before, const Offset& after)
+      : main_(main), f_(main.from), b_(main.to), before_(before), after_(after), longer_(before != Offset{} || after != Offset{}) {}
 
   void emit(const Gatherable& g) {
     g_ = &g;
     b_.loc = f_[g.sites[0].op].loc;
     own_.clear(), domain_.clear();
-    for (int a = 0; a < f_.domain_rank; ++a) own_.push_back(b_.index(a)), domain_.push_back(b_.domain(a));
+    for (int a = 0; a < f_.domain_rank; ++a) {
+      const auto k = static_cast<std::size_t>(a);
+      own_.push_back(plus(b_.index(a), -before_[k]));
+      domain_.push_back(plus(b_.domain(a), -before_[k] - after_[k]));
+    }
     owned();
-    outside();
+    if (!longer_) outside();
   }
 
  private:
   const Rewriter& main_;
   const Function& f_;
   Builder& b_;
+  const Offset before_, after_;
+  const bool longer_;
   const Gatherable* g_ = nullptr;
-  Values own_, domain_;
+  Values own_, domain_;                                        // where the thread is in the domain of the launch, and that
   std::map<ValueId, std::pair<ValueId, std::int32_t>> steps_;  // new i32 values that are another plus a constant
 
   ValueId both(ValueId a, ValueId c) { return !a.valid() ? c : !c.valid() ? a : b_.emit(Opcode::bit_and, {a, c}); }
@@ -69,6 +78,7 @@ class Gatherer {
         case Opcode::accumulate:
         case Opcode::print:
         case Opcode::check: return true;
+        case Opcode::domain: rw.map(op.results[0], domain_[op.leaf]); return true;
         case Opcode::add:
         case Opcode::sub: {
           // (i + 1) - 1 is i: then equal loads of neighbours are one.
@@ -135,14 +145,15 @@ class Gatherer {
     return all;
   }
 
-  /// 0 <= own + shift < domain along the axes where shift is not 0.
+  /// 0 <= own + shift < domain along the axes where that is not so of every thread.
   ValueId inside(const Offset& shift) {
     ValueId all{};
     for (std::size_t a = 0; a < own_.size(); ++a) {
-      if (shift[a] == 0) continue;
+      if (shift[a] == before_[a] && shift[a] == -after_[a]) continue;
       const ValueId t = plus(own_[a], shift[a]);
-      all = both(all, shift[a] < 0 ? b_.emit(Opcode::ge, {t, b_.i32(0)})
-                                   : both(b_.emit(Opcode::lt, {t, domain_[a]}), b_.emit(Opcode::ge, {t, b_.i32(0)})));
+      if (shift[a] > -after_[a]) all = both(all, b_.emit(Opcode::lt, {t, domain_[a]}));
+      // Also where own + shift is beyond 2^31.
+      all = both(all, b_.emit(Opcode::ge, {t, b_.i32(0)}));
     }
     return all;
   }
@@ -150,8 +161,8 @@ class Gatherer {
   ValueId away_from_border(const Offset& least, const Offset& most) {
     ValueId all{};
     for (std::size_t a = 0; a < own_.size(); ++a) {
-      if (least[a] < 0) all = both(all, b_.emit(Opcode::ge, {own_[a], b_.i32(-least[a])}));
-      if (most[a] > 0) all = both(all, b_.emit(Opcode::lt, {own_[a], b_.sub(domain_[a], b_.i32(most[a]))}));
+      if (least[a] < before_[a]) all = both(all, b_.emit(Opcode::ge, {own_[a], b_.i32(-least[a])}));
+      if (most[a] > -after_[a]) all = both(all, b_.emit(Opcode::lt, {own_[a], plus(domain_[a], -most[a])}));
     }
     return all;
   }
@@ -269,36 +280,49 @@ class Gatherer {
   }
 };
 
+// More threads than that along an axis for the border of a domain that may be small cost more than they save.
+constexpr int kBeyond = 32;
+
 Function tidy(const Function& f) { return dce(licm(contract_rest(cse(fold(f))))); }
 
 }  // namespace
 
-std::vector<Function> gather_sums(const Function& f, AddCost cost) {
+std::vector<Gathered> gather_sums(const Function& f, AddCost cost) {
   const std::vector<Gatherable> found = find_gatherable(f, cost);
   if (found.empty()) return {};
   std::vector<char> turned(f.memories.size());
-  for (const Gatherable& g : found) turned[g.memory.index] = 1;
+  Offset before{}, after{}, beyond{};
+  for (const Gatherable& g : found) {
+    turned[g.memory.index] = 1;
+    for (std::size_t a = 0; a < 3; ++a) {
+      before[a] = std::max(before[a], -g.least[a]);
+      after[a] = std::max(after[a], g.most[a]);
+      beyond[a] = before[a] + after[a];
+    }
+  }
+  if (cost != AddCost::of_threads || *std::max_element(beyond.begin(), beyond.end()) > kBeyond) before = after = beyond = {};
   const auto without = [&](Rewriter&, OpId o) { return f[o].code == Opcode::accumulate && turned[f[o].memory.index]; };
   const Function rest = dce(rewrite(f, without));
-  bool effects = false, sums_only = true;
+  bool effects = false, together = beyond == Offset{};
   for (const Region& r : rest.regions)
     for (OpId o : r.ops) {
       const Opcode c = rest[o].code;
       effects |= c != Opcode::yield && has_effect(c);
-      sums_only &= c != Opcode::store && c != Opcode::atomic;
+      together &= c != Opcode::store && c != Opcode::atomic;
     }
   Function sums;
   Builder b(sums);
   Rewriter main(f, b);
   main.copy_signature();
   main.hook = without;
-  if (sums_only) main.copy_ops(f.body);
-  Gatherer gatherer(main);
+  if (together) main.copy_ops(f.body);
+  Gatherer gatherer(main, before, after);
   for (const Gatherable& g : found) gatherer.emit(g);
   b.loc = f.loc;
   b.finish();
-  std::vector<Function> out{tidy(sums)};
-  if (effects && !sums_only) out.push_back(rest);
+  std::vector<Gathered> out;
+  out.push_back({tidy(sums), beyond});
+  if (effects && !together) out.push_back({rest, {}});
   return out;
 }
 
@@ -306,7 +330,7 @@ Function gather_sums_of_runs(const Function& program) {
   std::map<const Function*, std::vector<std::shared_ptr<const Function>>> made;
   for (const auto& callee : program.callees) {
     if (callee->kind != Function::Kind::kernel || callee->external || made.contains(callee.get())) continue;
-    for (Function& k : gather_sums(*callee)) made[callee.get()].push_back(std::make_shared<const Function>(std::move(k)));
+    for (Gathered& k : gather_sums(*callee)) made[callee.get()].push_back(std::make_shared<const Function>(std::move(k.kernel)));
   }
   if (made.empty()) return program;
   return rewrite(program, [&](Rewriter& r, OpId o) {

@@ -24,7 +24,9 @@ std::string symbol(std::size_t phase) { return fmt::format("kernel{}", phase); }
 std::vector<Function> phases_of(const Function& f, const CompileOptions& options) {
   Function g = options.race ? f : atomic_sums(f);
   // What is reported is to be what the user wrote.
-  std::vector<Function> phases = reports(options) ? std::vector<Function>() : gather_sums(g);
+  std::vector<Function> phases;
+  if (!reports(options))
+    for (Gathered& k : gather_sums(g)) phases.push_back(std::move(k.kernel));
   if (phases.empty()) phases.push_back(std::move(g));
   return phases;
 }

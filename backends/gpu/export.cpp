@@ -37,6 +37,7 @@ ExportedGpuCode export_stages(const ExportItem& item, const Plan& plan, const ch
       else made.arguments.push_back({Kind::work, -1 - a, rank});
     }
     if (stage.elements_of >= 0) made.elements_of = arrays[static_cast<std::size_t>(stage.elements_of)];
+    if (stage.beyond != std::array<int, 3>{}) made.beyond.assign(stage.beyond.begin(), stage.beyond.begin() + stage.kernel.domain_rank);
     out.stages.push_back(std::move(made));
   }
   return out;

@@ -195,13 +195,14 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
   for (const int a : s.arrays)
     arrays.push_back(a >= 0 ? launch.arrays[static_cast<std::size_t>(a)] : sums[static_cast<std::size_t>(-1 - a)]);
   std::array<std::int64_t, 3> domain = launch.domain;
+  for (std::size_t a = 0; a < static_cast<std::size_t>(s.kernel.domain_rank); ++a) domain[a] += s.beyond[a];
   if (s.elements_of >= 0) {
     const ArrayArgument& a = launch.arrays[static_cast<std::size_t>(s.elements_of)];
     domain = {a.extent[0] * a.extent[1] * a.extent[2], 1, 1};
   }
   const std::span<const std::uint64_t> scalars = s.scalars ? launch.scalars : std::span<const std::uint64_t>();
   if (!s.tapes) return dispatch(*stages_[k].main, s.kernel, domain, arrays, scalars, device_.limits().at_once, failure);
-  const Columns c = columns(k, launch, arrays, domain[0] * domain[1] * domain[2]);
+  const Columns c = columns(k, domain, arrays, scalars);
   const Borrowed tape4(device_, static_cast<std::size_t>(c.slots[0] * c.threads) * 4, "tapes", f_.name);
   const Borrowed tape8(device_, static_cast<std::size_t>(c.slots[1] * c.threads) * 8, "tapes", f_.name);
   arrays.push_back({tape4.at(), {c.slots[0], c.threads, 1}});
@@ -209,8 +210,9 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
   dispatch(*stages_[k].main, s.kernel, domain, arrays, scalars, c.threads, failure);
 }
 
-KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays,
-                                        std::int64_t threads) {
+KernelCode::Columns KernelCode::columns(std::size_t k, const std::array<std::int64_t, 3>& domain, const std::vector<ArrayArgument>& arrays,
+                                        std::span<const std::uint64_t> scalars) {
+  const std::int64_t threads = domain[0] * domain[1] * domain[2];
   const Stage& s = plan_.stages[k];
   const std::size_t room = std::min(kTapeBytes, device_.heap() / 4);
   const int group = std::max(1, group_threads(f_));
@@ -230,14 +232,14 @@ KernelCode::Columns KernelCode::columns(std::size_t k, const Launch& launch, con
     memories.push_back({nullptr, {1, 1, 1}});
     memories.push_back({nullptr, {1, 1, 1}});
     memories.push_back({reinterpret_cast<std::byte*>(peaks), {2, 1, 1}});
-    evaluate_kernel(s.count_original, {1, 1, 1}, memories, launch.scalars, {.races = false});
+    evaluate_kernel(s.count_original, {1, 1, 1}, memories, scalars, {.races = false});
   } else {
     const Borrowed counted(device_, 64, "counts", f_.name);
     counted.zero();
     std::vector<ArrayArgument> counting = arrays;
     counting.insert(counting.end(), {none, none, {counted.at(), {2, 1, 1}}});
     FailureSlot failure;
-    dispatch(*stages_[k].count, *s.count, launch.domain, counting, launch.scalars, device_.limits().at_once, failure);
+    dispatch(*stages_[k].count, *s.count, domain, counting, scalars, device_.limits().at_once, failure);
     device_.read(peaks, counted.at(), sizeof peaks);
   }
   for (int t = 0; t < 2; ++t) c.slots[t] = std::max<std::int64_t>(1, peaks[t]);

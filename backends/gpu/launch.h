@@ -38,7 +38,8 @@ class KernelCode {
   bool may_end_loops() const;
   void run_on_host(const Launch& launch, FailureSlot& failure);
   void run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure);
-  Columns columns(std::size_t k, const Launch& launch, const std::vector<ArrayArgument>& arrays, std::int64_t threads);
+  Columns columns(std::size_t k, const std::array<std::int64_t, 3>& domain, const std::vector<ArrayArgument>& arrays,
+                  std::span<const std::uint64_t> scalars);
   void dispatch(Code& code, const Function& kernel, const std::array<std::int64_t, 3>& domain, std::span<const ArrayArgument> arrays,
                 std::span<const std::uint64_t> scalars, std::int64_t at_once, FailureSlot& failure);
   bool collect(const Code& code, const std::byte* report, FailureSlot& failure);

@@ -1,6 +1,8 @@
 // The order of the lowerings, in one place.
 #include "plan.h"
 
+#include <algorithm>
+
 #include "common/atomics.h"
 #include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
@@ -30,14 +32,16 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
   Function f = inline_all(kernel);
   if (options.bounds) f = check_bounds(f);
   f = atomic_sums(std::move(f));
-  std::vector<Function> phases = options.bounds ? std::vector<Function>() : gather_sums(f, AddCost::of_threads);
-  if (phases.empty()) phases.push_back(std::move(f));
+  std::vector<Gathered> phases = options.bounds ? std::vector<Gathered>() : gather_sums(f, AddCost::of_threads);
+  if (phases.empty()) phases.push_back({std::move(f), {}});
   int arrays = 0;
   for (const Parameter& p : kernel.parameters) arrays += p.kind == Parameter::Kind::memory;
   std::vector<Stage> last;
-  for (const Function& phase : phases) {
+  for (const auto& [phase, beyond] : phases) {
     Sums sums = lower_sums(phase, options.relaxed);
     Stage stage;
+    stage.beyond = beyond;
+    plan.longest = std::min(plan.longest, std::int64_t{0x7fffffff} - *std::max_element(beyond.begin(), beyond.end()));
     for (int k = 0; k < arrays; ++k) stage.arrays.push_back(k);
     for (Sums::Target& t : sums.targets) {
       const int place = -1 - static_cast<int>(plan.limbs.size());

@@ -4,6 +4,7 @@
 // In the form: arrays, scalars, local and shared memory, structured control flow, barriers, atomics, checks and prints, elementwise
 // ops that lower_ops leaves. Gone: calls, sequences, subgroup ops (or those that only some threads of a group come by), sums of floats that depend on the order.
 #pragma once
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct Stage {
   std::vector<int> arrays;        // its memory parameters, in order: an array of the launch, or -1 - the place in Plan::limbs
   bool scalars = true;            // takes those of the launch, else none
   int elements_of = -1;           // runs once for each element of this array, not over the launch
+  std::array<int, 3> beyond{};    // by how many points each axis is longer than that of the launch
   bool tapes = false;             // @tape4 and @tape8 follow its arrays: see tapes.h
   std::optional<Function> count;  // what says how large they must be; @peaks follows its tapes
   Function count_original;        // the same before lower_ops, for the evaluator; empty unless one thread counts for all
@@ -29,9 +31,10 @@ struct Plan {
     int limbs;
   };
   std::vector<Stage> stages;
-  std::vector<Limbs> limbs;                      // i64[limbs, elements of the array], zeros before the first stage: see sums.h
-  std::string host;                              // not empty: it runs on the host, because of this
-  std::int64_t longest = std::int64_t{1} << 32;  // an axis beyond this runs on the host: threads may meet that seem not to
+  std::vector<Limbs> limbs;  // i64[limbs, elements of the array], zeros before the first stage: see sums.h
+  std::string host;          // not empty: it runs on the host, because of this
+  // An axis of the launch that is longer runs on the host: threads may meet that seem not to, or have no number.
+  std::int64_t longest = std::int64_t{1} << 32;
 };
 
 /// `subgroups`: the device's subgroups are the language's, and code has their ops where no thread of a group is missing.

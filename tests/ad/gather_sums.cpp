@@ -140,10 +140,12 @@ Arguments results(const Function& f, const Arguments& all, std::size_t passed) {
 }
 
 /// The phases one after the other on the same memory.
-Arguments run_phases(const std::vector<Function>& phases, const Arguments& arguments, const Extents& domain, std::uint64_t shuffle,
+Arguments run_phases(const std::vector<Gathered>& phases, const Arguments& arguments, const Extents& launch, std::uint64_t shuffle,
                      bool native) {
-  Arguments all = with_scratch(phases[0], arguments, domain);
-  for (const Function& f : phases) {
+  Arguments all = with_scratch(phases[0].kernel, arguments, launch);
+  for (const auto& [f, beyond] : phases) {
+    Extents domain = launch;
+    for (std::size_t a = 0; a < static_cast<std::size_t>(f.domain_rank); ++a) domain[a] += beyond[a];
     std::vector<EvalMemory> memories;
     std::vector<ArrayArgument> arrays;
     std::vector<std::uint64_t> scalars;
@@ -172,8 +174,8 @@ Arguments run_phases(const std::vector<Function>& phases, const Arguments& argum
     }
     evaluate_kernel(f, domain, memories, scalars, eval);
   }
-  add_scratch(phases[0], all);
-  return results(phases[0], all, arguments.size());
+  add_scratch(phases[0].kernel, all);
+  return results(phases[0].kernel, all, arguments.size());
 }
 
 void same(const Arguments& expected, const Arguments& mine, double tolerance) {
@@ -191,15 +193,19 @@ void same(const Arguments& expected, const Arguments& mine, double tolerance) {
 /// True when something was turned around.
 bool check_gathered(const Function& derivative, const Arguments& arguments, const Extents& domain, bool native) {
   const Function f = run_passes(derivative, derived_pipeline());
-  const std::vector<Function> phases = gather_sums(f, AddCost::endless);
-  if (phases.empty()) return false;
-  for (const Function& phase : phases) verify(phase);
-  INFO(print(f) << "\nbecomes\n" << print(phases[0]) << (phases.size() > 1 ? print(phases[1]) : ""));
-  const Arguments expected = run(f, arguments, {domain});
-  same(expected, run_phases(phases, arguments, domain, 0, false), 1e-12);
-  same(expected, run_phases(phases, arguments, domain, 77, false), 1e-12);
-  if (native) same(expected, run_phases(phases, arguments, domain, 0, true), 1e-11);
-  return true;
+  bool turned = false;
+  for (const AddCost cost : {AddCost::endless, AddCost::of_threads}) {
+    const std::vector<Gathered> phases = gather_sums(f, cost);
+    if (phases.empty()) continue;
+    for (const Gathered& phase : phases) verify(phase.kernel);
+    INFO(print(f) << "\nbecomes\n" << print(phases[0].kernel) << (phases.size() > 1 ? print(phases[1].kernel) : ""));
+    const Arguments expected = run(f, arguments, {domain});
+    same(expected, run_phases(phases, arguments, domain, 0, false), 1e-12);
+    same(expected, run_phases(phases, arguments, domain, 77, false), 1e-12);
+    if (native) same(expected, run_phases(phases, arguments, domain, 0, true), 1e-11);
+    turned = true;
+  }
+  return turned;
 }
 
 }  // namespace
@@ -279,10 +285,10 @@ TEST_CASE("a sum that reads what its kernel overwrites runs before the rest", "[
   sum.add(t + i(1), v * 3.0);
   bar.set(t, v * -1.0);
   const Function f = k.done();
-  const std::vector<Function> phases = gather_sums(f, AddCost::endless);
+  const std::vector<Gathered> phases = gather_sums(f, AddCost::endless);
   REQUIRE(phases.size() == 2);
-  for (const Region& r : phases[0].regions)
-    for (OpId o : r.ops) CHECK(phases[0][o].code != Opcode::store);
+  for (const Region& r : phases[0].kernel.regions)
+    for (OpId o : r.ops) CHECK(phases[0].kernel[o].code != Opcode::store);
   Arguments a = arguments(f, {.n = 41});
   same(run(f, a, {{40, 1, 1}}), run_phases(phases, a, {40, 1, 1}, 5, false), 1e-14);
 }

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "fluxion/fluxion.h"
+#include "fluxion/gather_sums.h"
 #include "fluxion/passes.h"
 #include "gpu/lower_ops.h"
 #include "gpu/meets.h"
@@ -135,6 +136,26 @@ template <class T> void exact_sums() {
 TEST_CASE("sums of floats by many threads are exact and rounded once in any order", "[backends][gpu]") {
   exact_sums<float>();
   exact_sums<double>();
+}
+
+TEST_CASE("the border of a stencil's adjoint has threads of its own and no element meets two", "[backends][gpu]") {
+  auto near = fluxion::kernel("near", [](fluxion::In<double, 2> x, fluxion::Out<double, 2> y) {
+    auto [r, q] = fluxion::index<2>();
+    y(r, q) = x(r, q + 1) * x(r + 3, q + 1) + x(r + 1, q - 2);
+  });
+  const std::vector<Gathered> phases = gather_sums(*fluxion::vjp(near).function(), AddCost::of_threads);
+  REQUIRE(phases.size() == 1);
+  CHECK(phases[0].beyond == std::array<int, 3>{3, 3, 0});
+  CHECK(gpu::lower_sums(phases[0].kernel, false).targets.empty());
+  // So far away, the border would be more than the domain: limbs.
+  auto far = fluxion::kernel("far", [](fluxion::In<double> x, fluxion::Out<double> y) {
+    auto i = fluxion::index();
+    y[i] = x[i] * x[i + 100];
+  });
+  const std::vector<Gathered> wide = gather_sums(*fluxion::vjp(far).function(), AddCost::of_threads);
+  REQUIRE(wide.size() == 1);
+  CHECK(wide[0].beyond == std::array<int, 3>{});
+  CHECK(gpu::lower_sums(wide[0].kernel, false).targets.size() == 1);
 }
 
 TEST_CASE("sequences on tapes hold what they held, and what they need is counted before", "[backends][gpu]") {

@@ -107,7 +107,9 @@ std::vector<std::uint32_t> call(VulkanHost& host, const Folder& folder, const js
   std::vector<std::uint32_t> said;
   for (const json& stage : file["stages"]) {
     std::vector<std::uint64_t> over = domain;
-    if (stage["over"].is_object()) over = {arguments[stage["over"]["elements_of"].get<std::size_t>()].array.count()};
+    if (stage["over"].contains("elements_of")) over = {arguments[stage["over"]["elements_of"].get<std::size_t>()].array.count()};
+    if (stage["over"].contains("domain_plus"))
+      for (std::size_t a = 0; a < domain.size(); ++a) over[a] += stage["over"]["domain_plus"][a].get<std::uint64_t>();
     std::uint64_t points = 1;
     for (const auto n : over) points *= n;
     over.resize(3, 1);

@@ -97,8 +97,9 @@ struct ExportedStage {
   };
   std::string code;
   std::vector<Argument> arguments;
-  int elements_of = -1;  // runs once for each element of that parameter, not over the domain
-  int threads = 64;      // of a workgroup
+  int elements_of = -1;     // runs once for each element of that parameter, not over the domain
+  std::vector<int> beyond;  // by how many points each axis is longer than that of the domain; empty: by none
+  int threads = 64;         // of a workgroup
   std::int64_t shared_bytes = 0;
   int words = 0;     // SPIR-V: of all arguments
   bool push = true;  // SPIR-V: they are push constants
