@@ -18,7 +18,14 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const PtxOptions& opti
       b_(context_),
       values_(f.values.size()),
       places_(f.memories.size()),
+      written_(f.memories.size()),
       threads_(group_threads(f)) {
+  for (const Region& r : f.regions)
+    for (OpId o : r.ops) {
+      const Op& op = f[o];
+      if (op.code == Opcode::store || op.code == Opcode::accumulate || op.code == Opcode::atomic) written_[op.memory.index] = 1;
+      meets_ |= op.code == Opcode::barrier || op.code == Opcode::subgroup;
+    }
   if (options.fast) {
     llvm::FastMathFlags fast;
     fast.setAllowReassoc();
@@ -48,13 +55,15 @@ llvm::Function* Emitter::run() {
 void Emitter::signature() {
   std::vector<llvm::Type*> types(3, b_.getInt64Ty());
   types.insert(types.end(), 3, b_.getInt32Ty());
-  std::vector<unsigned> pointers;
+  // No two arrays of a launch share elements. Of an array that is `noalias` and does not escape, LLVM takes no call to change anything,
+  // not even a barrier, behind which other threads have: there, only what nobody writes is said to be so.
+  std::vector<unsigned> alone;
   for (const Parameter& p : f_.parameters) {
     if (p.kind == Parameter::Kind::scalar) {
       types.push_back(memory_type(f_.type(p.value).dtype()));
       continue;
     }
-    pointers.push_back(static_cast<unsigned>(types.size()));
+    if (!meets_ || !written_[p.memory.index]) alone.push_back(static_cast<unsigned>(types.size()));
     types.push_back(b_.getPtrTy(1));
     types.insert(types.end(), static_cast<std::size_t>(f_[p.memory].rank), b_.getInt32Ty());
   }
@@ -62,7 +71,7 @@ void Emitter::signature() {
                                   module_);
   entry_->setCallingConv(llvm::CallingConv::PTX_Kernel);
   entry_->addFnAttr(llvm::Attribute::NoUnwind);
-  for (const unsigned k : pointers) {
+  for (const unsigned k : alone) {
     entry_->addParamAttr(k, llvm::Attribute::NoAlias);
     entry_->addParamAttr(k, llvm::Attribute::NoCapture);
   }

@@ -11,15 +11,10 @@ constexpr std::uint32_t kArrayAlign = 16;  // of the arrays of a compact launch
 }  // namespace
 
 void Emitter::declare_memories() {
-  std::vector<char> written(f_.memories.size());
-  for (const Region& r : f_.regions)
-    for (OpId o : r.ops)
-      if (f_[o].code == Opcode::store || f_[o].code == Opcode::accumulate || f_[o].code == Opcode::atomic) written[f_[o].memory.index] = 1;
   std::int64_t shared_bytes = 0;
   for (std::size_t k = 0; k < f_.memories.size(); ++k) {
     const Memory& m = f_.memories[k];
     Place& place = places_[k];
-    place.constant = !written[k];
     if (m.space != Memory::Space::local && m.space != Memory::Space::shared) continue;
     const bool shared = m.space == Memory::Space::shared;
     for (const Leaf& leaf : layout_of(m.element).leaves) {
@@ -128,7 +123,7 @@ Node* Emitter::load_op(const Op& op) {
   const DType t = leaf_type(op);
   auto* load = b_.CreateAlignedLoad(memory_type(t), pointer(op), alignment(op));
   // What no thread of the launch writes may come through the read-only cache.
-  if (f_[op.memory].space == Memory::Space::parameter && places_[op.memory.index].constant)
+  if (f_[op.memory].space == Memory::Space::parameter && !written_[op.memory.index])
     load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(context_, {}));
   return from_memory(load, t);
 }

@@ -32,9 +32,10 @@ class Emitter {
     std::array<Node*, 3> extent{};    // of parameters, i32
     std::vector<Node*> variables;     // of local and shared memory: one for each leaf
     std::vector<llvm::Type*> arrays;  // their types
-    bool constant = false;            // nothing in the kernel writes there
   };
   std::vector<Place> places_;  // by memory
+  std::vector<char> written_;  // by memory: threads of the launch do
+  bool meets_ = false;         // threads of a group wait for each other
   std::array<Node*, 3> domain_{}, group_{}, index_{};
   Node *report_ = nullptr, *thread_ = nullptr, *lane_ = nullptr;  // thread_: in the launch; lane_: in the block
   int threads_ = 0;                                               // of a group

@@ -241,6 +241,27 @@ TEST_CASE("torture 19: arrays in place with barriers between the threads of a gr
   });
   torture_groups(k, {floats(8), floats(8)}, {{8, 1, 1}});
 }
+TEST_CASE("torture 19: what a neighbour changes between barriers is read again", "[jit][torture]") {
+  auto k = fx::kernel("row19_neighbour", fx::groups(4), [](fx::InOut<double> x, fx::Out<double> y) {
+    auto i = fx::index();
+    auto t = fx::thread_index();
+    auto first = fx::group_index() * 5;  // a group has an element more than threads
+    fx::Double before = x[first + t + 1];
+    fx::barrier();
+    x[first + t] = fx::sin(before) * x[first + t];
+    fx::barrier();
+    fx::Double after = x[first + t + 1];  // the same place
+    fx::Double sum = before * after;
+    for ([[maybe_unused]] auto s : fx::range(3)) {
+      fx::barrier();
+      x[first + t] = x[first + t] * sum + 0.1;
+      fx::barrier();
+      sum += x[first + 3 - t];
+    }
+    y[i] = sum;
+  });
+  torture_groups(k, {floats(10), floats(8)}, {{8, 1, 1}});
+}
 TEST_CASE("torture 19: subgroup reductions scans and shuffles", "[jit][torture]") {
   auto k = fx::kernel("row19_subgroup", fx::groups(36), [](fx::In<double> x, fx::In<int> lane, fx::Out<double> y) {
     auto i = fx::index();
