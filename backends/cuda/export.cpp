@@ -28,7 +28,7 @@ ExportedStage emit_stage(const Function& kernel, const std::string& arch, bool f
 
 ExportedGpuCode export_ptx(const ExportItem& item, std::string_view target) {
   const std::string arch = target == "ptx" ? "sm_75" : std::string(target.substr(std::min(target.size(), target.find('-') + 1)));
-  return gpu::export_stages(item, cuda::plan(item.kernel, item.options), "PTX",
+  return gpu::export_stages(item, cuda::plan(item.kernel, item.options, /*many=*/true), "PTX",
                             [&](const Function& f) { return cuda::emit_stage(f, arch, item.options.fast); });
 }
 

@@ -128,8 +128,8 @@ int parameter_bytes(const Function& kernel) {
   return bytes;
 }
 
-gpu::Plan plan(const Function& f, const CompileOptions& options) {
-  return gpu::make_plan(f, options, {true, true, true, true, true, true}, /*subgroups=*/true);
+gpu::Plan plan(const Function& f, const CompileOptions& options, bool many) {
+  return gpu::make_plan(f, options, {true, true, true, true, true, true}, /*subgroups=*/true, many);
 }
 
 std::string ptx(const Function& kernel, const PtxOptions& options) {

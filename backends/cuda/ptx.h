@@ -37,7 +37,7 @@ struct PtxOptions {
 FLUXION_API std::string ptx(const Function& kernel, const PtxOptions& options);
 
 /// `f` as kernels for ptx(), and what is to be known of each for its launches.
-FLUXION_API gpu::Plan plan(const Function& f, const CompileOptions& options);
+FLUXION_API gpu::Plan plan(const Function& f, const CompileOptions& options, bool many = false);
 /// The places of `kernel` that report, by their numbers; in `values` the most that one hands over.
 std::vector<gpu::Site> sites(const Function& kernel, int& values);
 

@@ -9,9 +9,11 @@
 
 #include "common/uniformity.h"
 #include "fluxion/cancel.h"
+#include "fluxion/error.h"
 #include "fluxion/evaluate.h"
 #include "fluxion/host_arrays.h"
 #include "packed.h"
+#include "sums.h"
 
 namespace fluxion::gpu {
 namespace {
@@ -55,12 +57,12 @@ class Borrowed {
 
 }  // namespace
 
-KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached)
+KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached, bool many)
     : device_(device),
       f_(f),
       options_(options),
       plan_(make_plan(f, options, device.limits().exact,
-                      device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0)) {
+                      device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0, many)) {
   for (const Stage& s : plan_.stages) {
     if (plan_.host.empty()) plan_.host = device.lacks(s.kernel);
     if (plan_.host.empty() && s.count) plan_.host = device.lacks(*s.count);
@@ -113,6 +115,26 @@ void run_on_host(Device& device, Executable& code, const Function& f, const Laun
   arrays.give_back();
 }
 
+// Of any stage.
+std::int64_t KernelCode::most_points(const std::array<std::int64_t, 3>& domain) const {
+  std::int64_t most = 0;
+  for (const Stage& s : plan_.stages) {
+    if (s.elements_of >= 0) continue;
+    std::int64_t n = 1;
+    for (std::size_t a = 0; a < static_cast<std::size_t>(f_.domain_rank); ++a) n *= domain[a] + s.beyond[a];
+    most = std::max(most, n);
+  }
+  return most;
+}
+
+void KernelCode::with_many(const Launch& launch, FailureSlot& failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!many_) many_ = std::make_unique<KernelCode>(device_, f_, options_, std::string_view(), true);
+  }
+  many_->run(launch, failure);
+}
+
 bool KernelCode::may_end_loops() const {
   for (const Stages& s : stages_)
     for (const Site& site : s.main->sites)
@@ -147,6 +169,7 @@ void KernelCode::run(const Launch& launch, FailureSlot& failure) {
   const bool far = std::max({launch.domain[0], launch.domain[1], launch.domain[2]}) > plan_.longest;
   if (!plan_.host.empty() || far) return run_on_host(launch, failure);
   try {
+    if (plan_.adds > 0 && most_points(launch.domain) > most_adds() / plan_.adds) return with_many(launch, failure);
     std::vector<Borrowed> limbs;
     std::vector<ArrayArgument> sums;
     std::size_t bytes = 0;

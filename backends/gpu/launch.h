@@ -10,8 +10,8 @@ namespace fluxion::gpu {
 
 class KernelCode {
  public:
-  /// `cached`: what object() gave for the same kernel, or "".
-  KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached);
+  /// `cached`: what object() gave for the same kernel, or "". `many`: see plan.h.
+  KernelCode(Device& device, const Function& f, const CompileOptions& options, std::string_view cached, bool many = false);
   KernelCode(const KernelCode&) = delete;
   /// Queues the launch, and waits for it where it may report something. `at`: of a kernel that has no line itself.
   void run(const Launch& launch, FailureSlot& failure);
@@ -33,9 +33,12 @@ class KernelCode {
   Plan plan_;
   std::vector<Stages> stages_;
   std::shared_ptr<Executable> host_;  // on the CPU, where the plan says so
+  std::unique_ptr<KernelCode> many_;  // where a launch adds more than the plan is for
   std::mutex mutex_;
 
   bool may_end_loops() const;
+  std::int64_t most_points(const std::array<std::int64_t, 3>& domain) const;
+  void with_many(const Launch& launch, FailureSlot& failure);
   void run_on_host(const Launch& launch, FailureSlot& failure);
   void run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure);
   Columns columns(std::size_t k, const std::array<std::int64_t, 3>& domain, const std::vector<ArrayArgument>& arrays,

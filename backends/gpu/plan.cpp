@@ -22,7 +22,7 @@ Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(l
 
 }  // namespace
 
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups) {
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups, bool many) {
   Plan plan;
   if (calls_host(kernel)) plan.host = "it calls a host function";
   if (options.race) plan.host = "races are looked for by the evaluator";
@@ -38,7 +38,8 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
   for (const Parameter& p : kernel.parameters) arrays += p.kind == Parameter::Kind::memory;
   std::vector<Stage> last;
   for (const auto& [phase, beyond] : phases) {
-    Sums sums = lower_sums(phase, options.relaxed);
+    Sums sums = lower_sums(phase, options.relaxed, many);
+    plan.adds = std::max(plan.adds, sums.adds);
     Stage stage;
     stage.beyond = beyond;
     plan.longest = std::min(plan.longest, std::int64_t{0x7fffffff} - *std::max_element(beyond.begin(), beyond.end()));

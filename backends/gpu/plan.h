@@ -35,9 +35,11 @@ struct Plan {
   std::string host;          // not empty: it runs on the host, because of this
   // An axis of the launch that is longer runs on the host: threads may meet that seem not to, or have no number.
   std::int64_t longest = std::int64_t{1} << 32;
+  std::int64_t adds = 0;  // see sums.h; where a launch may have more than most_adds(), another plan is needed, for `many`
 };
 
 /// `subgroups`: the device's subgroups are the language's, and code has their ops where no thread of a group is missing.
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups = false);
+/// `many`: any number of adds to one element.
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups = false, bool many = false);
 
 }  // namespace fluxion::gpu

@@ -1,6 +1,7 @@
 // See the header. Positions count from the last bit of the smallest subnormal number.
 #include "sums.h"
 
+#include <algorithm>
 #include <map>
 
 #include "common/access.h"
@@ -22,6 +23,7 @@ struct Format {
 };
 constexpr Format kSingle{DType::f32, DType::u32, 23, 0xff, 10, 149}, kDouble{DType::f64, DType::u64, 52, 0x7ff, 68, 1074};
 constexpr std::int64_t kLow = 0xffffffff;
+constexpr int kBrim = 60;  // a limb carries on at multiples of 2^kBrim
 constexpr int kPlus = 1, kMinus = 2, kNan = 4;
 const Format& format_of(DType t) { return t == DType::f64 ? kDouble : kSingle; }
 
@@ -42,7 +44,25 @@ ValueId added(Builder& b, ValueId old, ValueId v) {
   return b.convert(b.add(b.convert(old, DType::f32), b.convert(v, DType::f32)), t);
 }
 
-void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId value) {
+// limb += part, |part| < 2^32, by one that many threads add to. Who brings it from one multiple of 2^60 to the next (modulo 2^64) takes
+// that much from it and gives it to the limb above, so that once all have done so it is back in [0, 2^60): that is the number of crossings,
+// less what was taken. In between it may wrap, which addition does not mind.
+void add_and_carry(Builder& b, MemoryId limbs, const Values& at, const Values& above, Expr part) {
+  const ValueId operand[] = {part.v};
+  const Expr old = {&b, b.atomic(Atomic::add, limbs, at, operand)};
+  const Expr crossed = (((old + part) >> kBrim) - (old >> kBrim)) << kBrim;
+  b.if_((crossed != 0).v,
+        [&] {
+          const ValueId taken[] = {(-crossed).v}, given[] = {(crossed >> 32).v};
+          b.atomic(Atomic::add, limbs, at, taken);
+          b.atomic(Atomic::add, limbs, above, given);
+          return Values{};
+        },
+        [] { return Values{}; });
+}
+
+// `carry`: more parts may come than a limb holds.
+void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId value, bool carry) {
   if (is_half(b.function().type(value).dtype())) value = b.convert(value, DType::f32);
   const Expr v = {&b, value};
   const Format& f = format_of(v.type());
@@ -62,7 +82,9 @@ void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId
           const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
           const auto put = [&](int k, Expr part) {
             const Expr wide = part.as(DType::i64);
-            b.accumulate(limbs, at(limb + k), select(v < 0.0, -wide, wide).v);
+            const Expr signed_part = select(v < 0.0, -wide, wide);
+            if (carry) add_and_carry(b, limbs, at(limb + k), at(limb + (k + 1)), signed_part);
+            else b.accumulate(limbs, at(limb + k), signed_part.v);
             return Values{};
           };
           b.if_((m != 0).v,
@@ -202,9 +224,30 @@ void exchange_half(Builder& b, MemoryId m, std::span<const ValueId> at, ValueId 
       [](const Values& c) { return Builder::LoopYield{c, {}}; });
 }
 
+constexpr std::int64_t kManyRounds = 1 << 20;
+
+/// How often a thread comes by at most; 0: nobody knows, or very often.
+std::int64_t rounds(const Function& f, const Nesting& nesting, OpId o) {
+  std::int64_t n = 1;
+  for (RegionId r = nesting.region[o.index]; r != f.body; r = nesting.region[nesting.owner[r.index].index]) {
+    const Op& owner = f[nesting.owner[r.index]];
+    if (owner.code == Opcode::if_) continue;
+    if (owner.code != Opcode::for_ || !f.is_constant(owner.operands[0]) || !f.is_constant(owner.operands[1])) return 0;
+    const auto bound = [&](std::size_t k) { return std::int64_t{static_cast<std::int32_t>(f[owner.operands[k]].bits)}; };
+    n *= std::max<std::int64_t>(0, bound(1) - bound(0));
+    if (n > kManyRounds) return 0;
+  }
+  return n;
+}
+
 }  // namespace
 
-Sums lower_sums(const Function& f, bool relaxed) {
+std::int64_t& most_adds() {
+  static std::int64_t n = std::int64_t{1} << 30;
+  return n;
+}
+
+Sums lower_sums(const Function& f, bool relaxed, bool many) {
   const Uniformity u(f);
   const std::vector<Accumulates> accumulates = analyse_accumulates(f, u);
   Sums out;
@@ -212,6 +255,14 @@ Sums lower_sums(const Function& f, bool relaxed) {
   Rewriter r(f, b);
   r.copy_signature();
   std::map<std::uint32_t, std::pair<MemoryId, std::vector<int>>> limbs;  // by old memory
+  std::vector<char> carries(f.memories.size(), many);
+  std::vector<std::int64_t> adds(f.memories.size());
+  for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
+    if (f.ops[o].code != Opcode::accumulate || !u.nesting.region[o].valid()) continue;
+    const std::int64_t n = rounds(f, u.nesting, OpId{o});
+    carries[f.ops[o].memory.index] |= n == 0;
+    adds[f.ops[o].memory.index] += n;
+  }
   int position = 0;
   for (const Parameter& p : f.parameters) {
     if (p.kind != Parameter::Kind::memory) continue;
@@ -224,6 +275,7 @@ Sums lower_sums(const Function& f, bool relaxed) {
     if (count == 0) continue;
     const MemoryId m = b.memory_parameter(DType::i64, 2, Role::inout, "sums_" + p.name);
     limbs[p.memory.index] = {m, std::move(first)};
+    if (!carries[p.memory.index]) out.adds = std::max(out.adds, adds[p.memory.index]);
     out.targets.push_back({here, count, finish(f[p.memory], f.name, f.loc)});
   }
   r.hook = [&](Rewriter& rw, OpId id) {
@@ -244,7 +296,7 @@ Sums lower_sums(const Function& f, bool relaxed) {
     if (to != limbs.end() && to->second.second[op.leaf] >= 0) {
       Expr element = {&b, at[0]};
       for (int a = 1; a < m.rank; ++a) element = element * Expr{&b, b.extent(here, a)} + Expr{&b, at[static_cast<std::size_t>(a)]};
-      add_exactly(b, to->second.first, to->second.second[op.leaf], element.v, v);
+      add_exactly(b, to->second.first, to->second.second[op.leaf], element.v, v, carries[op.memory.index] != 0);
       return true;
     }
     if (!is_half(t)) return false;

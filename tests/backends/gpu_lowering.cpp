@@ -138,6 +138,74 @@ TEST_CASE("sums of floats by many threads are exact and rounded once in any orde
   exact_sums<double>();
 }
 
+TEST_CASE("limbs that many threads fill carry on before they overflow", "[backends][gpu]") {
+  constexpr int kMany = 500;
+  std::mt19937 random(5);
+  std::vector<std::uint32_t> order(kMany);
+  std::iota(order.begin(), order.end(), 0u);
+  std::shuffle(order.begin(), order.end(), random);
+  Data x(DType::f32, {kMany}), to(DType::i32, {kMany}), y(DType::f32, {1});
+  double sum = 0;
+  for (int k = 0; k < kMany; ++k) {
+    // The largest part of a limb, and, at an order of threads that is random, some of the other sign.
+    x.as<float>()[k] = std::ldexp(std::nextafter(2.0f, 0.0f), 105 - 127) * (k % 7 == 0 ? -1.0f : 1.0f);
+    sum += static_cast<double>(x.as<float>()[k]);
+  }
+  // As if 2^31 adds had been there before: a limb at its brim, and as much less in the one above. Together they are nothing.
+  const int limb = (105 - 1) / 32;
+  for (const std::int64_t brim : {std::int64_t{1} << 60, std::numeric_limits<std::int64_t>::max() - 0xfffffffe}) {
+    const auto with = [&](bool many) {
+      const gpu::Sums s = gpu::lower_sums(scatter(DType::f32, 1), false, many);
+      Data limbs(DType::i64, {s.targets[0].limbs, 1});
+      const std::int64_t full = brim & ~std::int64_t{0xffffffff};
+      limbs.as<std::int64_t>()[limb] = full;
+      limbs.as<std::int64_t>()[limb + 1] = -(full >> 32);
+      std::vector<Data> data = {x, to, y, limbs};
+      std::vector<EvalMemory> memories;
+      for (Data& d : data) memories.push_back({d.bytes.data(), d.extent});
+      EvalOptions options;
+      options.thread_order = order;
+      evaluate_kernel(s.kernel, {kMany, 1, 1}, memories, {}, options);
+      evaluate_kernel(s.targets[0].finish, {1, 1, 1}, std::vector<EvalMemory>{memories[2], memories[3]}, {});
+      return data[2].as<float>()[0];
+    };
+    CHECK(with(true) == static_cast<float>(sum));
+    CHECK((with(false) == static_cast<float>(sum)) == (brim == std::int64_t{1} << 60));  // the other one overflows
+  }
+}
+
+TEST_CASE("sums of unknown length and launches of many threads use limbs that carry on", "[backends][gpu]") {
+  CHECK(gpu::lower_sums(scatter(DType::f32, 1), false).adds == 1);
+  CHECK(gpu::lower_sums(scatter(DType::f32, 1), false, true).adds == 0);
+  const auto loop = [](auto rounds) {
+    return fluxion::kernel("rounds", [=](fluxion::In<int> n, fluxion::Accum<float> sum) {
+      for ([[maybe_unused]] auto r : fluxion::range(rounds(n))) sum[n[fluxion::index()]] += 1.0f;
+    });
+  };
+  CHECK(gpu::lower_sums(*loop([](auto&) { return 5; }).function(), false).adds == 5);
+  CHECK(gpu::lower_sums(*loop([](auto& n) -> fluxion::Int { return n[0]; }).function(), false).adds == 0);
+  CHECK(gpu::lower_sums(*loop([](auto&) { return 1 << 21; }).function(), false).adds == 0);
+}
+
+TEST_CASE("a launch of more adds than limbs hold gives the same", "[backends][gpu]") {
+  constexpr int kMany = 300, kBins = 3;
+  Data x(DType::f32, {kMany}), to(DType::i32, {kMany}), y(DType::f32, {kBins});
+  x.fill();
+  for (int k = 0; k < kMany; ++k) to.as<int>()[k] = k % kBins;
+  for (const auto& device : devices()) {
+    INFO(device->name());
+    const auto code = device->compile(scatter(DType::f32, kBins), {});
+    std::vector<Data> plain = {x, to, y}, many = {x, to, y};
+    run(*device, *code, {kMany, 1, 1}, plain, {});
+    const std::int64_t before = gpu::most_adds();
+    gpu::most_adds() = kMany - 1;
+    run(*device, *code, {kMany, 1, 1}, many, {});
+    gpu::most_adds() = before;
+    CHECK(plain[2].bytes == many[2].bytes);
+    CHECK(many[2].as<float>()[0] != 0);
+  }
+}
+
 TEST_CASE("the border of a stencil's adjoint has threads of its own and no element meets two", "[backends][gpu]") {
   auto near = fluxion::kernel("near", [](fluxion::In<double, 2> x, fluxion::Out<double, 2> y) {
     auto [r, q] = fluxion::index<2>();
