@@ -10,7 +10,10 @@ namespace fluxion::cuda {
 
 Api load(const char* name) {
   void* const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (!library) throw DeviceError({}, fmt::format("device cuda: {} is not there; install NVIDIA's driver (450 or newer)", name));
+  if (!library) {
+    const char* why = dlerror();
+    throw DeviceError({}, fmt::format("device cuda: {}; install NVIDIA's driver (450 or newer)", why ? why : name));
+  }
   Api api;
   std::string missing;
 #define FLUXION_LOAD(name, symbol, parameters)                             \

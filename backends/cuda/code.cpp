@@ -51,7 +51,8 @@ gpu::Limits limits(int threads) {
   l.exact = {true, true, true, true, true, true};
   l.threads = threads;
   l.shared = kSharedBytes;
-  l.at_once = std::int64_t{1} << 35;  // 2^31 blocks of 32 at least
+  l.at_once = std::int64_t{1} << 35;  // less than 2^31 blocks of 32 at least
+  l.units = 0x7fffffff;
   l.subgroups = true;
   return l;
 }

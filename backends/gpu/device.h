@@ -48,6 +48,7 @@ struct Limits {
   int threads = 0;           // of a group
   std::int64_t shared = 0;   // bytes of shared memory
   std::int64_t at_once = 0;  // threads of a piece
+  std::int64_t units = 0;    // groups of a piece
   bool subgroups = false;    // code may hold subgroup ops where no thread of a group is missing,
   int subgroup_step = 1;     // in groups of a multiple of this many threads
 };

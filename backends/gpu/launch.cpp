@@ -282,7 +282,7 @@ void KernelCode::dispatch(Code& code, const Function& kernel, const std::array<s
   for (std::size_t a = 0; a < 3; ++a)
     if (groups && kernel.group[a] > 0) piece.units[a] = domain[a] / kernel.group[a];
   const std::int64_t slab = piece.units[1] * piece.units[2], per_unit = groups ? group_threads(kernel) : 1;
-  const std::int64_t most = device_.limits().at_once / per_unit;
+  const std::int64_t most = groups ? std::min(device_.limits().at_once / per_unit, device_.limits().units) : device_.limits().at_once;
   if (slab > most)
     throw DeviceError(
         kernel.loc, fmt::format("kernel \"{}\": a slab of {} x {} threads is more than a {} device is given at once; launch it over parts",

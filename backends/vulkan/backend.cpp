@@ -46,7 +46,7 @@ class VulkanDevice final : public gpu::Device {
     limits_.exact = {t.fma32, t.fma64, t.div32, t.div64, t.sqrt32, t.sqrt64};
     limits_.threads = gpu_.threads_limit();
     limits_.shared = gpu_.shared_limit();
-    limits_.at_once = kRow * kRows;  // groups may have one thread
+    limits_.at_once = limits_.units = kRow * kRows;
     limits_.subgroups = t.subgroup == kSubgroupSize;
     limits_.subgroup_step = kSubgroupSize;
   }

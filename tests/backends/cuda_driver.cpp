@@ -76,7 +76,8 @@ TEST_CASE("the newest GPU is taken unless one is asked for", "[backends][cuda][f
 TEST_CASE("a driver that is missing or too old or finds nothing is a clear error", "[backends][cuda][fake_cuda]") {
   {
     const Setting library("FLUXION_CUDA_LIBRARY", "libno_such_cuda.so.1");
-    CHECK_THROWS_WITH(cuda::open_backend(), Contains("libno_such_cuda.so.1 is not there") && Contains("install NVIDIA's driver"));
+    CHECK_THROWS_WITH(cuda::open_backend(),
+                      Contains("libno_such_cuda.so.1: cannot open shared object file") && Contains("install NVIDIA's driver"));
   }
   {
     const Setting library("FLUXION_CUDA_LIBRARY", "libm.so.6");
@@ -138,8 +139,13 @@ TEST_CASE("launches on a CUDA device have blocks that fill it and reach every po
   CHECK(left("fakeModules") == 3);
   const std::int64_t many = std::int64_t{1} << 33;
   CHECK(launched(*on, *three, {1 << 20, 1 << 10, 1 << 3}, 8) == std::vector<std::int64_t>{(many + 191) / 192, 192, 0, many, 0});
+  // More groups of one thread than a grid has blocks: in pieces, of which this is the last.
+  const auto single = on->compile(writes(2, {1, 1, 0}), {});
+  CHECK(launched(*on, *single, {65537, 65536, 1}, 8) ==
+        std::vector<std::int64_t>{3 * 65536, 1, std::int64_t{65534} * 65536, std::int64_t{65537} * 65536, 0});
+  CHECK(left("fakeModules") == 6);  // with indices of 64 bits, as beyond 2^31 threads and elements
   CHECK(launched(*on, *one, {10, 1, 1}, std::int64_t{1} << 31) == std::vector<std::int64_t>{1, 32, 0, 10, 0});
-  CHECK(left("fakeModules") == 5);  // with indices of 64 bits
+  CHECK(left("fakeModules") == 7);
 }
 
 TEST_CASE("memory that runs out on a CUDA device is said with sizes and nothing is left behind", "[backends][cuda][fake_cuda]") {

@@ -111,7 +111,7 @@ API cuOccupancyMaxPotentialBlockSize(int* grid, int* block, void*, std::size_t (
 /// Checks the launch as the driver would, and writes it to its first array: blocks, threads, the first three parameters.
 API cuLaunchKernel(void*, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, void*, void** parameters,
                    void**) {
-  if (gx == 0 || gy != 1 || gz != 1 || bx == 0 || bx > 1024 || by != 1 || bz != 1) return 1;
+  if (gx == 0 || gx > 0x7fffffff || gy != 1 || gz != 1 || bx == 0 || bx > 1024 || by != 1 || bz != 1) return 1;
   if (fails("cuLaunchKernel")) return 701;
   auto* out = reinterpret_cast<std::int64_t*>(*static_cast<Pointer*>(parameters[6]));
   out[0] = gx, out[1] = bx;
