@@ -21,9 +21,17 @@ inline constexpr Result kSuccess = 0, kOutOfMemory = 2, kNoDevice = 100, kEccErr
                         kOutOfResources = 701;
 // Attributes of devices (cuDeviceGetAttribute), memory pools, streams, events, the JIT compiler.
 inline constexpr int kMaxThreadsPerBlock = 1, kMaxSharedPerBlock = 8, kMultiprocessors = 16, kMajor = 75, kMinor = 76, kMemoryPools = 115;
-inline constexpr int kPoolReleaseThreshold = 4;
+inline constexpr int kPoolReleaseThreshold = 4, kPinned = 1, kOnDevice = 1;
 inline constexpr unsigned kStreamNonBlocking = 1, kEventDisableTiming = 2;
 inline constexpr int kJitErrorLog = 5, kJitErrorLogSize = 6;
+
+/// CUmemPoolProps: 88 bytes, zeros but for these.
+struct PoolProperties {
+  int allocation = kPinned, handles = 0, location = kOnDevice;
+  Ordinal device = 0;
+  unsigned char rest[72] = {};
+};
+static_assert(sizeof(PoolProperties) == 88);
 
 // name of the member, symbol, parameters; those of the second list may be missing
 // clang-format off
@@ -39,15 +47,19 @@ inline constexpr int kJitErrorLog = 5, kJitErrorLogSize = 6;
   X(DeviceGetAttribute, "cuDeviceGetAttribute", (int* value, int attribute, Ordinal device)) \
   X(DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (Context* context, Ordinal device)) \
   X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (Ordinal device)) \
-  X(CtxSetCurrent, "cuCtxSetCurrent", (Context context)) \
+  X(CtxPushCurrent, "cuCtxPushCurrent_v2", (Context context)) \
+  X(CtxPopCurrent, "cuCtxPopCurrent_v2", (Context* context)) \
   X(StreamCreate, "cuStreamCreate", (Stream* stream, unsigned flags)) \
+  X(StreamDestroy, "cuStreamDestroy_v2", (Stream stream)) \
   X(StreamQuery, "cuStreamQuery", (Stream stream)) \
   X(EventCreate, "cuEventCreate", (Event* event, unsigned flags)) \
+  X(EventDestroy, "cuEventDestroy_v2", (Event event)) \
   X(EventRecord, "cuEventRecord", (Event event, Stream stream)) \
   X(EventQuery, "cuEventQuery", (Event event)) \
   X(MemAlloc, "cuMemAlloc_v2", (Pointer* at, std::size_t bytes)) \
   X(MemFree, "cuMemFree_v2", (Pointer at)) \
   X(MemHostAlloc, "cuMemHostAlloc", (void** at, std::size_t bytes, unsigned flags)) \
+  X(MemFreeHost, "cuMemFreeHost", (void* at)) \
   X(MemcpyHtoDAsync, "cuMemcpyHtoDAsync_v2", (Pointer to, const void* from, std::size_t bytes, Stream stream)) \
   X(MemcpyDtoHAsync, "cuMemcpyDtoHAsync_v2", (void* to, Pointer from, std::size_t bytes, Stream stream)) \
   X(MemcpyDtoDAsync, "cuMemcpyDtoDAsync_v2", (Pointer to, Pointer from, std::size_t bytes, Stream stream)) \
@@ -63,9 +75,10 @@ inline constexpr int kJitErrorLog = 5, kJitErrorLogSize = 6;
     (Entry entry, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, Stream stream, \
      void** parameters, void** extra))
 #define FLUXION_CUDA_OPTIONAL(X) \
-  X(MemAllocAsync, "cuMemAllocAsync", (Pointer* at, std::size_t bytes, Stream stream)) \
+  X(MemAllocFromPoolAsync, "cuMemAllocFromPoolAsync", (Pointer* at, std::size_t bytes, Pool pool, Stream stream)) \
   X(MemFreeAsync, "cuMemFreeAsync", (Pointer at, Stream stream)) \
-  X(DeviceGetDefaultMemPool, "cuDeviceGetDefaultMemPool", (Pool* pool, Ordinal device)) \
+  X(MemPoolCreate, "cuMemPoolCreate", (Pool* pool, const PoolProperties* properties)) \
+  X(MemPoolDestroy, "cuMemPoolDestroy", (Pool pool)) \
   X(MemPoolSetAttribute, "cuMemPoolSetAttribute", (Pool pool, int attribute, void* value)) \
   X(MemPoolTrimTo, "cuMemPoolTrimTo", (Pool pool, std::size_t bytes))
 // clang-format on
@@ -76,7 +89,9 @@ struct Api {
   FLUXION_CUDA_NEEDED(FLUXION_MEMBER)
   FLUXION_CUDA_OPTIONAL(FLUXION_MEMBER)
 #undef FLUXION_MEMBER
-  bool pools() const { return MemAllocAsync && MemFreeAsync && DeviceGetDefaultMemPool && MemPoolSetAttribute && MemPoolTrimTo; }
+  bool pools() const {
+    return MemAllocFromPoolAsync && MemFreeAsync && MemPoolCreate && MemPoolDestroy && MemPoolSetAttribute && MemPoolTrimTo;
+  }
 };
 
 /// Opens `library` and finds everything. Throws DeviceError, which says what is missing.

@@ -38,14 +38,40 @@ Gpu::Gpu() : cu_(cuda::load(library())) {
                                       driver_ / 1000, driver_ % 1000 / 10));
   choose_device();
   check(cu_.DevicePrimaryCtxRetain(&context_, device_), "the device cannot be opened");
-  enter();
-  check(cu_.StreamCreate(&stream_, kStreamNonBlocking), "no stream");
-  if (cu_.pools() && attribute(kMemoryPools, device_)) {
-    check(cu_.DeviceGetDefaultMemPool(&pool_, device_), "no memory pool");
-    std::uint64_t all = ~std::uint64_t{0};  // freed memory stays with us until somebody asks for it
-    check(cu_.MemPoolSetAttribute(pool_, kPoolReleaseThreshold, &all), "no memory pool");
+  try {
+    const Use use(*this);
+    check(cu_.StreamCreate(&stream_, kStreamNonBlocking), "no stream");
+    if (cu_.pools() && attribute(kMemoryPools, device_)) {
+      // Not the device's own, which others in the process may use too.
+      PoolProperties properties;
+      properties.device = device_;
+      check(cu_.MemPoolCreate(&pool_, &properties), "no memory pool");
+      std::uint64_t all = ~std::uint64_t{0};  // freed memory stays with us until somebody asks for it
+      check(cu_.MemPoolSetAttribute(pool_, kPoolReleaseThreshold, &all), "no memory pool");
+    }
+    make_staging();
+  } catch (...) {
+    close();
+    throw;
   }
-  make_staging();
+}
+
+Gpu::~Gpu() { close(); }
+
+void Gpu::close() noexcept {
+  // A lost context frees nothing, and what hangs would be waited for.
+  if (lost_ || cu_.CtxPushCurrent(context_) != kSuccess) return;
+  for (const Slot& s : slots_) {
+    if (s.done) cu_.EventDestroy(s.done);
+    cu_.MemFreeHost(s.data);
+  }
+  for (const Event e : marks_) cu_.EventDestroy(e);
+  for (const Event e : unused_marks_) cu_.EventDestroy(e);
+  if (stream_) cu_.StreamDestroy(stream_);
+  if (pool_) cu_.MemPoolDestroy(pool_);
+  Context before = nullptr;
+  cu_.CtxPopCurrent(&before);
+  cu_.DevicePrimaryCtxRelease(device_);
 }
 
 int Gpu::attribute(int which, Ordinal device) const {
@@ -116,21 +142,26 @@ void Gpu::check(Result r, const char* what) {
   if (r != kSuccess) fail(r, what);
 }
 
-void Gpu::enter() {
-  if (lost_) throw DeviceError({}, fmt::format("device cuda ({}): the device is lost; start the program again", name_));
-  check(cu_.CtxSetCurrent(context_), "the device cannot be used");
+Gpu::Use::Use(Gpu& gpu) : gpu_(gpu), lock_(gpu.mutex_) {
+  if (gpu.lost_) throw DeviceError({}, fmt::format("device cuda ({}): the device is lost; start the program again", gpu.name_));
+  gpu.check(gpu.cu_.CtxPushCurrent(gpu.context_), "the device cannot be used");
+}
+Gpu::Use::~Use() {
+  Context ours = nullptr;
+  gpu_.cu_.CtxPopCurrent(&ours);
 }
 
 void Gpu::wait_for(const std::function<Result()>& query) {
   using Clock = std::chrono::steady_clock;
   const char* text = std::getenv("FLUXION_TIMEOUT");
   const long long n = text ? std::atoll(text) : 0;
-  const auto start = Clock::now();
+  auto start = Clock::now();
   const auto seconds = std::chrono::seconds(n > 0 ? n : 300);
   for (auto pause = std::chrono::microseconds(0);;) {
     const Result r = query();
     if (r == kSuccess) return;
     if (r != kNotReady) fail(r, "what runs there has failed");
+    if (reached_mark()) start = Clock::now();
     const auto passed = Clock::now() - start;
     if (passed > seconds) {
       lost_ = true;
@@ -143,15 +174,40 @@ void Gpu::wait_for(const std::function<Result()>& query) {
   }
 }
 
+bool Gpu::reached_mark() {
+  if (marks_.empty() || cu_.EventQuery(marks_.front()) != kSuccess) return false;
+  unused_marks_.push_back(marks_.front());
+  marks_.pop_front();
+  return true;
+}
+
+void Gpu::queued() {
+  constexpr int kBetween = 128;
+  constexpr std::size_t kMarks = 4;  // 640 calls at most; the driver's queue has about 1000
+  if (++since_mark_ < kBetween) return;
+  since_mark_ = 0;
+  if (unused_marks_.empty()) {
+    Event e = nullptr;
+    check(cu_.EventCreate(&e, kEventDisableTiming), "no event");
+    unused_marks_.push_back(e);
+  }
+  check(cu_.EventRecord(unused_marks_.back(), stream_), "a mark among what runs");
+  marks_.push_back(unused_marks_.back());
+  unused_marks_.pop_back();
+  while (marks_.size() > kMarks) {
+    const Event first = marks_.front();
+    wait_for([&] { return marks_.front() == first ? cu_.EventQuery(first) : kSuccess; });
+    reached_mark();
+  }
+}
+
 void Gpu::wait() {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   wait_for([&] { return cu_.StreamQuery(stream_); });
 }
 
 Loaded Gpu::load(const std::string& ptx, const std::string& entry, const std::string& kernel, int most) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   std::string log(8192, '\0');
   int options[] = {kJitErrorLog, kJitErrorLogSize};
   void* values[] = {log.data(), reinterpret_cast<void*>(log.size())};
@@ -177,6 +233,7 @@ Loaded Gpu::load(const std::string& ptx, const std::string& entry, const std::st
 void Gpu::unload(const Loaded& code) noexcept {
   if (!code.module || lost_) return;
   try {
+    const Use use(*this);
     wait();
     cu_.ModuleUnload(code.module);
   } catch (const DeviceError&) {  // whoever waits next is told
@@ -184,11 +241,11 @@ void Gpu::unload(const Loaded& code) noexcept {
 }
 
 void Gpu::launch(const Loaded& code, std::uint64_t blocks, int block, void** parameters) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   check(cu_.LaunchKernel(code.entry, static_cast<unsigned>(blocks), 1, 1, static_cast<unsigned>(block), 1, 1, 0, stream_, parameters,
                          nullptr),
         "a kernel cannot be launched");
+  queued();
 }
 
 }  // namespace fluxion::cuda

@@ -2,6 +2,7 @@
 // from the host waits. All members may be called from several threads.
 #pragma once
 #include <atomic>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -24,6 +25,7 @@ class FLUXION_API Gpu {
   /// Throws DeviceError, which says what is missing.
   Gpu();
   Gpu(const Gpu&) = delete;
+  ~Gpu();
 
   std::string description() const;
   std::vector<std::string> features() const;
@@ -56,6 +58,18 @@ class FLUXION_API Gpu {
     bool busy = false;
   };
 
+  /// A call: alone, in the device's context, after which the caller's is the thread's again.
+  class Use {
+   public:
+    explicit Use(Gpu& gpu);
+    ~Use();
+    Use(const Use&) = delete;
+
+   private:
+    Gpu& gpu_;
+    const std::lock_guard<std::recursive_mutex> lock_;
+  };
+
   std::recursive_mutex mutex_;
   Api cu_;
   Ordinal device_ = 0;
@@ -64,6 +78,9 @@ class FLUXION_API Gpu {
   Pool pool_ = nullptr;
   std::vector<Slot> slots_;  // none where the host has no memory to pin
   std::size_t next_slot_ = 0;
+  std::deque<Event> marks_;          // in the stream: after every so many calls
+  std::vector<Event> unused_marks_;  // events for more of them
+  int since_mark_ = 0;
   std::string name_, arch_;
   int number_ = 0, driver_ = 0, major_ = 0, minor_ = 0, multiprocessors_ = 1, threads_limit_ = 1024;
   std::size_t heap_ = 0;
@@ -73,12 +90,14 @@ class FLUXION_API Gpu {
   void choose_device();
   void make_staging();
   int attribute(int which, Ordinal device) const;
-  void enter();  // the context is this thread's, and the device is not lost
+  void close() noexcept;
   void check(Result r, const char* what);
   [[noreturn]] void fail(Result r, const char* what);
-  /// Until `query` says no more that something runs.
+  /// Until `query` says no more that something runs. What takes too long is one part of what runs, from mark to mark.
   void wait_for(const std::function<Result()>& query);
-  Slot& slot();  // the next one, once it is free
+  bool reached_mark();
+  void queued();  // a call has been: the driver's queue must not run full, since then it is the driver that waits
+  Slot& slot();   // the next one, once it is free
 };
 
 }  // namespace fluxion::cuda

@@ -19,8 +19,8 @@ void Gpu::make_staging() {
     void* data = nullptr;
     if (cu_.MemHostAlloc(&data, kSlotBytes, 0) != kSuccess) return;  // the driver copies by itself then
     s.data = static_cast<std::byte*>(data);
-    check(cu_.EventCreate(&s.done, kEventDisableTiming), "no event");
     slots_.push_back(s);
+    check(cu_.EventCreate(&slots_.back().done, kEventDisableTiming), "no event");
   }
 }
 
@@ -32,10 +32,9 @@ Gpu::Slot& Gpu::slot() {
 }
 
 Pointer Gpu::allocate(std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   Pointer at = 0;
-  const auto attempt = [&] { return pool_ ? cu_.MemAllocAsync(&at, bytes, stream_) : cu_.MemAlloc(&at, bytes); };
+  const auto attempt = [&] { return pool_ ? cu_.MemAllocFromPoolAsync(&at, bytes, pool_, stream_) : cu_.MemAlloc(&at, bytes); };
   Result r = attempt();
   if (r == kOutOfMemory) {  // what has been freed may not have gone back yet
     wait();
@@ -44,23 +43,25 @@ Pointer Gpu::allocate(std::size_t bytes) {
   }
   if (r == kOutOfMemory) return 0;
   check(r, "memory cannot be allocated");
+  queued();
   in_use_ += bytes;
   return at;
 }
 
 void Gpu::free(Pointer at, std::size_t bytes) noexcept {
-  const std::lock_guard lock(mutex_);
   if (!at) return;
   in_use_ -= bytes;
-  if (lost_ || cu_.CtxSetCurrent(context_) != kSuccess) return;
-  // What fails here fails again where somebody can be told.
-  if (pool_) cu_.MemFreeAsync(at, stream_);
-  else cu_.MemFree(at);
+  try {
+    const Use use(*this);
+    // What fails here fails again where somebody can be told.
+    if (pool_) cu_.MemFreeAsync(at, stream_);
+    else cu_.MemFree(at);
+  } catch (const DeviceError&) {  // the device is lost, and all its memory
+  }
 }
 
 void Gpu::write(Pointer to, const void* from, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   if (slots_.empty()) {  // not pinned: the driver has its own copy when this returns
     check(cu_.MemcpyHtoDAsync(to, from, bytes, stream_), "a copy to the device");
     return;
@@ -77,8 +78,7 @@ void Gpu::write(Pointer to, const void* from, std::size_t bytes) {
 }
 
 void Gpu::read(void* to, Pointer from, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   if (slots_.empty()) {
     check(cu_.MemcpyDtoHAsync(to, from, bytes, stream_), "a copy from the device");
     return wait();
@@ -109,15 +109,17 @@ void Gpu::read(void* to, Pointer from, std::size_t bytes) {
 }
 
 void Gpu::copy(Pointer to, Pointer from, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  enter();
-  if (to != from && bytes > 0) check(cu_.MemcpyDtoDAsync(to, from, bytes, stream_), "a copy on the device");
+  const Use use(*this);
+  if (to != from && bytes > 0) {
+    check(cu_.MemcpyDtoDAsync(to, from, bytes, stream_), "a copy on the device");
+    queued();
+  }
 }
 
 void Gpu::fill(Pointer to, const void* element, std::size_t size, std::size_t bytes) {
-  const std::lock_guard lock(mutex_);
-  enter();
+  const Use use(*this);
   if (bytes == 0) return;
+  queued();
   const auto* e = static_cast<const unsigned char*>(element);
   const bool one_byte = std::all_of(e, e + size, [&](unsigned char b) { return b == e[0]; });
   if (!one_byte && size == 2 && to % 2 == 0 && bytes % 2 == 0) {

@@ -201,6 +201,19 @@ TEST_CASE("work that does not end or fails on a CUDA device ends the device and 
     CHECK_THROWS_WITH(on->wait(), Contains("has not ended in 1 s; set FLUXION_TIMEOUT"));
     CHECK_THROWS_WITH(on->wait(), Contains("the device is lost; start the program again"));
   }
+  {
+    // Before the driver's queue is full, so that it is not the driver that waits.
+    const auto on = cuda::open_backend();
+    const auto one = on->compile(writes(1), {});
+    void* at = on->allocate(64);
+    const ArrayArgument array{at, {8, 1, 1}};
+    const Setting hang("FAKE_CUDA_HANG", "1"), timeout("FLUXION_TIMEOUT", "1");
+    int launches = 0;
+    FailureSlot failure;
+    for (; launches < 1000 && failure.empty(); ++launches) one->run({{8, 1, 1}, std::span(&array, 1), {}}, failure);
+    CHECK(launches < 800);
+    CHECK_THROWS_WITH(failure.rethrow(), Contains("has not ended in 1 s"));
+  }
   const auto on = cuda::open_backend();
   void* at = on->allocate(64);
   {
@@ -209,4 +222,23 @@ TEST_CASE("work that does not end or fails on a CUDA device ends the device and 
   }
   CHECK_THROWS_WITH(on->allocate(64), Contains("the device is lost"));
   on->free(at, 64);  // says nothing
+}
+
+TEST_CASE("a CUDA device that is closed or cannot be opened leaves nothing behind and no context", "[backends][cuda][fake_cuda]") {
+  const Fake fake;
+  const int before = left("fakeHeld");
+  {
+    const auto on = cuda::open_backend();
+    CHECK(left("fakeHeld") > before);
+    const auto code = on->compile(writes(1), {});
+    for (int k = 0; k < 1000; ++k) launched(*on, *code, {8, 1, 1}, 8);
+    CHECK(left("fakeContexts") == 0);
+  }
+  CHECK(left("fakeHeld") == before);
+  {
+    const Setting fail("FAKE_CUDA_FAIL", "cuEventCreate");
+    CHECK_THROWS_WITH(cuda::open_backend(), Contains("no event"));
+  }
+  CHECK(left("fakeHeld") == before);
+  CHECK(left("fakeContexts") == 0);
 }

@@ -26,7 +26,7 @@ bool fails(const char* function) {
   return text && std::strcmp(text, function) == 0;
 }
 constexpr int kOutOfMemory = 2, kInvalidPtx = 218, kNotReady = 600, kIllegalAddress = 700;
-int g_modules = 0, g_streams = 0;
+int g_modules = 0, g_streams = 0, g_held = 0, g_contexts = 0;
 }  // namespace
 
 #define API extern "C" __attribute__((visibility("default"))) int
@@ -49,12 +49,18 @@ API cuDeviceGetAttribute(int* value, int attribute, int device) {
   *value = attribute == 1 ? 1024 : attribute == 16 ? 4 : attribute == 75 ? (device ? 9 : 7) : attribute == 76 ? (device ? 0 : 5) : 1;
   return 0;
 }
-API cuDevicePrimaryCtxRetain(void** context, int) { return *context = context, 0; }
-API cuDevicePrimaryCtxRelease_v2(int) { return 0; }
-API cuCtxSetCurrent(void*) { return 0; }
-API cuStreamCreate(void** stream, unsigned) { return *stream = &g_streams, ++g_streams, 0; }
+API cuDevicePrimaryCtxRetain(void** context, int) { return *context = &g_held, ++g_held, 0; }
+API cuDevicePrimaryCtxRelease_v2(int) { return --g_held, 0; }
+API cuCtxPushCurrent_v2(void*) { return ++g_contexts, 0; }
+API cuCtxPopCurrent_v2(void** context) { return *context = &g_held, --g_contexts, 0; }
+API cuStreamCreate(void** stream, unsigned) { return *stream = &g_streams, ++g_streams, ++g_held, 0; }
+API cuStreamDestroy_v2(void*) { return --g_held, 0; }
 API cuStreamQuery(void*) { return number("FAKE_CUDA_HANG", 0) ? kNotReady : fails("cuStreamQuery") ? kIllegalAddress : 0; }
-API cuEventCreate(void** event, unsigned) { return *event = event, 0; }
+API cuEventCreate(void** event, unsigned) {
+  if (fails("cuEventCreate")) return kOutOfMemory;
+  return *event = new char, ++g_held, 0;
+}
+API cuEventDestroy_v2(void* event) { return delete static_cast<char*>(event), --g_held, 0; }
 API cuEventRecord(void*, void*) { return 0; }
 API cuEventQuery(void*) { return cuStreamQuery(nullptr); }
 API cuMemAlloc_v2(Pointer* at, std::size_t bytes) {
@@ -68,15 +74,21 @@ API cuMemFree_v2(Pointer at) {
   std::free(reinterpret_cast<void*>(at));
   return 0;
 }
-API cuMemAllocAsync(Pointer* at, std::size_t bytes, void*) { return cuMemAlloc_v2(at, bytes); }
+API cuMemAllocFromPoolAsync(Pointer* at, std::size_t bytes, void*, void*) { return cuMemAlloc_v2(at, bytes); }
 API cuMemFreeAsync(Pointer at, void*) { return cuMemFree_v2(at); }
-API cuDeviceGetDefaultMemPool(void** pool, int) { return *pool = pool, 0; }
+API cuMemPoolCreate(void** pool, const void* properties) {
+  const auto* p = static_cast<const int*>(properties);  // pinned memory, no handles, on device 0 or 1
+  if (p[0] != 1 || p[1] != 0 || p[2] != 1 || p[3] < 0 || p[3] > 1) return 1;
+  return *pool = pool, ++g_held, 0;
+}
+API cuMemPoolDestroy(void*) { return --g_held, 0; }
 API cuMemPoolSetAttribute(void*, int, void*) { return 0; }
 API cuMemPoolTrimTo(void*, std::size_t) { return 0; }
 API cuMemHostAlloc(void** at, std::size_t bytes, unsigned) {
   if (fails("cuMemHostAlloc")) return kOutOfMemory;
-  return *at = std::malloc(bytes), 0;
+  return *at = std::malloc(bytes), ++g_held, 0;
 }
+API cuMemFreeHost(void* at) { return std::free(at), --g_held, 0; }
 API cuMemcpyHtoDAsync_v2(Pointer to, const void* from, std::size_t n, void*) {
   return std::memcpy(reinterpret_cast<void*>(to), from, n), 0;
 }
@@ -120,4 +132,8 @@ API cuLaunchKernel(void*, unsigned gx, unsigned gy, unsigned gz, unsigned bx, un
 }
 /// For the tests: what is left.
 API fakeModules() { return g_modules; }
+/// Contexts, streams, events, pools, pinned memory.
+API fakeHeld() { return g_held; }
+/// Contexts that are current.
+API fakeContexts() { return g_contexts; }
 API fakeBlocks() { return static_cast<int>(blocks().size()); }
