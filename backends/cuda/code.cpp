@@ -53,7 +53,7 @@ gpu::Limits limits(int threads) {
   l.shared = kSharedBytes;
   l.at_once = std::int64_t{1} << 35;  // less than 2^31 blocks of 32 at least
   l.units = 0x7fffffff;
-  l.subgroups = true;
+  l.subgroups = l.warp_sums = true;
   return l;
 }
 

@@ -19,6 +19,7 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const PtxOptions& opti
       values_(f.values.size()),
       places_(f.memories.size()),
       written_(f.memories.size()),
+      together_(f),
       threads_(group_threads(f)) {
   for (const Region& r : f.regions)
     for (OpId o : r.ops) {
@@ -121,6 +122,9 @@ void Emitter::prologue() {
   Node* unit = as_number(special(in::nvvm_read_ptx_sreg_ctaid_x));
   if (!groups) unit = b_.CreateAdd(b_.CreateMul(unit, as_number(special(in::nvvm_read_ptx_sreg_ntid_x))), as_number(lane_));
   unit = b_.CreateAdd(unit, as_number(first));
+  whole_ = groups ? b_.getInt1(threads_ % kSubgroupSize == 0)
+                  : b_.CreateICmpUGE(b_.CreateAdd(b_.CreateSub(as_number(end), unit), as_number(b_.CreateAnd(lane_, 31))),
+                                     as_number(b_.getInt32(kSubgroupSize)));
   thread_ = b_.CreateTrunc(unit, b_.getInt32Ty());
   if (groups) thread_ = b_.CreateAdd(b_.CreateMul(thread_, b_.getInt32(static_cast<std::uint32_t>(threads_))), lane_);
   // Whole groups leave, so that no barrier misses a thread.
@@ -170,7 +174,7 @@ void Emitter::op(OpId id) {
     case Opcode::bitcast: return set(bitcast(value(op.operands[0]), f_.type(op.operands[0]).dtype(), f_.type(op.results[0]).dtype()));
     case Opcode::load: return set(load_op(op));
     case Opcode::store: return store_op(op, value(op.operands.back()));
-    case Opcode::accumulate: return void(atomic_op(op, Atomic::add));
+    case Opcode::accumulate: return warp_sums(id) ? warp_sum(op) : void(atomic_op(op, Atomic::add));
     case Opcode::atomic: return set(atomic_op(op, static_cast<Atomic>(op.kind)));
     case Opcode::extent: {
       const Memory& m = f_[op.memory];

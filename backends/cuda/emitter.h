@@ -1,11 +1,12 @@
-// The state of one emission, shared by emit.cpp (structure), emit_ops.cpp (elementwise), emit_memory.cpp, emit_atomic.cpp and
-// emit_group.cpp. A bool is i1 as a value and i8 in memory; halves are their bits.
+// The state of one emission, shared by emit.cpp (structure), emit_ops.cpp (elementwise), emit_memory.cpp, emit_atomic.cpp,
+// emit_warp_sum.cpp and emit_group.cpp. A bool is i1 as a value and i8 in memory; halves are their bits.
 #pragma once
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 
 #include <functional>
 
+#include "gpu/together.h"
 #include "ptx.h"
 
 namespace fluxion::cuda {
@@ -36,8 +37,10 @@ class Emitter {
   std::vector<Place> places_;  // by memory
   std::vector<char> written_;  // by memory: threads of the launch do
   bool meets_ = false;         // threads of a group wait for each other
+  const gpu::Together together_;
   std::array<Node*, 3> domain_{}, group_{}, index_{};
   Node *report_ = nullptr, *thread_ = nullptr, *lane_ = nullptr;  // thread_: in the launch; lane_: in the block
+  Node* whole_ = nullptr;                                         // no thread of this warp is missing
   int threads_ = 0;                                               // of a group
   std::uint32_t next_site_ = 0;
   int most_values_ = 0;
@@ -79,6 +82,10 @@ class Emitter {
   Node* combine(Atomic kind, DType t, Node* old, Node* v);
   Node* smaller(DType t, Node* a, Node* b);
   Node* larger(DType t, Node* a, Node* b);
+
+  // ---- emit_warp_sum.cpp
+  bool warp_sums(OpId o) const;  // all threads of a warp come by, and those that add to one place can be added up first
+  void warp_sum(const Op& op);
 
   // ---- emit_group.cpp
   Node* subgroup_op(const Op& op);

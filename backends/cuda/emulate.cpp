@@ -24,7 +24,7 @@ namespace {
 
 using Body = void (*)(const std::uint64_t* words);
 enum class At : std::uint8_t { running, barrier, shuffle, end };
-enum How : std::uint32_t { butterfly, from_lane, up, down };
+enum How : std::uint32_t { butterfly, from_lane, up, down, ballot };
 
 struct Fiber {
   ucontext_t context{};
@@ -81,6 +81,10 @@ void exchange(std::span<Fiber> warp) {
     if (f.site != warp[static_cast<std::size_t>(__builtin_ctz(there))].site || f.mask != all) parted("shuffle");
     std::uint32_t from = f.how == butterfly ? k ^ f.lane : f.how == from_lane ? f.lane & 31 : f.how == up ? k - f.lane : k + f.lane;
     if (from > 31) from = k;
+    if (f.how == ballot) {
+      for (std::uint32_t j = 0; j < warp.size(); ++j) result[k] |= (there >> j & 1 ? warp[j].value : 0) << j;
+      continue;
+    }
     constexpr std::uint32_t kUndefined = 0xdeadbeef;
     result[k] = from < 32 && there >> from & 1 ? warp[from].value : kUndefined;
   }
@@ -166,6 +170,13 @@ bool adapt(llvm::Module& module, llvm::Function& entry) {
       case in::nvvm_shfl_sync_idx_i32: made = shuffled(from_lane); break;
       case in::nvvm_shfl_sync_up_i32: made = shuffled(up); break;
       case in::nvvm_shfl_sync_down_i32: made = shuffled(down); break;
+      case in::nvvm_vote_ballot_sync:
+        meets = true;
+        made = call(
+            shuffle,
+            {b.getInt32(site++), b.getInt32(ballot), c->getArgOperand(0), b.CreateZExt(c->getArgOperand(1), b.getInt32Ty()), b.getInt32(0)},
+            true);
+        break;
       case in::nvvm_barrier0:
         call(barrier, {b.getInt32(site++)}, false);
         meets = true;

@@ -129,7 +129,7 @@ int parameter_bytes(const Function& kernel) {
 }
 
 gpu::Plan plan(const Function& f, const CompileOptions& options, bool many) {
-  return gpu::make_plan(f, options, {true, true, true, true, true, true}, /*subgroups=*/true, many);
+  return gpu::make_plan(f, options, {true, true, true, true, true, true}, {.subgroups = true, .warp_sums = true, .many = many});
 }
 
 std::string ptx(const Function& kernel, const PtxOptions& options) {

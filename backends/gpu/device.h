@@ -51,6 +51,7 @@ struct Limits {
   std::int64_t units = 0;    // groups of a piece
   bool subgroups = false;    // code may hold subgroup ops where no thread of a group is missing,
   int subgroup_step = 1;     // in groups of a multiple of this many threads
+  bool warp_sums = false;    // see PlanOptions
 };
 
 class Device {

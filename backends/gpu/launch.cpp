@@ -62,7 +62,9 @@ KernelCode::KernelCode(Device& device, const Function& f, const CompileOptions& 
       f_(f),
       options_(options),
       plan_(make_plan(f, options, device.limits().exact,
-                      device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0, many)) {
+                      {.subgroups = device.limits().subgroups && group_threads(f) % device.limits().subgroup_step == 0,
+                       .warp_sums = device.limits().warp_sums,
+                       .many = many})) {
   for (const Stage& s : plan_.stages) {
     if (plan_.host.empty()) plan_.host = device.lacks(s.kernel);
     if (plan_.host.empty() && s.count) plan_.host = device.lacks(*s.count);

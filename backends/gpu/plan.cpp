@@ -22,7 +22,7 @@ Function finished(const Function& f, const Exact& exact) { return dce(cse(fold(l
 
 }  // namespace
 
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups, bool many) {
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, const PlanOptions& how) {
   Plan plan;
   if (calls_host(kernel)) plan.host = "it calls a host function";
   if (options.race) plan.host = "races are looked for by the evaluator";
@@ -38,7 +38,7 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
   for (const Parameter& p : kernel.parameters) arrays += p.kind == Parameter::Kind::memory;
   std::vector<Stage> last;
   for (const auto& [phase, beyond] : phases) {
-    Sums sums = lower_sums(phase, options.relaxed, many);
+    Sums sums = lower_sums(phase, {.relaxed = options.relaxed, .many = how.many, .warps = how.warp_sums});
     plan.adds = std::max(plan.adds, sums.adds);
     Stage stage;
     stage.beyond = beyond;
@@ -56,7 +56,7 @@ Plan make_plan(const Function& kernel, const CompileOptions& options, const Exac
       last.push_back(std::move(add));
     }
     plan.longest = std::min(plan.longest, std::int64_t{1} << std::max(0, 32 - sums.shift));
-    Function now = lower_meets(sums.kernel, subgroups);
+    Function now = lower_meets(sums.kernel, how.subgroups);
     if (has_sequences(now)) {
       Tapes tapes = lower_sequences(now);
       stage.tapes = true;

@@ -38,8 +38,11 @@ struct Plan {
   std::int64_t adds = 0;  // see sums.h; where a launch may have more than most_adds(), another plan is needed, for `many`
 };
 
-/// `subgroups`: the device's subgroups are the language's, and code has their ops where no thread of a group is missing.
-/// `many`: any number of adds to one element.
-Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, bool subgroups = false, bool many = false);
+struct PlanOptions {
+  bool subgroups = false;  // the device's are the language's, and code has their ops where no thread of a group is missing
+  bool warp_sums = false;  // code adds up what the threads of a warp add to one place
+  bool many = false;       // any number of adds to one element
+};
+Plan make_plan(const Function& kernel, const CompileOptions& options, const Exact& exact, const PlanOptions& how = {});
 
 }  // namespace fluxion::gpu

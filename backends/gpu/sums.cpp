@@ -2,11 +2,13 @@
 #include "sums.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 
 #include "common/access.h"
 #include "fluxion/expr.h"
 #include "fluxion/rewrite.h"
+#include "together.h"
 
 namespace fluxion::gpu {
 namespace {
@@ -61,46 +63,47 @@ void add_and_carry(Builder& b, MemoryId limbs, const Values& at, const Values& a
         [] { return Values{}; });
 }
 
-// `carry`: more parts may come than a limb holds.
-void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId value, bool carry) {
+// `carry`: more parts may come than a limb holds. `together`: without branches, so that parts may be 0.
+void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId value, bool carry, bool together) {
   if (is_half(b.function().type(value).dtype())) value = b.convert(value, DType::f32);
   const Expr v = {&b, value};
   const Format& f = format_of(v.type());
   const Expr u = v.as(f.bits), e = ((u >> f.mantissa) & f.field).to(DType::i32);
-  const auto nothing = [] { return Values{}; };
   const auto at = [&](Expr limb) { return Values{(limb + first).v, element}; };
-  b.if_((e == f.field).v,
+  const auto when = [&](Expr condition, bool always, const std::function<void()>& body) {
+    if (always) return body();
+    b.if_(
+        condition.v,
         [&] {
-          const Expr kind = select(v != v, lit(e, kNan), select(v > 0.0, lit(e, kPlus), lit(e, kMinus))).to(DType::i64);
-          const ValueId operand[] = {kind.v};
-          b.atomic(Atomic::bit_or, limbs, at(lit(e, f.limbs)), operand);
+          body();
           return Values{};
         },
-        [&] {
-          Expr m = (u & ((std::int64_t{1} << f.mantissa) - 1)).to(DType::u64);
-          m = select(e == 0, m, m | (std::int64_t{1} << f.mantissa));
-          const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
-          const auto put = [&](int k, Expr part) {
-            const Expr wide = part.as(DType::i64);
-            const Expr signed_part = select(v < 0.0, -wide, wide);
-            if (carry) add_and_carry(b, limbs, at(limb + k), at(limb + (k + 1)), signed_part);
-            else b.accumulate(limbs, at(limb + k), signed_part.v);
-            return Values{};
-          };
-          b.if_((m != 0).v,
-                [&] {
-                  put(0, (m << s) & kLow);
-                  const Expr middle = f.real == DType::f32 ? (m << s) >> 32 : (m >> (lit(s, 32) - s)) & kLow;
-                  b.if_((middle != 0).v, [&] { return put(1, middle); }, nothing);
-                  if (f.real == DType::f64) {
-                    const Expr high = (m >> 32) >> (lit(s, 32) - s);
-                    b.if_((high != 0).v, [&] { return put(2, high); }, nothing);
-                  }
-                  return Values{};
-                },
-                nothing);
-          return Values{};
-        });
+        [] { return Values{}; });
+  };
+  const Expr special = e == f.field;
+  when(special, false, [&] {
+    const Expr kind = select(v != v, lit(e, kNan), select(v > 0.0, lit(e, kPlus), lit(e, kMinus))).to(DType::i64);
+    const ValueId operand[] = {kind.v};
+    b.atomic(Atomic::bit_or, limbs, at(lit(e, f.limbs)), operand);
+  });
+  Expr m = (u & ((std::int64_t{1} << f.mantissa) - 1)).to(DType::u64);
+  m = select(special, lit(m, 0), select(e == 0, m, m | (std::int64_t{1} << f.mantissa)));
+  const auto put_all = [&] {
+    const Expr position = select(e == 0, lit(e, 0), e - 1), limb = position >> 5, s = (position & 31).to(DType::u64);
+    const auto put = [&](int k, Expr part) {
+      const Expr wide = part.as(DType::i64);
+      const Expr signed_part = select(v < 0.0, -wide, wide);
+      if (carry) add_and_carry(b, limbs, at(limb + k), at(limb + (k + 1)), signed_part);
+      else b.accumulate(limbs, at(limb + k), signed_part.v);
+    };
+    put(0, (m << s) & kLow);
+    const Expr middle = f.real == DType::f32 ? (m << s) >> 32 : (m >> (lit(s, 32) - s)) & kLow;
+    when(middle != 0, together, [&] { put(1, middle); });
+    if (f.real == DType::f32) return;
+    const Expr high = (m >> 32) >> (lit(s, 32) - s);
+    when(high != 0, together, [&] { put(2, high); });
+  };
+  when(m != 0, together, put_all);
 }
 
 // The sum in `n` limbs from `first` on, rounded to nearest even, and whether there is anything.
@@ -247,15 +250,16 @@ std::int64_t& most_adds() {
   return n;
 }
 
-Sums lower_sums(const Function& f, bool relaxed, bool many) {
+Sums lower_sums(const Function& f, const SumsOptions& options) {
   const Uniformity u(f);
+  const Together together(f);
   const std::vector<Accumulates> accumulates = analyse_accumulates(f, u);
   Sums out;
   Builder b(out.kernel);
   Rewriter r(f, b);
   r.copy_signature();
   std::map<std::uint32_t, std::pair<MemoryId, std::vector<int>>> limbs;  // by old memory
-  std::vector<char> carries(f.memories.size(), many);
+  std::vector<char> carries(f.memories.size(), options.many);
   std::vector<std::int64_t> adds(f.memories.size());
   for (std::uint32_t o = 0; o < f.ops.size(); ++o) {
     if (f.ops[o].code != Opcode::accumulate || !u.nesting.region[o].valid()) continue;
@@ -269,7 +273,7 @@ Sums lower_sums(const Function& f, bool relaxed, bool many) {
     const int here = position++;
     const Accumulates& a = accumulates[p.memory.index];
     if (a.sites > 0 && a.own) out.shift = std::max(out.shift, a.shift);
-    if (a.sites == 0 || a.own || !a.only || relaxed) continue;
+    if (a.sites == 0 || a.own || !a.only || options.relaxed) continue;
     int count = 0;
     std::vector<int> first = first_limbs(f[p.memory].element, count);
     if (count == 0) continue;
@@ -296,7 +300,10 @@ Sums lower_sums(const Function& f, bool relaxed, bool many) {
     if (to != limbs.end() && to->second.second[op.leaf] >= 0) {
       Expr element = {&b, at[0]};
       for (int a = 1; a < m.rank; ++a) element = element * Expr{&b, b.extent(here, a)} + Expr{&b, at[static_cast<std::size_t>(a)]};
-      add_exactly(b, to->second.first, to->second.second[op.leaf], element.v, v, carries[op.memory.index] != 0);
+      const bool carry = carries[op.memory.index] != 0;
+      bool warp = options.warps && !carry && together.come_by(id);
+      for (std::size_t k = 0; k + 1 < op.operands.size(); ++k) warp &= together.same(op.operands[k]);
+      add_exactly(b, to->second.first, to->second.second[op.leaf], element.v, v, carry, warp);
       return true;
     }
     if (!is_half(t)) return false;

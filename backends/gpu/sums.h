@@ -23,8 +23,12 @@ struct Sums {
   std::int64_t adds = 0;  // at most, of a thread to the elements of one target; 0: any number is right
   int shift = 0;          // an axis longer than 2^(32 - shift) makes threads meet that seem to own elements
 };
-/// `many`: limbs carry on, whatever the number of adds.
-FLUXION_API Sums lower_sums(const Function& f, bool relaxed, bool many = false);
+struct SumsOptions {
+  bool relaxed = false;  // in any order
+  bool many = false;     // limbs carry on, whatever the number of adds
+  bool warps = false;    // where all threads of a warp add to one element, they do without branches, so that code can add up theirs first
+};
+FLUXION_API Sums lower_sums(const Function& f, const SumsOptions& options);
 
 /// Adds to one element by a launch that limbs hold without carrying on: 2^30 unless a test changes it.
 FLUXION_API std::int64_t& most_adds();

@@ -33,7 +33,7 @@ ExportedStage emit_stage(const Function& kernel, bool fast) {
 
 ExportedGpuCode export_spirv(const ExportItem& item) {
   constexpr gpu::Exact kExact{true, true, true, true, true, true};
-  return gpu::export_stages(item, gpu::make_plan(item.kernel, item.options, kExact, /*subgroups=*/false, /*many=*/true), "SPIR-V",
+  return gpu::export_stages(item, gpu::make_plan(item.kernel, item.options, kExact, {.many = true}), "SPIR-V",
                             [&](const Function& f) { return vulkan::emit_stage(f, item.options.fast); });
 }
 

@@ -55,7 +55,7 @@ class FLUXION_API Gpu {
   /// `cache`: what a pipeline of the same code had, of any process; it is ignored where it is of another device or driver.
   Pipeline pipeline(const Words& code, std::string_view cache, int subgroup = 0);
   void destroy(Pipeline p);
-  /// `words`: as emit.h says. `push`: they are push constants. At most kWorkgroups.
+  /// `words`: as emit.h says. `push`: they are push constants. At most kRow * kRows of them.
   void dispatch(const Pipeline& p, std::span<const std::uint64_t> words, bool push, std::uint64_t workgroups);
 
   /// How work has come to the device.

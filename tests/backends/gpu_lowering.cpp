@@ -100,7 +100,7 @@ std::vector<Data> summed(const gpu::Sums& s, std::vector<Data> data, std::int64_
 
 template <class T> void exact_sums() {
   constexpr int kMany = 600, kBins = 7;
-  const gpu::Sums s = gpu::lower_sums(scatter(dtype_of<T>, kBins), false);
+  const gpu::Sums s = gpu::lower_sums(scatter(dtype_of<T>, kBins), {});
   verify(s.kernel);
   REQUIRE(s.targets.size() == 1);
   verify(s.targets[0].finish);
@@ -155,7 +155,7 @@ TEST_CASE("limbs that many threads fill carry on before they overflow", "[backen
   const int limb = (105 - 1) / 32;
   for (const std::int64_t brim : {std::int64_t{1} << 60, std::numeric_limits<std::int64_t>::max() - 0xfffffffe}) {
     const auto with = [&](bool many) {
-      const gpu::Sums s = gpu::lower_sums(scatter(DType::f32, 1), false, many);
+      const gpu::Sums s = gpu::lower_sums(scatter(DType::f32, 1), {.many = many});
       Data limbs(DType::i64, {s.targets[0].limbs, 1});
       const std::int64_t full = brim & ~std::int64_t{0xffffffff};
       limbs.as<std::int64_t>()[limb] = full;
@@ -175,16 +175,16 @@ TEST_CASE("limbs that many threads fill carry on before they overflow", "[backen
 }
 
 TEST_CASE("sums of unknown length and launches of many threads use limbs that carry on", "[backends][gpu]") {
-  CHECK(gpu::lower_sums(scatter(DType::f32, 1), false).adds == 1);
-  CHECK(gpu::lower_sums(scatter(DType::f32, 1), false, true).adds == 0);
+  CHECK(gpu::lower_sums(scatter(DType::f32, 1), {}).adds == 1);
+  CHECK(gpu::lower_sums(scatter(DType::f32, 1), {.many = true}).adds == 0);
   const auto loop = [](auto rounds) {
     return fluxion::kernel("rounds", [=](fluxion::In<int> n, fluxion::Accum<float> sum) {
       for ([[maybe_unused]] auto r : fluxion::range(rounds(n))) sum[n[fluxion::index()]] += 1.0f;
     });
   };
-  CHECK(gpu::lower_sums(*loop([](auto&) { return 5; }).function(), false).adds == 5);
-  CHECK(gpu::lower_sums(*loop([](auto& n) -> fluxion::Int { return n[0]; }).function(), false).adds == 0);
-  CHECK(gpu::lower_sums(*loop([](auto&) { return 1 << 21; }).function(), false).adds == 0);
+  CHECK(gpu::lower_sums(*loop([](auto&) { return 5; }).function(), {}).adds == 5);
+  CHECK(gpu::lower_sums(*loop([](auto& n) -> fluxion::Int { return n[0]; }).function(), {}).adds == 0);
+  CHECK(gpu::lower_sums(*loop([](auto&) { return 1 << 21; }).function(), {}).adds == 0);
 }
 
 TEST_CASE("a launch of more adds than limbs hold gives the same", "[backends][gpu]") {
@@ -214,7 +214,7 @@ TEST_CASE("the border of a stencil's adjoint has threads of its own and no eleme
   const std::vector<Gathered> phases = gather_sums(*fluxion::vjp(near).function(), AddCost::of_threads);
   REQUIRE(phases.size() == 1);
   CHECK(phases[0].beyond == std::array<int, 3>{3, 3, 0});
-  CHECK(gpu::lower_sums(phases[0].kernel, false).targets.empty());
+  CHECK(gpu::lower_sums(phases[0].kernel, {}).targets.empty());
   // So far away, the border would be more than the domain: limbs.
   auto far = fluxion::kernel("far", [](fluxion::In<double> x, fluxion::Out<double> y) {
     auto i = fluxion::index();
@@ -223,7 +223,7 @@ TEST_CASE("the border of a stencil's adjoint has threads of its own and no eleme
   const std::vector<Gathered> wide = gather_sums(*fluxion::vjp(far).function(), AddCost::of_threads);
   REQUIRE(wide.size() == 1);
   CHECK(wide[0].beyond == std::array<int, 3>{});
-  CHECK(gpu::lower_sums(wide[0].kernel, false).targets.size() == 1);
+  CHECK(gpu::lower_sums(wide[0].kernel, {}).targets.size() == 1);
 }
 
 TEST_CASE("sequences on tapes hold what they held, and what they need is counted before", "[backends][gpu]") {
