@@ -123,7 +123,7 @@ TEST_CASE("second derivatives of a Poisson solve are those of the solution", "[j
   CHECK(report.ok);
 }
 
-TEST_CASE("the memory of the derivative of a solve does not depend on its iterations", "[jit]") {
+TEST_CASE("the memory of the derivative of a solve does not depend on its iterations", "[jit][memory]") {
   const auto f = field(1, -1, 1, 48), k = field(2, 0.5, 2, 48);
   std::int64_t bytes[2], least = std::int64_t{48} * 48 * 8;
   int next = 0;
@@ -138,7 +138,7 @@ TEST_CASE("the memory of the derivative of a solve does not depend on its iterat
   CHECK(bytes[1] >= least);
 }
 
-TEST_CASE("a solver inside a time loop is differentiated with and without checkpoints", "[jit]") {
+TEST_CASE("a solver inside a time loop is differentiated with and without checkpoints", "[jit][memory]") {
   const auto solve = fx::cg(poisson(), {.tolerance = 1e-12});
   const auto heat = fx::program("heat", [solve](B2 u0, B2 k) {
     auto u = fx::copy(u0);

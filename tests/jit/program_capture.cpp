@@ -391,7 +391,8 @@ TEST_CASE("a failing check inside a program reports its line", "[jit][program]")
   });
   const auto y = dev.zeros<float>(2);
   CHECK_THROWS_WITH((p(y), y.host()), Catch::Contains("program_capture.cpp") && Catch::Contains("too large: 3"));
-  CHECK(y.host()[0] == 3.f);
+  // The evaluator works on values, and writes none of them after an error.
+  CHECK(y.host()[0] == (dev.name() == "reference" ? 0.f : 3.f));
 }
 
 TEST_CASE("twenty thousand small launches inside a program each count", "[jit][program]") {

@@ -98,7 +98,7 @@ TEST_CASE("revolve runs as few iterations again as is possible", "[jit][program]
   }
 }
 
-TEST_CASE("a budget holds from half to a 64th of what keeping everything takes", "[jit][program][checkpoint]") {
+TEST_CASE("a budget holds from half to a 64th of what keeping everything takes", "[jit][program][checkpoint][memory]") {
   const fx::Device dev = fx::Device::best();
   const int n = 500, steps = 2000;
   const auto x = dev.upload(start(n));

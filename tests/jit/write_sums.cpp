@@ -18,7 +18,7 @@ int count(const std::string& text, const std::string& word) {
 
 }  // namespace
 
-TEST_CASE("a gradient that each point adds to once is written and needs no zeros", "[jit][program]") {
+TEST_CASE("a gradient that each point adds to once is written and needs no zeros", "[jit][program][cpu]") {
   const fx::Device cpu = fx::Device::best();
   auto k = fx::kernel("square", [](fx::In<double, 2> x, fx::Out<double, 2> y) {
     auto [i, j] = fx::index<2>();
@@ -97,7 +97,7 @@ TEST_CASE("gradients that take the places of what they are made of are written a
   CHECK(slope.item() == 10 * (1 + 1 + 0.75));
 }
 
-TEST_CASE("a gradient that loops add to once in every place is written and others are added", "[jit][program]") {
+TEST_CASE("a gradient that loops add to once in every place is written and others are added", "[jit][program][cpu]") {
   const fx::Device cpu = fx::Device::best();
   auto all = fx::kernel("all", [](fx::In<double, 2> x, fx::Out<double> y) {
     auto i = fx::index();
