@@ -10,6 +10,27 @@
 
 namespace fluxion::cuda {
 
+namespace {
+
+/// Each thread reads its own element of arrays, then writes its own: a program may write such results in the place of what they are made of.
+bool may_be_in_place(const Function& f) {
+  const Values& index = f[f.body].arguments;
+  bool stored = false;
+  for (OpId o : f[f.body].ops) {
+    const Op& op = f[o];
+    if (!op.regions.empty()) return false;
+    if (!op.memory.valid() || op.code == Opcode::extent) continue;
+    if (op.code != Opcode::load && op.code != Opcode::store) return false;
+    if (op.code == Opcode::load && stored) return false;
+    stored |= op.code == Opcode::store;
+    if (static_cast<std::size_t>(f[op.memory].rank) != index.size() || !std::equal(index.begin(), index.end(), op.operands.begin()))
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 Emitter::Emitter(llvm::Module& module, const Function& f, const PtxOptions& options)
     : f_(f),
       options_(options),
@@ -19,6 +40,7 @@ Emitter::Emitter(llvm::Module& module, const Function& f, const PtxOptions& opti
       values_(f.values.size()),
       places_(f.memories.size()),
       written_(f.memories.size()),
+      in_place_(may_be_in_place(f)),
       together_(f),
       threads_(group_threads(f)) {
   for (const Region& r : f.regions)
@@ -56,15 +78,16 @@ llvm::Function* Emitter::run() {
 void Emitter::signature() {
   std::vector<llvm::Type*> types(3, b_.getInt64Ty());
   types.insert(types.end(), 3, b_.getInt32Ty());
-  // No two arrays of a launch share elements. Of an array that is `noalias` and does not escape, LLVM takes no call to change anything,
-  // not even a barrier, behind which other threads have: there, only what nobody writes is said to be so.
+  // No two arrays of a launch share elements, unless one is written in the place of another. Of an array that is `noalias` and does
+  // not escape, LLVM takes no call to change anything, not even a barrier, behind which other threads have: there, only what nobody
+  // writes is said to be so.
   std::vector<unsigned> alone;
   for (const Parameter& p : f_.parameters) {
     if (p.kind == Parameter::Kind::scalar) {
       types.push_back(memory_type(f_.type(p.value).dtype()));
       continue;
     }
-    if (!meets_ || !written_[p.memory.index]) alone.push_back(static_cast<unsigned>(types.size()));
+    if (!in_place_ && (!meets_ || !written_[p.memory.index])) alone.push_back(static_cast<unsigned>(types.size()));
     types.push_back(b_.getPtrTy(1));
     types.insert(types.end(), static_cast<std::size_t>(f_[p.memory].rank), b_.getInt32Ty());
   }

@@ -122,8 +122,8 @@ llvm::Align Emitter::alignment(const Op& op) const {
 Node* Emitter::load_op(const Op& op) {
   const DType t = leaf_type(op);
   auto* load = b_.CreateAlignedLoad(memory_type(t), pointer(op), alignment(op));
-  // What no thread of the launch writes may come through the read-only cache.
-  if (f_[op.memory].space == Memory::Space::parameter && !written_[op.memory.index])
+  // What no thread of the launch writes may come through the read-only cache. Of a kernel that may write in place nothing is known.
+  if (f_[op.memory].space == Memory::Space::parameter && !written_[op.memory.index] && !in_place_)
     load->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(context_, {}));
   return from_memory(load, t);
 }

@@ -37,6 +37,7 @@ class Emitter {
   std::vector<Place> places_;  // by memory
   std::vector<char> written_;  // by memory: threads of the launch do
   bool meets_ = false;         // threads of a group wait for each other
+  const bool in_place_;        // a result may be in the place of what it is made of
   const gpu::Together together_;
   std::array<Node*, 3> domain_{}, group_{}, index_{};
   Node *report_ = nullptr, *thread_ = nullptr, *lane_ = nullptr;  // thread_: in the launch; lane_: in the block

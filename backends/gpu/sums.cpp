@@ -46,21 +46,29 @@ ValueId added(Builder& b, ValueId old, ValueId v) {
   return b.convert(b.add(b.convert(old, DType::f32), b.convert(v, DType::f32)), t);
 }
 
-// limb += part, |part| < 2^32, by one that many threads add to. Who brings it from one multiple of 2^60 to the next (modulo 2^64) takes
-// that much from it and gives it to the limb above, so that once all have done so it is back in [0, 2^60): that is the number of crossings,
-// less what was taken. In between it may wrap, which addition does not mind.
-void add_and_carry(Builder& b, MemoryId limbs, const Values& at, const Values& above, Expr part) {
-  const ValueId operand[] = {part.v};
-  const Expr old = {&b, b.atomic(Atomic::add, limbs, at, operand)};
-  const Expr crossed = (((old + part) >> kBrim) - (old >> kBrim)) << kBrim;
-  b.if_((crossed != 0).v,
-        [&] {
-          const ValueId taken[] = {(-crossed).v}, given[] = {(crossed >> 32).v};
-          b.atomic(Atomic::add, limbs, at, taken);
-          b.atomic(Atomic::add, limbs, above, given);
-          return Values{};
-        },
-        [] { return Values{}; });
+// Limb `place` += part, |part| < 2^32, where many threads add: who brings a limb from one multiple of 2^60 to the next (modulo 2^64) takes
+// that much from it and gives it to the limb above, in the same way. So once all have done so each limb is back in [0, 2^60): what has
+// been taken is as often 2^60 as it was crossed. In between it may wrap, which addition does not mind. The last limb, `last`, which no
+// part of a number reaches, keeps the sign and what is beyond.
+void add_and_carry(Builder& b, MemoryId limbs, Expr place, int last, ValueId element, Expr part) {
+  const ValueId first[] = {place.v, part.v};
+  const auto add = [&](ValueId to, Expr v) {
+    const ValueId at[] = {to, element}, operand[] = {v.v};
+    return Expr{&b, b.atomic(Atomic::add, limbs, at, operand)};
+  };
+  b.while_(
+      first,
+      [&](const Values& c) {
+        const Expr here = {&b, c[0]}, v = {&b, c[1]}, old = add(c[0], v);
+        const Expr crossed = (((old + v) >> kBrim) - (old >> kBrim)) << kBrim;
+        const Expr taken = select(here < last, crossed, lit(crossed, 0));
+        return std::pair((taken != 0).v, Values{c[0], taken.v});
+      },
+      [&](const Values& c) {
+        const Expr taken = {&b, c[1]};
+        add(c[0], -taken);
+        return Builder::LoopYield{{(Expr{&b, c[0]} + 1).v, (taken >> 32).v}, {}};
+      });
 }
 
 // `carry`: more parts may come than a limb holds. `together`: without branches, so that parts may be 0.
@@ -93,7 +101,7 @@ void add_exactly(Builder& b, MemoryId limbs, int first, ValueId element, ValueId
     const auto put = [&](int k, Expr part) {
       const Expr wide = part.as(DType::i64);
       const Expr signed_part = select(v < 0.0, -wide, wide);
-      if (carry) add_and_carry(b, limbs, at(limb + k), at(limb + (k + 1)), signed_part);
+      if (carry) add_and_carry(b, limbs, limb + (first + k), first + f.limbs - 1, element, signed_part);
       else b.accumulate(limbs, at(limb + k), signed_part.v);
     };
     put(0, (m << s) & kLow);

@@ -4,7 +4,10 @@
 
 namespace fluxion::console {
 
-std::string without_captures(std::string t) {
+namespace {
+
+/// `copies`: set where a capture that is blanked copies.
+std::string blanked(std::string t, bool& copies) {
   int braces = 0;
   char before = '\0';
   for (std::size_t k = 0; k < t.size();) {
@@ -35,6 +38,7 @@ std::string without_captures(std::string t) {
             if (is_word(t[end])) last = end + 1;
           }
           if (!keeps) {
+            copies |= last > begin ? t.substr(begin, last - begin).find('&') == std::string::npos : t.find('=', begin) < end;
             for (std::size_t at = begin; at < std::min(end + 1, close); ++at) t[at] = ' ';
             if (end >= close && t[begin - 1] == ',') t[begin - 1] = ' ';  // the comma before the last one
           }
@@ -49,6 +53,18 @@ std::string without_captures(std::string t) {
     ++k;
   }
   return t;
+}
+
+}  // namespace
+
+std::string without_captures(std::string text) {
+  bool copies = false;
+  return blanked(std::move(text), copies);
+}
+bool captures_copies(const std::string& text) {
+  bool copies = false;
+  blanked(text, copies);
+  return copies;
 }
 
 }  // namespace fluxion::console

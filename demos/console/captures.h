@@ -7,5 +7,7 @@ namespace fluxion::console {
 
 /// `text` with the captures of its outermost lambdas blanked, `[x = 1]` kept. Nothing moves.
 std::string without_captures(std::string text);
+/// One of them was to copy: `[=]` or `[x]`, not `[&]`.
+bool captures_copies(const std::string& text);
 
 }  // namespace fluxion::console

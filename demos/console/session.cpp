@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "captures.h"
 #include "commands.h"
 #include "forms.h"
 #include "guess.h"
@@ -122,6 +123,13 @@ bool Session::item(const Item& item, const std::string& file) {
   Request request;
   request.texts = forms(item, at);
   const bool good = run(std::move(request), true, {}, at);
+  if (good && !told_of_copies_ && captures_copies(item.text)) {
+    told_of_copies_ = true;
+    const std::string note =
+        "note: variables of a session are global, so this lambda sees what they hold when it runs; for a copy write [x = x]\n";
+    record_.warnings += note;
+    print(note, true);
+  }
   // An empty line ends what has no semicolon, whatever comes next.
   if (good) current_.source += item.text + (item.closed ? "\n" : "\n\n");
   if (good && item.closed && defines_main(item.text)) has_main_ = true;

@@ -91,6 +91,7 @@ class Session {
   Entry current_;
   Record record_;
   bool done_ = false, has_main_ = false;
+  bool told_of_copies_ = false;
   int status_ = 0, loading_ = 0;
 };
 

@@ -98,9 +98,9 @@ std::vector<Data> summed(const gpu::Sums& s, std::vector<Data> data, std::int64_
   return data;
 }
 
-template <class T> void exact_sums() {
+template <class T> void exact_sums(bool many) {
   constexpr int kMany = 600, kBins = 7;
-  const gpu::Sums s = gpu::lower_sums(scatter(dtype_of<T>, kBins), {});
+  const gpu::Sums s = gpu::lower_sums(scatter(dtype_of<T>, kBins), {.many = many});
   verify(s.kernel);
   REQUIRE(s.targets.size() == 1);
   verify(s.targets[0].finish);
@@ -134,8 +134,10 @@ template <class T> void exact_sums() {
 }  // namespace
 
 TEST_CASE("sums of floats by many threads are exact and rounded once in any order", "[backends][gpu]") {
-  exact_sums<float>();
-  exact_sums<double>();
+  for (const bool many : {false, true}) {
+    exact_sums<float>(many);
+    exact_sums<double>(many);
+  }
 }
 
 TEST_CASE("limbs that many threads fill carry on before they overflow", "[backends][gpu]") {
@@ -171,6 +173,35 @@ TEST_CASE("limbs that many threads fill carry on before they overflow", "[backen
     };
     CHECK(with(true) == static_cast<float>(sum));
     CHECK((with(false) == static_cast<float>(sum)) == (brim == std::int64_t{1} << 60));  // the other one overflows
+  }
+}
+
+TEST_CASE("limbs that change sign again and again carry on to the right sum", "[backends][gpu]") {
+  // -2^-30, 2^10, 2^-30, -2^10: the limb of the small ones gives to the one above and takes back, which its own numbers cross, too.
+  auto k = fluxion::kernel("turns", [](In<float> x, In<int> n, Accum<float> sum) {
+    for (auto j : range(n[0])) sum[0] += x[j];
+  });
+  std::mt19937 random(11);
+  for (const bool mixed : {false, true}) {
+    constexpr int kMany = 400;
+    Data x(DType::f32, {kMany}), n(DType::i32, {1}), sum(DType::f32, {1});
+    n.as<int>()[0] = kMany;
+    double exact = 0;
+    for (int j = 0; j < kMany; ++j) {
+      const float v = mixed ? std::ldexp(random() % 2 ? 1.0f : -1.0f, static_cast<int>(random() % 100) - 50) : j % 2 ? 0x1p10f : 0x1p-30f;
+      x.as<float>()[j] = mixed || j % 4 == 1 || j % 4 == 2 ? v : -v;
+      exact += static_cast<double>(x.as<float>()[j]);
+    }
+    if (mixed) {  // powers of two up to 2^100 apart: their sum is what is left when each has come twice
+      for (int j = 0; j + 1 < kMany; j += 2) x.as<float>()[j + 1] = -x.as<float>()[j];
+      x.as<float>()[17] = 0x1p-49f, exact = static_cast<double>(x.as<float>()[16]) + 0x1p-49;
+    }
+    for (const auto& device : devices()) {
+      INFO(device->name());
+      std::vector<Data> data = {x, n, sum};
+      run(*device, *device->compile(*k.function(), {}), {1, 1, 1}, data, {});
+      CHECK(data[2].as<float>()[0] == static_cast<float>(exact));
+    }
   }
 }
 

@@ -95,25 +95,26 @@ inline double difference(const Data& a, const Data& b) {
   return worst;
 }
 
-/// The backends that have memory of their own and are present; in the place of a GPU of NVIDIA's the emulated one.
+/// The backends that have memory of their own and are present; in the place of a GPU of NVIDIA's the emulated one. Where FLUXION_DEVICE
+/// names one of them, that one alone, and it must be there.
 inline const std::vector<std::shared_ptr<Backend>>& devices() {
   static const auto list = [] {
+    const char* text = std::getenv("FLUXION_DEVICE");
+    const std::string_view asked = text ? text : "";
+    if (asked == "vulkan") return std::vector{vulkan_backend()};
+    if (asked == "cuda") return std::vector{cuda_backend()};
     std::vector<std::shared_ptr<Backend>> found;
-    try {
-      found.push_back(vulkan_backend());
-    } catch (const DeviceError& e) {
-      const char* asked = std::getenv("FLUXION_DEVICE");
-      if (asked && std::string_view(asked) == "vulkan") throw;
-      std::printf("\nskipped: %s\n", e.what());
-    }
-    try {
-      found.push_back(cuda_backend());
-    } catch (const DeviceError& e) {
-      std::printf("\nskipped: %s\n", e.what());
+    const auto open = [&](auto backend) {
       try {
-        found.push_back(cuda::emulated_backend());
-      } catch (const DeviceError& none) { std::printf("\nskipped: %s\n", none.what()); }
-    }
+        found.push_back(backend());
+        return true;
+      } catch (const DeviceError& e) {
+        std::printf("\nskipped: %s\n", e.what());
+        return false;
+      }
+    };
+    open(vulkan_backend);
+    if (!open(cuda_backend)) open(cuda::emulated_backend);
     return found;
   }();
   return list;

@@ -31,7 +31,7 @@ std::string one_ptx(const Function& f, const std::string& arch = "sm_75", const 
 TEST_CASE("what a kernel only reads comes through the read-only cache and vectors as one access", "[backends][cuda]") {
   auto k = fluxion::kernel("norms", [](In<float4> x, Out<float> y) {
     auto i = index();
-    const auto v = x[i];
+    const auto v = x[i + 1];
     y[i] = v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
   });
   const std::string text = one_ptx(*k.handle().function());
@@ -39,6 +39,16 @@ TEST_CASE("what a kernel only reads comes through the read-only cache and vector
   CHECK(text.find("fma.rn.f32") != std::string::npos);
   CHECK(text.find(".maxntid 256") != std::string::npos);
   CHECK(text.find("div.u32") == std::string::npos);
+}
+
+TEST_CASE("a kernel that may write its result in the place of what it reads promises nothing of either", "[backends][cuda]") {
+  auto own = fluxion::kernel("own", [](In<float4> x, Out<float> y) {
+    const auto v = x[index()];
+    y[index()] = v.x * v.y + v.z * v.w;
+  });
+  const std::string text = one_ptx(*own.function());
+  CHECK(text.find("ld.global.v4.f32") != std::string::npos);
+  CHECK(text.find(".nc") == std::string::npos);
 }
 
 TEST_CASE("sums and products are rounded one by one in PTX", "[backends][cuda]") {

@@ -120,6 +120,8 @@ TEST_CASE("captures of outermost lambdas are blanked and nothing moves", "[conso
   CHECK(without_captures("auto f = [=](int a) { return [=] { return a; }(); };") == "auto f = [ ](int a) { return [=] { return a; }(); };");
   CHECK(without_captures("k([&x, y, z = 3]() {})") == "k([       z = 3]() {})");
   CHECK(without_captures("k([z = f(1, 2), &]() {})") == "k([z = f(1, 2)   ]() {})");
+  for (const char* copies : {"k([=](int a) {})", "k([x] { return x; })", "k([&, x] {})", "k([&x, y]() {})"}) CHECK(captures_copies(copies));
+  for (const char* none : {"k([&](int a) {})", "k([&x] {})", "k([x = x] {})", "k([] {})", "{ k([=] {}); }"}) CHECK(!captures_copies(none));
   CHECK(without_captures("auto [a, b] = p;") == "auto [a, b] = p;");
   CHECK(without_captures("x[i](3)") == "x[i](3)");
   CHECK(without_captures("f(\"[&](\")") == "f(\"[&](\")");

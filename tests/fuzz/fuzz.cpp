@@ -140,6 +140,12 @@ void compare_on(Backend& device) {
   CHECK(failures == 0);
 }
 
+/// Then it must be there.
+bool is_asked_for(std::string_view device) {
+  const char* asked = std::getenv("FLUXION_DEVICE");
+  return asked && device == asked;
+}
+
 }  // namespace
 
 TEST_CASE("random programs and their derivatives run alike in the evaluator and on a Vulkan device", "[fuzz][vulkan]") {
@@ -147,8 +153,7 @@ TEST_CASE("random programs and their derivatives run alike in the evaluator and 
   try {
     vulkan = vulkan_backend();
   } catch (const DeviceError& e) {
-    const char* asked = std::getenv("FLUXION_DEVICE");
-    if (setting("FLUXION_FUZZ_EVERY", 0) || (asked && std::string_view(asked) == "vulkan")) throw;
+    if (setting("FLUXION_FUZZ_EVERY", 0) || is_asked_for("vulkan")) throw;
     std::printf("\nskipped: %s\n", e.what());
   }
   if (vulkan) compare_on(*vulkan);
@@ -159,6 +164,7 @@ TEST_CASE("random programs and their derivatives run alike in the evaluator and 
   try {
     cuda = cuda_backend();
   } catch (const DeviceError& e) {
+    if (is_asked_for("cuda")) throw;
     std::printf("\nskipped: %s; the emulated device is compared instead\n", e.what());
     ::setenv("FLUXION_CUDA_EMULATE", "1", 1);
     try {

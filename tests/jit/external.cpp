@@ -4,6 +4,7 @@
 #include <cmath>
 #include <mutex>
 #include <set>
+#include <thread>
 
 #include "fluxion/ad.h"
 #include "fluxion/passes.h"
@@ -230,6 +231,26 @@ TEST_CASE("what a host function throws is thrown by the call that waits", "[jit]
     CHECK_THROWS_WITH(y.host(), Catch::Contains("no std::exception"));
   }
   CHECK_THROWS_WITH(f(41.0), Catch::Contains("no 41 please"));
+}
+
+TEST_CASE("a launch returns before its work is done", "[jit][external]") {
+  // The work waits for what is said after the launch: one that waited for its work would see nothing of it until it gives up.
+  static std::atomic<bool> returned, seen;
+  returned = seen = false;
+  auto wait = fx::external(
+      "wait",
+      [](float v) {
+        for (int k = 0; k < 10000 && !returned; ++k) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        seen = returned.load();
+        return v + 1;
+      },
+      fx::impure);
+  auto k = fx::kernel("waits", [&](fx::InOut<float> z) { z[fx::index()] = wait(z[fx::index()]); });
+  const auto z = fx::Device::best().zeros<float>(20000);  // few points run at once
+  k.over(20000)(z);
+  returned = true;
+  CHECK(z.host() == std::vector<float>(20000, 1));
+  CHECK(seen);
 }
 
 TEST_CASE("a host function that uses a device is refused instead of waiting for itself", "[jit][external]") {
