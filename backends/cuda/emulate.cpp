@@ -7,6 +7,7 @@
 #include <llvm/IR/IntrinsicInst.h>
 #include <llvm/IR/IntrinsicsNVPTX.h>
 #include <llvm/IR/Module.h>
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdlib>
@@ -27,7 +28,9 @@ enum class At : std::uint8_t { running, barrier, shuffle, end };
 enum How : std::uint32_t { butterfly, from_lane, up, down, ballot };
 
 struct Fiber {
-  ucontext_t context{};
+  ucontext_t context{};  // where it begins
+  jmp_buf here{};        // where it goes on: jumps spare the system call that changing contexts makes
+  bool begun = false;
   std::vector<std::byte> stack;
   At at = At::running;
   std::uint32_t site = 0, how = 0, mask = 0, value = 0, lane = 0;
@@ -39,7 +42,7 @@ struct Block {
   const std::uint64_t* words = nullptr;
   std::uint32_t thread = 0, threads = 0, number = 0;
   std::vector<Fiber> fibers;
-  ucontext_t home{};
+  jmp_buf home{};
 };
 Block* g_block = nullptr;  // under the lock of dispatch()
 
@@ -50,7 +53,14 @@ std::uint32_t block_threads() { return g_block->threads; }
 void pause(At at) {
   Fiber& f = g_block->fibers[g_block->thread];
   f.at = at;
-  swapcontext(&f.context, &g_block->home);
+  if (_setjmp(f.here) == 0) _longjmp(g_block->home, 1);
+}
+// Until it pauses.
+[[gnu::noinline]] void resume(Fiber& f) {
+  if (_setjmp(g_block->home) != 0) return;
+  if (f.begun) _longjmp(f.here, 1);
+  f.begun = true;
+  setcontext(&f.context);
 }
 void barrier(std::uint32_t site) {
   g_block->fibers[g_block->thread].site = site;
@@ -95,29 +105,33 @@ void exchange(std::span<Fiber> warp) {
 // On its own, since the compiler takes getcontext for something that may return twice.
 [[gnu::noinline]] void begin(Fiber& f) {
   f.at = At::running;
+  f.begun = false;
   getcontext(&f.context);
   f.context.uc_stack.ss_sp = f.stack.data();
-  f.context.uc_stack.ss_size = f.stack.size();
+  // Stacks of one size begin at one place of a page: all would have the same lines of the cache.
+  f.context.uc_stack.ss_size = f.stack.size() - static_cast<std::size_t>(&f - g_block->fibers.data()) * 576 % 8192;
   f.context.uc_link = nullptr;
   makecontext(&f.context, start, 0);
 }
 
-void run_fibers(Block& b) {
+/// The first threads of the block.
+void run_fibers(Block& b, std::uint32_t count) {
   constexpr std::size_t kStack = std::size_t{128} << 10;
-  b.fibers.resize(b.threads);
-  for (Fiber& f : b.fibers) {
+  if (b.fibers.size() < count) b.fibers.resize(count);
+  const std::span<Fiber> fibers(b.fibers.data(), count);
+  for (Fiber& f : fibers) {
     if (f.stack.empty()) f.stack.resize(kStack);
     begin(f);
   }
   for (;;) {
-    for (b.thread = 0; b.thread < b.threads; ++b.thread)
-      if (b.fibers[b.thread].at == At::running) swapcontext(&b.home, &b.fibers[b.thread].context);
+    for (b.thread = 0; b.thread < count; ++b.thread)
+      if (fibers[b.thread].at == At::running) resume(fibers[b.thread]);
     std::uint32_t live = 0, waiting = 0;
-    for (const Fiber& f : b.fibers) live += f.at != At::end, waiting += f.at == At::barrier;
+    for (const Fiber& f : fibers) live += f.at != At::end, waiting += f.at == At::barrier;
     if (live == 0) return;
     if (waiting == live) {
       std::int64_t site = -1;
-      for (Fiber& f : b.fibers) {
+      for (Fiber& f : fibers) {
         if (f.at == At::end) continue;
         if (site >= 0 && f.site != site) parted("barrier");
         site = f.site;
@@ -126,8 +140,8 @@ void run_fibers(Block& b) {
       continue;
     }
     bool any = false;
-    for (std::size_t w = 0; w < b.fibers.size(); w += 32) {
-      const std::span<Fiber> warp(&b.fibers[w], std::min<std::size_t>(32, b.fibers.size() - w));
+    for (std::size_t w = 0; w < count; w += 32) {
+      const std::span<Fiber> warp = fibers.subspan(w, std::min<std::size_t>(32, count - w));
       std::size_t here = 0, gone = 0;
       for (const Fiber& f : warp) here += f.at == At::shuffle, gone += f.at == At::end;
       if (here == 0 || here + gone < warp.size()) continue;
@@ -287,8 +301,12 @@ class EmulatedDevice final : public gpu::Device {
     g_block = &block_;
     for (std::int64_t k = 0; k < blocks; ++k) {
       block_.number = static_cast<std::uint32_t>(k);
-      if (v.meets) {
-        run_fibers(block_);
+      // Without groups only whole warps meet; what is beyond the end has nothing to do.
+      std::int64_t live = threads;
+      if (!kernel.has_groups())
+        live = std::min<std::int64_t>(threads, (n - k * threads + kSubgroupSize - 1) / kSubgroupSize * kSubgroupSize);
+      if (v.meets && (kernel.has_groups() || n - k * threads >= kSubgroupSize)) {
+        run_fibers(block_, static_cast<std::uint32_t>(live));
         continue;
       }
       for (block_.thread = 0; block_.thread < block_.threads; ++block_.thread) v.body(words.data());

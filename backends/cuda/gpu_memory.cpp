@@ -56,6 +56,7 @@ void Gpu::free(Pointer at, std::size_t bytes) noexcept {
     // What fails here fails again where somebody can be told.
     if (pool_) cu_.MemFreeAsync(at, stream_);
     else cu_.MemFree(at);
+    queued();
   } catch (const DeviceError&) {  // the device is lost, and all its memory
   }
 }

@@ -227,7 +227,8 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
   }
   const std::span<const std::uint64_t> scalars = s.scalars ? launch.scalars : std::span<const std::uint64_t>();
   if (!s.tapes) return dispatch(*stages_[k].main, s.kernel, domain, arrays, scalars, device_.limits().at_once, failure);
-  const Columns c = columns(k, domain, arrays, scalars);
+  const Columns c = columns(k, domain, arrays, scalars, failure);
+  if (!failure.empty()) return;
   const Borrowed tape4(device_, static_cast<std::size_t>(c.slots[0] * c.threads) * 4, "tapes", f_.name);
   const Borrowed tape8(device_, static_cast<std::size_t>(c.slots[1] * c.threads) * 8, "tapes", f_.name);
   arrays.push_back({tape4.at(), {c.slots[0], c.threads, 1}});
@@ -236,7 +237,7 @@ void KernelCode::run_stage(std::size_t k, const Launch& launch, std::span<const 
 }
 
 KernelCode::Columns KernelCode::columns(std::size_t k, const std::array<std::int64_t, 3>& domain, const std::vector<ArrayArgument>& arrays,
-                                        std::span<const std::uint64_t> scalars) {
+                                        std::span<const std::uint64_t> scalars, FailureSlot& failure) {
   const std::int64_t threads = domain[0] * domain[1] * domain[2];
   const Stage& s = plan_.stages[k];
   const std::size_t room = std::min(kTapeBytes, device_.heap() / 4);
@@ -263,7 +264,6 @@ KernelCode::Columns KernelCode::columns(std::size_t k, const std::array<std::int
     counted.zero();
     std::vector<ArrayArgument> counting = arrays;
     counting.insert(counting.end(), {none, none, {counted.at(), {2, 1, 1}}});
-    FailureSlot failure;
     dispatch(*stages_[k].count, *s.count, domain, counting, scalars, device_.limits().at_once, failure);
     device_.read(peaks, counted.at(), sizeof peaks);
   }

@@ -42,7 +42,7 @@ class KernelCode {
   void run_on_host(const Launch& launch, FailureSlot& failure);
   void run_stage(std::size_t k, const Launch& launch, std::span<const ArrayArgument> sums, FailureSlot& failure);
   Columns columns(std::size_t k, const std::array<std::int64_t, 3>& domain, const std::vector<ArrayArgument>& arrays,
-                  std::span<const std::uint64_t> scalars);
+                  std::span<const std::uint64_t> scalars, FailureSlot& failure);
   void dispatch(Code& code, const Function& kernel, const std::array<std::int64_t, 3>& domain, std::span<const ArrayArgument> arrays,
                 std::span<const std::uint64_t> scalars, std::int64_t at_once, FailureSlot& failure);
   bool collect(const Code& code, const std::byte* report, FailureSlot& failure);

@@ -208,7 +208,12 @@ void Gpu::read(void* to, Address from, std::size_t bytes) {
   for (std::size_t at = 0; at < bytes; at += kCopy) {
     if (parts.size() == 2) take();
     const std::size_t n = std::min(kCopy, bytes - at);
-    const Address staged = allocate(staging_, n);
+    Address staged = allocate(staging_, n);
+    if (!staged) {  // what is on its way, and what is finished, gives its room back
+      while (!parts.empty()) take();
+      wait();
+      staged = allocate(staging_, n);
+    }
     if (!staged) throw DeviceError({}, fmt::format("device vulkan: no {} bytes of host memory for a copy", n));
     copy_command(begin(), staging_, staged, arrays_, from + at, n);
     submit();
