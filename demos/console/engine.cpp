@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <cxxabi.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -16,6 +17,7 @@
 #include "fluxion/console/host.h"
 #include "host/output.h"
 #include "interpreter.h"
+#include "memory_limit.h"
 
 namespace fluxion::console {
 namespace {
@@ -108,6 +110,7 @@ void answer(Interpreter& session, const Request& request, bool direct, Reply& re
       session.run(request.texts, reply);
       wait_for_devices(reply);
       close_output();
+      if (reply.failure == "exception") reply.broken = !can_fork();  // memory may have run out
       return;
     }
     case Request::Verb::complete: reply.names = session.complete(request.texts.empty() ? "" : request.texts[0]); return;
@@ -121,7 +124,27 @@ void answer(Interpreter& session, const Request& request, bool direct, Reply& re
 
 }  // namespace
 
-void serve(int requests, int replies, const EngineOptions& options) {
+namespace {
+
+/// What the code has thrown is in `reply` by then. Anything else that is thrown is the engine's own, which may not be whole any more.
+void answer_safely(Interpreter& session, const Request& request, bool direct, Reply& reply) {
+  const auto fails = [&](const char* kind, const std::exception* e) {
+    close_output();
+    reply.failure = kind;
+    reply.messages = {{"error", e ? e->what() : "the engine failed", {}, 0, 0, 0}};
+    reply.broken = true;
+  };
+  try {
+    answer(session, request, direct, reply);
+  } catch (const Untried& e) { fails("untried", &e); } catch (const std::exception& e) {
+    fails("engine", &e);
+  } catch (const abi::__forced_unwind&) { throw; } catch (...) {
+    fails("engine", nullptr);
+  }
+}
+
+/// To the end of the process.
+void listen(int requests, int replies, const EngineOptions& options) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
@@ -158,7 +181,7 @@ void serve(int requests, int replies, const EngineOptions& options) {
     resume();  // of an interrupt that came too late
     const auto start = std::chrono::steady_clock::now();
     const pid_t self = getpid();
-    answer(*session, *request, options.direct, reply);
+    answer_safely(*session, *request, options.direct, reply);
     if (getpid() != self) {  // a process that the code has forked, and that has come back from it: not ours to go on with
       std::cout.flush();
       std::fflush(nullptr);
@@ -170,6 +193,15 @@ void serve(int requests, int replies, const EngineOptions& options) {
   std::cout.flush();
   std::fflush(nullptr);
   _exit(0);  // the session's destructors are of no use any more, and code that it made may still run in other threads
+}
+
+}  // namespace
+
+void serve(int requests, int replies, const EngineOptions& options) {
+  try {
+    listen(requests, replies, options);
+  } catch (...) {}  // no memory for the reply, say
+  _exit(1);         // above this is the front end, whose part a copy of it must never take
 }
 
 }  // namespace fluxion::console

@@ -18,6 +18,7 @@
 #include "host/output.h"
 #include "interpreter_state.h"
 #include "linkage.h"
+#include "memory_limit.h"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -332,6 +333,7 @@ void Interpreter::run(const std::vector<std::string>& codes, Reply& reply) {
     reply.messages.push_back({"error", link_message(what), {}, 0, 0, 0});
   };
   try {
+    const MemoryLimit limit;
     if (unit->TheModule)
       if (auto error = s.session->Execute(*unit)) link_failed(std::move(error));
     if (!s.body.empty() && reply.failure.empty()) {

@@ -1,6 +1,7 @@
 // A C++ session: text in, effects out. Wraps clang's Interpreter, whose headers are seen by interpreter.cpp and symbols.cpp alone.
 #pragma once
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,11 @@
 namespace fluxion::console {
 
 struct Trial;
+
+/// No copy of the process can be made to try an input in: the session is as before.
+struct Untried : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 /// What is being thrown becomes the failure of `reply`; to be called in a handler.
 void take_exception(Reply& reply);

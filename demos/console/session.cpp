@@ -153,8 +153,23 @@ bool Session::run_main() {
   return answer.reply.failure.empty();
 }
 
-bool Session::run(Request request, bool remembered, const std::string& hint, const Place& at) {
+bool Session::renew() {
+  if (!options_.interactive && !options_.collect) {
+    done_ = true;
+    return false;
+  }
+  replay();
+  return true;
+}
+
+Answer Session::ask(const Request& request) {
   Answer answer = worker_.ask(request);
+  if (answer.reply.failure != "untried" || !renew()) return answer;
+  return worker_.ask(request);
+}
+
+bool Session::run(Request request, bool remembered, const std::string& hint, const Place& at) {
+  Answer answer = ask(request);
   record_.out += answer.out, record_.error += answer.error;
   if (answer.end != Answer::End::replied) return lost(answer);
   record_.values.insert(record_.values.end(), answer.reply.shown.begin(), answer.reply.shown.end());
@@ -182,11 +197,12 @@ bool Session::run(Request request, bool remembered, const std::string& hint, con
   }
   failed(answer.reply.failure, answer.reply.messages);
   if (answer.reply.failure == "Cancelled") status_ = kInterrupted;
+  if (answer.reply.broken) renew();
   return false;
 }
 
 std::vector<std::string> Session::query(const Request& request) {
-  const Answer answer = worker_.ask(request);
+  const Answer answer = ask(request);
   if (answer.end != Answer::End::replied) {
     lost(answer);
     return {};
@@ -199,17 +215,16 @@ std::vector<std::string> Session::query(const Request& request) {
 bool Session::lost(const Answer& answer) {
   std::string why, kind = "crash";
   switch (answer.end) {
-    case Answer::End::crashed: why = fmt::format("the code crashed: {} (signal {})", strsignal(answer.status), answer.status); break;
+    case Answer::End::crashed:
+      why = fmt::format("the code crashed: {} (signal {})", strsignal(answer.status), answer.status);
+      if (answer.status == SIGKILL) why += "; most likely the machine is out of memory";
+      break;
     case Answer::End::exited: why = fmt::format("the code ended the process with status {}", answer.status), kind = "exit"; break;
     default: why = "interrupted: the code did not stop, so its process was ended", kind = "interrupt"; break;
   }
   failed(kind, {{"error", why, {}, 0, 0, 0}});
   status_ = answer.end == Answer::End::crashed ? 128 + answer.status : answer.end == Answer::End::exited ? answer.status : kInterrupted;
-  if (!options_.interactive && !options_.collect) {
-    done_ = true;
-    return false;
-  }
-  replay();
+  renew();
   return false;
 }
 
@@ -231,7 +246,7 @@ void Session::replay() {
         const Answer answer = worker_.ask(step);
         if (answer.end == Answer::End::replied && answer.reply.failure.empty()) continue;
         print(fmt::format("this input does not run again and is dropped:\n{}", entries_[k].source), true);
-        const bool alive = answer.end == Answer::End::replied;
+        const bool alive = answer.end == Answer::End::replied && !answer.reply.broken;
         entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(k));
         if (alive) --k;
         else again = true;

@@ -80,6 +80,10 @@ class Session {
   bool item(const Item& item, const std::string& file);
   void failed(const std::string& kind, const std::vector<Message>& messages);
   bool lost(const Answer& answer);
+  /// Asks the engine. Where it could not try the input, another one is started and asked once more.
+  Answer ask(const Request& request);
+  /// Another engine takes the place of one that cannot go on, where somebody wants to.
+  bool renew();
   void replay();
   void print(const std::string& text, bool error);
 

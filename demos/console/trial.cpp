@@ -100,11 +100,12 @@ Trial attempt(Interpreter::State& s, const std::string& code) {
 
 Trial Interpreter::try_out(const std::string& code) {
   int ends[2];
-  if (pipe(ends) != 0) throw std::runtime_error("no pipe");
+  if (pipe(ends) != 0) throw Untried(std::string("no copy of the process to try the input in: pipe: ") + std::strerror(errno));
   const pid_t child = fork();
   if (child < 0) {
+    const std::string why = std::strerror(errno);
     close(ends[0]), close(ends[1]);
-    throw std::runtime_error("no process to try the input in: fork failed");
+    throw Untried("no copy of the process to try the input in: fork: " + why);
   }
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -97,6 +97,7 @@ std::string pack(const Reply& r) {
   w.text(std::to_string(r.milliseconds));
   w.text(r.echo ? "echo" : "");
   w.text(std::to_string(r.form));
+  w.text(r.broken ? "broken" : "");
   return w.out;
 }
 
@@ -119,6 +120,7 @@ std::optional<Reply> unpack_reply(const std::string& text) {
   r.milliseconds = std::atof(in.text().c_str());
   r.echo = !in.text().empty();
   r.form = in.number();
+  r.broken = !in.text().empty();
   if (!in.good) return {};
   return r;
 }

@@ -36,7 +36,8 @@ struct Message {
 };
 
 struct Reply {
-  /// "" when all went well, else what kind of failure: "compile", "link", "exception", an fx::Error by its class, "check", "command"
+  /// "" when all went well, else what kind of failure: "compile", "link", "exception", an fx::Error by its class, "check", "command",
+  /// "engine", and "untried" where no copy of the process could be made: nothing has run
   std::string failure;
   std::vector<Shown> shown;
   std::vector<Message> messages;
@@ -44,6 +45,7 @@ struct Reply {
   int form = 0;                    // run: which of the texts it was
   std::vector<std::string> names;  // complete: the candidates; variables: name, type, value, and so on
   double milliseconds = 0;
+  bool broken = false;  // the engine is of no use any more: another one is to take its place
 };
 
 std::string pack(const Request& r);
