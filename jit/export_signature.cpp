@@ -35,8 +35,9 @@ void check_parameter_count(const Function& f, const std::vector<std::string>& na
     if (p.name.ends_with("_bar") || p.name.ends_with("_dot")) return;  // a derivative need not have all parameters of its kernel
     if (const auto place = place_of(p.name)) count = std::max(count, place->first + 1);
   }
-  if (names.size() > count)
-    throw KernelError(at, fmt::format("export: {} parameters are named, and the kernel has {}", names.size(), count));
+  if (!names.empty() && names.size() != count)
+    throw KernelError(
+        at, fmt::format("export: {} parameters are named, and the kernel has {}; name all of them, or none", names.size(), count));
 }
 
 int components(LayoutId element) {

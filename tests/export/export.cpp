@@ -272,12 +272,15 @@ TEST_CASE("what cannot be exported is refused with the line and nothing is writt
   CHECK_THROWS_WITH(k.export_to(to, {"z80"}), Contains("no target is named \"z80\"") && Contains("aarch64"));
   CHECK_THROWS_WITH(k.export_to(to, {}), Contains("no target is given"));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.name = "2nd"}), Contains("\"2nd\" is no identifier of C"));
-  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "x"}}), Contains("two parameters are called \"x\""));
+  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "x", "a", "e", "trips"}}),
+                    Contains("two parameters are called \"x\""));
   for (const char* word : {"for", "class", "bool"})
     CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {word}}),
                       Contains("no parameter can be called \"" + std::string(word) + "\""));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "y", "a", "e", "trips", "more"}}),
                     Contains("6 parameters are named, and the kernel has 5"));
+  CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.parameters = {"x", "y"}}),
+                    Contains("2 parameters are named, and the kernel has 5; name all of them, or none"));
   auto whole = fx::kernel("whole", [](fx::In<int> n, fx::Out<int> m) { m[fx::index()] = n[fx::index()] + 1; });
   CHECK_NOTHROW(whole.export_to(folder / "whole", {"native"}, {.parameters = {"n", "m"}, .vjp = true, .jvp = true}));
   CHECK_THROWS_WITH(k.export_to(to, {"native"}, {.tape_bytes = 0}), Contains("tape_bytes is 0"));
@@ -318,7 +321,7 @@ TEST_CASE("the signature describes every function of the files", "[export]") {
     fx::Float3 v = p(i, j);
     h[0] += fx::select(b, v.x * fx::Float(d), q.x + q.y);
   });
-  k.export_to(folder.path.string(), {"x86-64-v3"}, {.parameters = {"points"}});
+  k.export_to(folder.path.string(), {"x86-64-v3"}, {.parameters = {"points", "p1", "p2", "p3", "p4"}});
   const std::string json = text_of(folder / "odd_name_.json"), header = text_of(folder / "odd_name_.h");
   INFO(json << header);
   CHECK_THAT(json, Contains("\"kernel\": \"odd name!\"") && Contains("\"name\": \"odd_name_\""));
