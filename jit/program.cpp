@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "fluxion/ad.h"
@@ -96,7 +97,7 @@ bool ProgramParameter::has_float() const { return float_layout(element); }
 
 ProgramHandle::ProgramHandle(std::string name, std::vector<ProgramParameter> parameters, Body body, Loc at)
     : state_(std::make_shared<State>()) {
-  state_->name = std::move(name);
+  state_->name = state_->full_name = std::move(name);
   state_->parameters = std::move(parameters);
   state_->body = std::move(body);
   state_->at = at;
@@ -112,6 +113,7 @@ namespace {
 template <class S> std::shared_ptr<S> copy_of(const S& s) {
   auto out = std::make_shared<S>();
   out->name = s.name;
+  out->full_name = s.full_name;
   out->parameters = s.parameters;
   out->body = s.body;
   out->at = s.at;
@@ -137,6 +139,8 @@ ProgramHandle ProgramHandle::transformed(Transform t, std::vector<int> wrt, cons
       throw KernelError(out.state_->at,
                         fmt::format("program \"{}\" has a budget from an earlier derivative, which holds for the whole", out.state_->name));
   if (!out.state_->ruled && (state_->vjp_rule || state_->jvp_rule)) out.state_->ruled = state_;
+  constexpr std::array<const char*, 4> kSuffixes = {".value_and_grad", ".vjp", ".jvp", ".vmap"};  // in the order of Transform
+  out.state_->full_name += kSuffixes[static_cast<std::size_t>(t)];
   out.state_->steps.push_back({t, std::move(wrt), checkpoint});
   return out;
 }
@@ -483,7 +487,7 @@ std::vector<ProgramValue> ProgramHandle::inlined(std::span<const Argument> argum
   return out;
 }
 
-const std::string& ProgramHandle::name() const { return made({}).name; }
+const std::string& ProgramHandle::name() const { return made({}).full_name; }
 Loc ProgramHandle::defined() const { return made({}).at; }
 const std::vector<ProgramParameter>& ProgramHandle::parameters() const { return made({}).parameters; }
 std::vector<char> ProgramHandle::scalar_results(std::span<const Argument> arguments, Loc at) const {

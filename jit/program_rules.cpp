@@ -121,7 +121,8 @@ FunctionPointer caller_of(const FunctionPointer& f) {
 ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, std::vector<ProgramParameter> takes,
                                    std::vector<char> scalars, Loc at) const {
   made(at);
-  ProgramHandle out(name(), std::move(takes), Body(), at);
+  ProgramHandle out(made(at).name, std::move(takes), Body(), at);
+  out.state_->full_name = state_->full_name;
   if (state_->steps.empty()) out.state_->body = state_->body;
   else
     out.state_->body = [inner = *this, scalars = std::move(scalars), at](const std::vector<ProgramValue>& values) {

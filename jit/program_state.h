@@ -44,7 +44,8 @@ struct Choice {
 };
 
 struct ProgramHandle::State : std::enable_shared_from_this<ProgramHandle::State> {
-  std::string name;
+  std::string name;                          // of the lambda
+  std::string full_name;                     // with the derivatives that `steps` are: "sim.vjp"
   std::vector<ProgramParameter> parameters;  // of the lambda
   Body body;
   Loc at;

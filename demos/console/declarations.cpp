@@ -51,8 +51,6 @@ void collect(const clang::DeclContext* context, std::vector<clang::NamedDecl*>& 
     } else if (auto* space = llvm::dyn_cast<clang::NamespaceDecl>(d);
                space && (is_wrapper(space) || space->isAnonymousNamespace() || space->isInline())) {
       collect(space, out);
-    } else if (const auto* parts = llvm::dyn_cast<clang::DecompositionDecl>(d)) {
-      for (clang::BindingDecl* b : parts->bindings()) out.push_back(b);
     } else if (const auto* uses = llvm::dyn_cast<clang::BaseUsingDecl>(d)) {
       for (clang::UsingShadowDecl* shadow : uses->shadows()) out.push_back(shadow);
     } else if (auto* named = llvm::dyn_cast<clang::NamedDecl>(d); named && has_name_of_its_own(named)) {

@@ -59,13 +59,27 @@ void wait_for_devices(Reply& reply) {
 /// Variables with their types and values, most of it code of the session itself.
 void list_variables(Interpreter& session, Reply& reply) {
   const auto all = session.names(false);
-  std::string code;
-  for (const auto& v : all) code += "::fluxion::console::variable(\"" + v.name + "\", " + v.name + ");\n";
-  Reply values;
-  if (!all.empty()) {
-    open_output(values, false, true);
-    session.run({kBody + code}, values);
+  const auto shows = [](const Interpreter::Variable& v) { return "::fluxion::console::variable(\"" + v.name + "\", " + v.name + ");\n"; };
+  const auto run = [&](const std::string& code) {
+    Reply one;
+    open_output(one, false, true);
+    session.run({kBody + code}, one);
     close_output();
+    return one;
+  };
+  std::string code;
+  for (const auto& v : all) code += shows(v);
+  Reply values;
+  if (!all.empty()) values = run(code);
+  if (!values.failure.empty()) {  // one of them cannot be shown, such as a name that a namespace has, too: each on its own
+    values = {};
+    for (const auto& v : all) {
+      const Reply one = run(shows(v));
+      if (one.failure.empty()) values.names.insert(values.names.end(), one.names.begin(), one.names.end());
+      else
+        values.names.insert(values.names.end(),
+                            {v.name, "cannot be shown: " + (one.messages.empty() ? one.failure : one.messages[0].text)});
+    }
   }
   for (const auto& v : all) {
     std::string value;

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdlib>
+
 namespace fluxion::console {
 namespace {
 
@@ -23,6 +26,17 @@ std::string place(const Message& m) {
   return m.column > 0 ? fmt::format("{}:{}:{}: ", m.file, m.line, m.column) : std::string();
 }
 
+/// What was instantiated late has no note about where: but clang names a lambda by its place, "(lambda at FILE:LINE:COLUMN)".
+Message named_lambda(const std::string& text) {
+  constexpr std::string_view kMark = "(lambda at ";
+  const std::size_t at = text.rfind(kMark), end = text.find(')', std::min(at, text.size()));
+  if (at == text.npos || end == text.npos) return {};
+  const std::string place = text.substr(at + kMark.size(), end - at - kMark.size());
+  const std::size_t column = place.rfind(':'), line = column == place.npos || column == 0 ? place.npos : place.rfind(':', column - 1);
+  if (line == place.npos) return {};
+  return {"note", {}, place.substr(0, line), std::atoi(place.c_str() + line + 1), std::atoi(place.c_str() + column + 1), 1};
+}
+
 /// The end of a path, as one would include it.
 std::string short_path(const std::string& file) {
   const std::size_t at = file.rfind("/include/");
@@ -38,9 +52,24 @@ Style style(bool colours) {
 
 bool is_wrapping(const Message& m) { return m.file == "<console>" || m.file.starts_with("input_line_"); }
 
+Message origin_of(const std::vector<Message>& messages, std::size_t k, const SourceText& sources) {
+  if (sources.line(messages[k].file, messages[k].line)) return messages[k];
+  std::size_t end = k + 1;
+  while (end < messages.size() && messages[end].level == "note") ++end;
+  for (std::size_t n = end; n-- > k + 1;)
+    if (sources.line(messages[n].file, messages[n].line)) return messages[n];
+  for (std::size_t n = k; n < end; ++n) {
+    const Message lambda = named_lambda(messages[n].text);
+    if (sources.line(lambda.file, lambda.line)) return lambda;
+  }
+  return {};
+}
+
 Message place_of(const std::vector<Message>& messages, const SourceText& sources) {
-  for (const Message& m : messages)
-    if (m.level != "warning" && sources.line(m.file, m.line)) return m;
+  for (std::size_t k = 0; k < messages.size(); ++k) {
+    if (messages[k].level != "error") continue;
+    if (const Message m = origin_of(messages, k, sources); !m.file.empty()) return m;
+  }
   return {};
 }
 
@@ -57,14 +86,12 @@ std::string report(const std::vector<Message>& messages, const SourceText& sourc
     if (m.level == "error" && ++errors > 5) continue;
     const std::string& colour = m.level == "error" ? s.red : s.yellow;
     // An error inside of a header is about the line of the user that led there, which one of its notes has.
-    const Message* shown = &m;
+    const Message shown = origin_of(messages, k, sources);
     std::string inside;
-    for (std::size_t n = k + 1; !mine && n < messages.size() && messages[n].level == "note"; ++n)
-      if (sources.line(messages[n].file, messages[n].line)) shown = &messages[n];
     if (!mine && !is_wrapping(m) && !m.file.empty() && m.column > 0)
       inside = fmt::format(" {}({}:{}){}", s.dim, short_path(m.file), m.line, s.off);
-    out += fmt::format("{}{}{}:{} {}{}\n", mine || shown != &m ? place(*shown) : "", colour, m.level, s.off, m.text, inside);
-    out += excerpt(*shown, sources, s);
+    out += fmt::format("{}{}{}:{} {}{}\n", place(shown), colour, m.level, s.off, m.text, inside);
+    out += excerpt(shown, sources, s);
     // Other notes that name lines of the user: where the first definition is, which candidate was meant.
     int notes = 0;
     for (std::size_t n = k + 1; mine && n < messages.size() && messages[n].level == "note" && notes < 3; ++n) {

@@ -171,7 +171,7 @@ Answer Session::ask(const Request& request) {
 bool Session::run(Request request, bool remembered, const std::string& hint, const Place& at) {
   Answer answer = ask(request);
   record_.out += answer.out, record_.error += answer.error;
-  if (answer.end != Answer::End::replied) return lost(answer);
+  if (answer.end != Answer::End::replied) return lost(answer, at);
   record_.values.insert(record_.values.end(), answer.reply.shown.begin(), answer.reply.shown.end());
   if (answer.reply.failure.empty()) {
     const std::string warnings = report(answer.reply.messages, sources_, style(options_.colours));
@@ -195,6 +195,12 @@ bool Session::run(Request request, bool remembered, const std::string& hint, con
     Message& m = answer.reply.messages[0];
     if (m.column == 0 || is_wrapping(m)) m.file = at.file, m.line = at.line, m.column = at.column, m.width = 1;
   }
+  // Nothing else tells where: the input's own place.
+  if (remembered && request.verb == Request::Verb::run)
+    for (std::size_t k = 0; k < answer.reply.messages.size(); ++k)
+      if (answer.reply.messages[k].level == "error" && origin_of(answer.reply.messages, k, sources_).file.empty())
+        answer.reply.messages.insert(answer.reply.messages.begin() + static_cast<std::ptrdiff_t>(k) + 1,
+                                     Message{"note", "in this input", at.file, at.line, at.column, 1});
   failed(answer.reply.failure, answer.reply.messages);
   if (answer.reply.failure == "Cancelled") status_ = kInterrupted;
   if (answer.reply.broken) renew();
@@ -212,7 +218,7 @@ std::vector<std::string> Session::query(const Request& request) {
 }
 
 /// The engine is gone: tells why, starts another and brings it to where the session was.
-bool Session::lost(const Answer& answer) {
+bool Session::lost(const Answer& answer, const Place& at) {
   std::string why, kind = "crash";
   switch (answer.end) {
     case Answer::End::crashed:
@@ -222,7 +228,7 @@ bool Session::lost(const Answer& answer) {
     case Answer::End::exited: why = fmt::format("the code ended the process with status {}", answer.status), kind = "exit"; break;
     default: why = "interrupted: the code did not stop, so its process was ended", kind = "interrupt"; break;
   }
-  failed(kind, {{"error", why, {}, 0, 0, 0}});
+  failed(kind, {{"error", why, at.file, at.line, at.file.empty() ? 0 : at.column, 1}});
   status_ = answer.end == Answer::End::crashed ? 128 + answer.status : answer.end == Answer::End::exited ? answer.status : kInterrupted;
   renew();
   return false;

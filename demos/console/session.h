@@ -79,7 +79,8 @@ class Session {
   void begin();
   bool item(const Item& item, const std::string& file);
   void failed(const std::string& kind, const std::vector<Message>& messages);
-  bool lost(const Answer& answer);
+  bool lost(const Answer& answer, const Place& at);
+  bool lost(const Answer& answer) { return lost(answer, Place()); }
   /// Asks the engine. Where it could not try the input, another one is started and asked once more.
   Answer ask(const Request& request);
   /// Another engine takes the place of one that cannot go on, where somebody wants to.

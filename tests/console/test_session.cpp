@@ -198,3 +198,19 @@ TEST_CASE("plots go to PNG files too", "[console]") {
     CHECK(head == "\x89PNG\r\n\x1a\n");
   }
 }
+
+TEST_CASE("the picture of an array has room for its title and axes and what its colours stand for", "[console]") {
+  const Folder folder;
+  const std::string file = folder / "picture.png";
+  const Outcome o = run({"-e", "auto a = fx::Device::best().zeros<float>(64, 64);", "-e", ":plot a --out " + file});
+  INFO(o.error);
+  REQUIRE(o.status == 0);
+  std::ifstream in(file, std::ios::binary);
+  std::string head(24, '\0');
+  in.read(head.data(), 24);
+  const auto size = [&](std::size_t at) {
+    return (static_cast<unsigned char>(head[at + 2]) << 8) | static_cast<unsigned char>(head[at + 3]);
+  };
+  CHECK(size(16) > 512 + 40);  // beside the array of 64 x 64 elements, 8 pixels each
+  CHECK(size(20) > 512 + 40);
+}

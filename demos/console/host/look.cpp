@@ -97,6 +97,10 @@ std::string look(std::string_view what, std::string_view stage, const Function& 
 }
 
 std::string look(std::string_view what, const detail::ProgramHandle& p, std::span<const detail::Argument> arguments) {
+  if (what == "ptx" || what == "spirv")
+    throw Error({},
+                fmt::format(":{} takes a kernel: \"{}\" is a program, which has :ir, :lowered, :llvm and :asm; ask for one of its kernels",
+                            what, p.name()));
   return p.dump(what, arguments);
 }
 

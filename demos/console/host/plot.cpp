@@ -145,7 +145,7 @@ void plot_array(const Array& a, std::string_view name, std::string_view out) {
   if (out.empty()) {
     picture_in_terminal(values, rows, columns, label);
   } else {
-    write_picture(values, rows, columns, std::string(out));
+    write_picture(values, rows, columns, label, std::string(out));
     emit(fmt::format("wrote {}", out), "text");
   }
 }

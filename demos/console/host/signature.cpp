@@ -42,10 +42,10 @@ std::string signature(const Function& f) {
   return out;
 }
 
-std::string signature(const detail::ProgramHandle& p) {
+std::string signature(const detail::ProgramHandle& p, std::span<const detail::ProgramParameter> parameters) {
   if (!p) return "an empty program";
   std::string list;
-  for (const detail::ProgramParameter& each : p.parameters())
+  for (const detail::ProgramParameter& each : parameters)
     list += (list.empty() ? "" : ", ") + to_string(each.element) + (each.rank > 0 ? axes(each.rank) : "");
   return fmt::format("program {}({}); it is captured for the shapes that it is called with", p.name(), list);
 }

@@ -157,7 +157,15 @@ void time_program(const detail::ProgramHandle& p, std::span<const detail::Argume
       const double first = seconds_since(t);
       const double s = median_seconds([&] { p.call(list, at); }, device);
       out += fmt::format("{:<10} {:>10}  (first call {})\n", device.name(), time_text(s), time_text(first));
-    } catch (const Error& e) { out += fmt::format("{:<10} {}\n", device.name(), e.what()); }
+    } catch (const Error& e) {
+      const bool elsewhere = std::string_view(e.what()).find("is on device") != std::string_view::npos;
+      out += fmt::format(
+          "{:<10} {}\n{}", device.name(), e.what(),
+          elsewhere ? fmt::format("{:<10} (:time copies arguments to each device; arrays that the program captures stay where they "
+                                  "are: pass them as arguments)\n",
+                                  "")
+                    : "");
+    }
   }
   const ProgramUse use = p.use(arguments);
   emit(fmt::format("program {}: {} launches, {}B of arrays of its own\n{}", p.name(), use.launches, big(static_cast<double>(use.bytes)),

@@ -39,7 +39,7 @@ FLUXION_API std::string text_of(const Array& a);
 FLUXION_API std::string text_of(const Device& d);
 /// "kernel saxpy(in f32[] p0, ...)": what it is called with.
 FLUXION_API std::string signature(const Function& f);
-FLUXION_API std::string signature(const detail::ProgramHandle& p);
+FLUXION_API std::string signature(const detail::ProgramHandle& p, std::span<const detail::ProgramParameter> parameters);
 /// "{a, b, ...}", in lines of a terminal's width where that is long.
 FLUXION_API std::string listed(const std::vector<std::string>& parts, std::size_t total);
 /// How many elements of a range are shown.

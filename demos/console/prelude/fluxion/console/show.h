@@ -51,7 +51,10 @@ template <class... P> std::string text_of(const Launcher<P...>& l) {
   return signature(*l.kernel().function()) + " over " + domain + "; call it with its arrays";
 }
 template <class S> std::string text_of(const Fn<S>& f) { return signature(*f.function()); }
-template <class R, class P> std::string text_of(const Program<R, P>& p) { return signature(p.handle()); }
+template <class... R, class... P> std::string text_of(const Program<TypeList<R...>, TypeList<P...>>& p) {
+  const std::vector<detail::ProgramParameter> parameters = {detail::ProgramType<P>::parameter()...};
+  return signature(p.handle(), parameters);
+}
 template <class T, int N> std::string text_of(const Buffer<T, N>& b) {
   return b ? text_of(b.array()) : std::string("an empty buffer: no memory yet");
 }
