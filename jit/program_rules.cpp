@@ -121,7 +121,7 @@ FunctionPointer caller_of(const FunctionPointer& f) {
 ProgramHandle ProgramHandle::ruled(const ProgramHandle& vjp, const ProgramHandle& jvp, bool results, std::vector<ProgramParameter> takes,
                                    std::vector<char> scalars, Loc at) const {
   made(at);
-  ProgramHandle out(made(at).name, std::move(takes), Body(), at);
+  ProgramHandle out(state_->name, std::move(takes), Body(), at);
   out.state_->full_name = state_->full_name;
   if (state_->steps.empty()) out.state_->body = state_->body;
   else

@@ -75,9 +75,20 @@ std::vector<std::string> looks(const std::string& what, const std::string& stage
         around(fmt::format("{}show_program({}, {}", kHost, literal(what), open), call->first, u.at, fmt::format("))({});", call->second)));
   return texts;
 }
+/// The options of a command that has none.
+bool has_option(Session& s, const Use& u) {
+  const std::size_t at = u.text.find(" --");
+  if (at == u.text.npos || at + 3 >= u.text.size() || !std::isalpha(static_cast<unsigned char>(u.text[at + 3]))) return false;
+  const std::string option = u.text.substr(at + 1, u.text.find(' ', at + 1) - at - 1);
+  Session::Place place = u.at;
+  place.column += static_cast<int>(at) + 1;
+  s.refuse(fmt::format(":{} has no {}; :help {} shows what it takes", u.name, option, u.name), place);
+  return true;
+}
 /// :lowered, :llvm and the like: the command has the name of what it shows.
 bool look(Session& s, Use u) {
   if (u.text.empty()) return s.refuse(fmt::format(":{0} needs a kernel: :{0} k", u.name), u.at);
+  if (has_option(s, u)) return false;
   return code(s, looks(u.name, "", u), u, kWanted);
 }
 
@@ -95,6 +106,7 @@ bool grad(Session& s, Use u) {
 }
 bool explain(Session& s, Use u) {
   if (u.text.empty()) return s.refuse(":explain needs a kernel or a function: :explain k", u.at);
+  if (has_option(s, u)) return false;
   return code(s, {around(kHost + "show_explanation((", u.text, u.at, "));")}, u, ":explain takes a kernel or a function");
 }
 bool time(Session& s, Use u) {
@@ -102,7 +114,7 @@ bool time(Session& s, Use u) {
   std::vector<std::string> texts;
   if (const auto call = split_call(u.text))
     texts.push_back(around(kHost + "timed((", call->first, u.at, fmt::format("))({});", call->second)));
-  texts.push_back(around(kHost + "time_code([] { (void)(", u.text, u.at, "); });"));
+  texts.push_back(around(kHost + "time_expression([]() -> decltype(auto) { return (", u.text, u.at, "); });"));
   return code(s, texts, u, ":time takes a call with all that it is called with: :time k(x, y); the kernel's name alone shows what that is");
 }
 bool check(Session& s, Use u) {
@@ -135,6 +147,8 @@ bool plot(Session& s, Use u) {
   if (is_number(low) && is_number(high) && !rest.empty()) expression = rest, interval = ", " + low + ", " + high;
   if (low.empty() && is_number(high) && !rest.empty() && rest.find_first_of("+-*/,<>=&|?:") == rest.npos)
     return s.refuse(":plot takes both ends of the interval: :plot f -6 6", u.at);
+  if (!interval.empty() && std::strtod(low.c_str(), nullptr) >= std::strtod(high.c_str(), nullptr))
+    return s.refuse(fmt::format(":plot: the interval from {} to {} is empty; the lower end comes first", low, high), u.at);
   if (expression.empty()) return s.refuse(":plot needs an array or a function: :plot x, :plot f -6 6, :plot x --out x.png", u.at);
   return code(
       s,

@@ -139,6 +139,10 @@ void take_exception(Reply& reply) {
     m.file = e.where().file;
     m.line = static_cast<int>(e.where().line);
   };
+  const auto thrown = [&](const char* type, const std::string& value) {
+    reply.failure = "exception";
+    m.text = std::string("an exception of type ") + type + ": " + value;
+  };
   try {
     throw;
   } catch (const KernelError& e) { of_fluxion("KernelError", e); } catch (const ShapeError& e) {
@@ -153,7 +157,11 @@ void take_exception(Reply& reply) {
   } catch (const std::exception& e) {
     reply.failure = "exception";
     m.text = pretty_type(demangled(typeid(e).name())) + ": " + e.what();
-  } catch (const abi::__forced_unwind&) { throw; } catch (...) {
+  } catch (int v) { thrown("int", std::to_string(v)); } catch (const char* v) {
+    thrown("const char*", v ? v : "nullptr");
+  } catch (const std::string& v) { thrown("std::string", v); } catch (const abi::__forced_unwind&) {
+    throw;
+  } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
     reply.failure = "exception";
     m.text = "an exception of type " + (type ? pretty_type(demangled(type->name())) : std::string("unknown"));

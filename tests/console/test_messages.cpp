@@ -52,3 +52,16 @@ TEST_CASE("derivatives of programs have names and parameters of their own", "[co
   CHECK(value(a[5]).starts_with("program sim.value_and_grad:"));
   CHECK(wrong(a[6]).starts_with(":spirv takes a kernel: \"sim\" is a program"));
 }
+
+TEST_CASE("what a command cannot take is told in its own words", "[console]") {
+  const auto a = talk({"auto k = fx::kernel(\"k\", [](fx::Out<float> y) { y[fx::index()] = 1.f; });", ":time k", ":asm k --stage x",
+                       ":explain k --all", "auto f = fx::fn([](fx::Float x) { return x; });", ":plot f 6 -6", ":time 1 + 1", "throw 3;",
+                       "throw std::string(\"oh\");"});
+  CHECK(has(wrong(a[1]), ":time needs a call with all arguments"));
+  CHECK(has(wrong(a[2]), ":asm has no --stage"));
+  CHECK(has(wrong(a[3]), ":explain has no --all"));
+  CHECK(has(wrong(a[5]), "the interval from 6 to -6 is empty"));
+  CHECK(a[6]["ok"] == true);
+  CHECK(wrong(a[7]) == "an exception of type int: 3");
+  CHECK(wrong(a[8]) == "an exception of type std::string: oh");
+}

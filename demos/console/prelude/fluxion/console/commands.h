@@ -58,6 +58,17 @@ template <class... R, class... P> struct TimedProgram<TypeList<R...>, TypeList<P
 };
 template <class R, class P> TimedProgram<R, P> timed(const Program<R, P>& p) { return {p}; }
 
+template <class... P> void wants_call(const Kernel<P...>&);
+template <class... P> void wants_call(const Launcher<P...>&);
+template <class S> void wants_call(const Fn<S>&);
+template <class R, class P> void wants_call(const Program<R, P>&);
+/// Any expression, but not the naming of what is to be called.
+template <class F> void time_expression(const F& code) {
+  if constexpr (requires { wants_call(code()); })
+    throw Error({}, ":time needs a call with all arguments: :time k(x, y); the name alone shows what these are");
+  else time_code([&] { (void)code(); });
+}
+
 // ---- :check
 inline void report(const GradientReport& r) {
   emit(text_of(r), "fx::GradientReport");
