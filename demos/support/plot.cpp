@@ -35,7 +35,7 @@ Image plot(const std::string& title, const std::string& x_label, const std::vect
   if (!(low <= high)) low = 0, high = 1;
   const bool logarithmic = low > 0 && high > 20 * low;
   auto warp = [logarithmic](double v) { return logarithmic ? std::log10(std::max(v, 1e-300)) : v; };
-  double bottom = logarithmic ? std::floor(warp(low)) : std::min(low, 0.0);
+  double bottom = logarithmic ? std::floor(warp(low)) : low < 0 ? low - 0.05 * (std::max(high, 0.0) - low) : 0.0;
   double top = logarithmic ? std::ceil(warp(high)) : high + 0.05 * (high - bottom);
   if (!(top > bottom)) top = bottom + 1;
 

@@ -120,6 +120,13 @@ inline const std::vector<std::shared_ptr<Backend>>& devices() {
   return list;
 }
 
+/// The Vulkan device among them, or null.
+inline Backend* vulkan_device() {
+  for (const auto& d : devices())
+    if (d->name() == "vulkan") return d.get();
+  return nullptr;
+}
+
 /// The same on a backend with memory of its own.
 inline void run(Backend& on, Executable& code, std::array<std::int64_t, 3> domain, std::vector<Data>& data,
                 const std::vector<std::uint64_t>& scalars) {

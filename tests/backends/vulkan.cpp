@@ -13,12 +13,7 @@ using namespace fluxion::testing;
 
 namespace {
 
-Backend* vulkan() {
-  for (const auto& d : devices())
-    if (d->name() == "vulkan") return d.get();
-  return nullptr;
-}
-bool absent() { return !vulkan(); }
+bool absent() { return !vulkan_device(); }
 
 /// Kernels that come by everything the emitter knows.
 std::vector<Function> kernels() {
@@ -73,7 +68,7 @@ TEST_CASE("spirv-val takes every module of a kernel", "[backends][vulkan]") {
   int modules = 0;
   for (const Function& f : kernels()) {
     for (const bool bounds : {false, true}) {
-      const std::string all = vulkan()->compile(f, {.bounds = bounds})->dump("spirv");
+      const std::string all = vulkan_device()->compile(f, {.bounds = bounds})->dump("spirv");
       REQUIRE(all.size() > 20);
       // Each begins with the magic number.
       const std::string magic("\x03\x02\x23\x07", 4);
@@ -94,7 +89,7 @@ TEST_CASE("spirv-val takes every module of a kernel", "[backends][vulkan]") {
 
 TEST_CASE("arrays of any size come back and are filled and copied as on the host", "[backends][vulkan]") {
   if (absent()) return;
-  Backend& on = *vulkan();
+  Backend& on = *vulkan_device();
   for (const std::size_t n : {1u, 3u, 64u, 1000u, 70001u, 40000000u}) {
     const std::size_t size = (n + 63) / 64 * 64;
     std::vector<std::byte> mine(n), back(n);

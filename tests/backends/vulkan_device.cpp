@@ -16,11 +16,6 @@ using namespace fluxion::testing;
 
 namespace {
 
-Backend* vulkan_device() {
-  for (const auto& d : devices())
-    if (d->name() == "vulkan") return d.get();
-  return nullptr;
-}
 bool has(Backend& device, const char* feature) {
   for (const std::string& f : device.features())
     if (f == feature) return true;

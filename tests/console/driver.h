@@ -1,5 +1,6 @@
 // Runs the console as its users do: as a program with pipes, or at a terminal (a pseudo-terminal that is typed into).
 #pragma once
+#include <catch2/catch.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,13 @@ struct Outcome {
   int status = -1;
   std::string out, error;
 };
+/// `part` is in `text`; where it is not, the failing check shows both.
+inline bool has(const std::string& text, const std::string& part) {
+  if (text.find(part) != text.npos) return true;
+  UNSCOPED_INFO("no \"" << part << "\" in:\n" << text);
+  return false;
+}
+
 /// Runs the console with these arguments and standard input to its end.
 Outcome run(const std::vector<std::string>& arguments, const std::string& input = "");
 /// A value of the environment of all consoles that are started from now on.

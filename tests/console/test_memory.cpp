@@ -5,14 +5,6 @@
 
 using namespace console_test;
 
-namespace {
-bool has(const std::string& text, const std::string& part) {
-  if (text.find(part) != text.npos) return true;
-  UNSCOPED_INFO("no \"" << part << "\" in:\n" << text);
-  return false;
-}
-}  // namespace
-
 TEST_CASE("a session goes on after its code has mapped all the memory it gets", "[console]") {
   const auto a = talk({"int keep = 41;", "std::vector<char*> all; for (;;) all.push_back(new char[1 << 28]);", "keep",
                        "std::vector<char> much(std::size_t(1) << 44);", "keep + 1", "std::vector<char> some(1 << 20); some.size()"});

@@ -6,11 +6,6 @@
 using namespace console_test;
 
 namespace {
-bool has(const std::string& text, const std::string& part) {
-  if (text.find(part) != text.npos) return true;
-  UNSCOPED_INFO("no \"" << part << "\" in:\n" << text);
-  return false;
-}
 std::string report(const nlohmann::json& j) { return j["ok"] == true ? "" : j["error"]["report"].get<std::string>(); }
 }  // namespace
 

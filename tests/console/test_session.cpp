@@ -7,14 +7,6 @@
 
 using namespace console_test;
 
-namespace {
-bool has(const std::string& text, const std::string& part) {
-  if (text.find(part) != text.npos) return true;
-  UNSCOPED_INFO("no \"" << part << "\" in:\n" << text);
-  return false;
-}
-}  // namespace
-
 TEST_CASE("a session types a kernel and looks at it and survives what goes wrong", "[console]") {
   const Folder folder;
   set_environment("FLUXION_HISTORY", folder / "history");
